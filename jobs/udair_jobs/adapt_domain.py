@@ -1,0 +1,310 @@
+"""The adaptation job: a prefix of unlabelled images in, a candidate adapter with its evidence out.
+
+    python -m udair_jobs.adapt_domain spec=URI [spec_endpoint_url=URL]        as the platform runs it
+    python -m udair_jobs.adapt_domain source_uri=photos output_uri=runs/mine  by hand
+
+Exit status: 0 the attempt succeeded, 3 it failed and `result.json` says why, 2 the command is wrong,
+1 not even a result could be written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import udair
+from udair.data.images import ImageArray
+from udair.errors import AdaptationError, BundleError, ConfigError
+from udair_jobs.adapt_specs import spec_at, spec_from
+from udair_jobs.base_models import checked_digest, local_folder
+from udair_jobs.cancellation import Cancellation
+from udair_jobs.command_line import compose, named, to_plain
+from udair_jobs.datasets import LoadedImages, load_images
+from udair_jobs.errors import (
+    AccessDenied,
+    CandidateError,
+    InvalidKey,
+    JobError,
+    JobsError,
+    NotFound,
+    StorageError,
+)
+from udair_jobs.manifests import Split
+from udair_jobs.publish import ADAPTER, MANIFEST, publish_candidate, verify_candidate
+from udair_jobs.reporting import Reporter
+from udair_jobs.results import MAX_SKIPPED, commit_result, read_result
+from udair_jobs.snapshots import load_snapshot, take_snapshot
+from udair_jobs.specs import AdaptResult, AdaptSpec, Manifest, Phase, Reason, Skipped, SnapshotSummary
+from udair_jobs.storage import Storage, open_storage
+from udair_jobs.threads import set_threads
+
+if TYPE_CHECKING:
+    from udair.adaptation.recipe import Adaptation
+    from udair.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+CANDIDATE = "candidate"
+
+
+@dataclass
+class _Attempt:
+    """What is known so far, so that a failure can report it too."""
+
+    spec: AdaptSpec
+    output: Storage
+    reporter: Reporter
+    cancellation: Cancellation
+    snapshot: SnapshotSummary | None = None
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def report(self, phase: Phase, fraction: float = 0.0, metrics: dict[str, float] | None = None) -> None:
+        self.cancellation.check()
+        self.reporter.report(phase, fraction, metrics)
+
+
+def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None) -> AdaptResult:
+    """Run one attempt and write its `result.json`; an attempt that has one returns it at once.
+
+    Failures of the customer's data, of the base model, of numerics and of the machine become a FAILED
+    result with a reason.
+
+    Raises:
+        StorageError: `output_uri` cannot be written, so there is nowhere to put a result.
+    """
+    started = time.monotonic()
+    output = open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url)
+    earlier = read_result(output)
+    if earlier is not None:
+        log.info("%s has a result already: %s", output.uri, earlier.state)
+        return earlier
+    attempt = _Attempt(spec, output, Reporter(output), cancellation or Cancellation())
+    try:
+        with attempt.cancellation.armed():
+            result = _adapt(attempt)
+    except Exception as error:  # every failure must reach the control plane as a reason
+        reason, detail = explain(error)
+        if reason == "CONTROLLER_ERROR" and not isinstance(error, JobsError):
+            log.exception("the job failed in a way that nobody expected")
+        else:
+            log.error("%s: %s", reason, detail)
+        if isinstance(error, JobError):
+            attempt.skipped.extend(error.skipped)
+        result = AdaptResult(state="FAILED", reason=reason, detail=detail, snapshot=attempt.snapshot)
+    return commit_result(
+        output,
+        result.model_copy(
+            update={
+                "skipped": attempt.skipped[:MAX_SKIPPED],
+                "phases": attempt.reporter.phases(),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        ),
+    )
+
+
+def explain(error: Exception) -> tuple[Reason, str]:
+    """The reason and the text that the control plane stores for `error`."""
+    if isinstance(error, JobError):
+        return error.reason, str(error)
+    if isinstance(error, AdaptationError):
+        return cast(Reason, error.reason), str(error)
+    if isinstance(error, (AccessDenied, NotFound)):
+        return "ACCESS_DENIED", str(error)
+    if isinstance(error, (BundleError, ConfigError, InvalidKey)):
+        return "INVALID_SPEC", str(error)
+    if isinstance(error, (StorageError, CandidateError)):
+        return "CONTROLLER_ERROR", str(error)
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "OOM", f"not enough memory: {error}. Lower recipe.batch, recipe.patch or limits.max_side."
+    if name == "AcceleratorError" or "CUDA error" in str(error):
+        return "GPU_FAULT", str(error)
+    return "CONTROLLER_ERROR", f"{name}: {error}"
+
+
+def _adapt(attempt: _Attempt) -> AdaptResult:
+    spec = attempt.spec
+    attempt.report("VALIDATING")
+    candidate = attempt.output.at(CANDIDATE)
+    if candidate.exists(MANIFEST):
+        # An earlier process of this attempt died between the candidate's commit and its result.
+        return _published_earlier(attempt, candidate)
+    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
+        base = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+        checked_digest(base, spec.base_uri, spec.base_digest)
+        # From here on torch is loaded; a wrong spec should not have to wait for it.
+        from udair.bundle import load_bundle
+
+        set_threads()
+        bundle = load_bundle(base, expected_digest=spec.base_digest)
+    attempt.report("VALIDATING", 1.0)
+    adapt_images, gate_images = _fetch(attempt)
+    adaptation = _recipe(attempt, bundle, adapt_images, gate_images)
+    attempt.report("EXPORTING")
+    files = _files(adaptation)
+    manifest = publish_candidate(
+        candidate, files, base_digest=spec.base_digest, code_version=udair.__version__
+    )
+    attempt.report("EXPORTING", 1.0)
+    return _succeeded(attempt, candidate, manifest, files)
+
+
+def _fetch(attempt: _Attempt) -> tuple[list[ImageArray], list[ImageArray]]:
+    spec, report = attempt.spec, attempt.report
+    report("FETCHING")
+    source = open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url)
+    snapshot = take_snapshot(
+        source,
+        open_storage(spec.snapshot_uri, endpoint_url=spec.store_endpoint_url),
+        snapshot_id=spec.snapshot_id,
+        limits=spec.limits,
+        on_progress=lambda share, counters: report("FETCHING", 0.6 * share, counters),
+    )
+    attempt.snapshot = snapshot.summary
+    attempt.skipped.extend(snapshot.skipped())
+
+    def load(split: Split, start: float, share: float) -> LoadedImages:
+        return load_images(
+            source,
+            snapshot.split(split),
+            limits=spec.limits,
+            on_progress=lambda done: report("FETCHING", start + share * done),
+        )
+
+    adapt, gate = load("adapt", 0.6, 0.25), load("gate", 0.85, 0.15)
+    attempt.skipped.extend(adapt.skipped + gate.skipped)
+    if adapt.skipped and not adapt.images:
+        first = adapt.skipped[0]
+        raise JobError(
+            "DATA_UNREADABLE",
+            f"none of the {len(adapt.skipped)} images to adapt to is as it was when snapshot "
+            f"{spec.snapshot_id} was taken (first: {first.key}: {first.reason}). Take a new snapshot.",
+        )
+    return adapt.images, gate.images
+
+
+def _recipe(
+    attempt: _Attempt, bundle: Bundle, adapt_images: list[ImageArray], gate_images: list[ImageArray]
+) -> Adaptation:
+    from udair.adaptation.recipe import adapt
+    from udair.config import RecipeConfig
+
+    def on_progress(phase: str, fraction: float, metrics: dict[str, float]) -> None:
+        attempt.report(cast(Phase, phase), fraction, metrics)
+
+    config = RecipeConfig(**attempt.spec.recipe.model_dump())
+    return adapt(bundle, adapt_images, gate_images, config, on_progress)
+
+
+def _files(adaptation: Adaptation) -> dict[str, bytes]:
+    from udair.adaptation.adapter import adapter_to_bytes
+
+    return {
+        ADAPTER: adapter_to_bytes(adaptation.adapter),
+        "evidence.json": _document(adaptation.evidence.to_dict()),
+        "metrics.json": _document(adaptation.metrics),
+        "match.json": _document(adaptation.match),
+    }
+
+
+def _document(value: object) -> bytes:
+    return json.dumps(_without_nan(value), indent=2, sort_keys=True, allow_nan=False).encode()
+
+
+def _without_nan(value: object) -> object:
+    """`value` with null for what JSON cannot say: NaN and infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:
+    spec = attempt.spec
+    manifest = verify_candidate(candidate, base_digest=spec.base_digest)
+    snapshot = load_snapshot(open_storage(spec.snapshot_uri, endpoint_url=spec.store_endpoint_url))
+    if snapshot is not None:
+        attempt.snapshot = snapshot.summary
+        attempt.skipped.extend(snapshot.skipped())
+    log.info("%s was published by an earlier process of this attempt", candidate.uri)
+    return _succeeded(attempt, candidate, manifest, {name: candidate.get(name) for name in manifest.files})
+
+
+def _succeeded(
+    attempt: _Attempt, candidate: Storage, manifest: Manifest, files: dict[str, bytes]
+) -> AdaptResult:
+    metrics: dict[str, float | None] = json.loads(files["metrics.json"])
+    return AdaptResult(
+        state="SUCCEEDED",
+        snapshot=attempt.snapshot,
+        candidate_uri=candidate.uri,
+        manifest=manifest,
+        evidence=json.loads(files["evidence.json"]),
+        metrics={name: value for name, value in metrics.items() if value is not None},
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job that the command line describes and return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    cancellation = Cancellation()
+    cancellation.install()
+    given = named(arguments)
+    try:
+        if "spec" in given:
+            # Read literally, not by Hydra: a path may hold characters that its grammar refuses.
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+            spec = spec_at(given["spec"], endpoint_url=given.get("spec_endpoint_url") or None)
+        else:
+            config = compose("adapt_domain", arguments)
+            if config is None:
+                return 0  # --help, --cfg: Hydra has answered
+            spec = spec_from(to_plain(config))
+    except JobError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return 3 if "spec" in given else 2
+    except StorageError as error:
+        print(f"cannot read the spec: {error}", file=sys.stderr)
+        return 2
+    try:
+        result = run(spec, cancellation=cancellation)
+    except JobsError as error:
+        print(f"cannot write a result: {error}", file=sys.stderr)
+        return 1
+    _print(result)
+    status = 0 if result.state == "SUCCEEDED" else 3
+    if cancellation.requested:
+        # Python would wait at exit for downloads that were abandoned.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _print(result: AdaptResult) -> None:
+    if result.snapshot is not None:
+        seen = result.snapshot
+        print(f"snapshot   {seen.images} images: {seen.adapt_images} adapt, {seen.gate_images} gate", end="")
+        print(f"; {seen.skipped} skipped" if seen.skipped else "")
+    if result.manifest is not None:
+        print(f"candidate  {result.candidate_uri}")
+        print(f"adapter    {result.manifest.digest}")
+    why = f"  {result.reason}: {result.detail}" if result.reason else ""
+    print(f"{result.state.lower():10} {result.seconds:.1f} s{why}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

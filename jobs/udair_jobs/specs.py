@@ -1,0 +1,174 @@
+"""What goes into a job and what comes out: the contract between the control plane and the jobs.
+
+Pure pydantic, so that the control plane can write and read them without torch or ray. Customers'
+input reaches a job only through these models, never through Hydra or a command line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Phase = Literal["VALIDATING", "FETCHING", "EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING", "EXPORTING"]
+PHASES: tuple[Phase, ...] = (
+    "VALIDATING",
+    "FETCHING",
+    "EMBEDDING",
+    "ALIGNING",
+    "ADAPTING",
+    "EVALUATING",
+    "EXPORTING",
+)
+
+Reason = Literal[
+    "INVALID_SPEC", "DATA_EMPTY", "DATA_UNREADABLE", "ACCESS_DENIED", "TOO_FEW_IMAGES", "USER_CANCELLED",
+    "NO_CAPACITY", "QUOTA_EXCEEDED", "PREEMPTED",
+    "NODE_LOST", "OOM", "GPU_FAULT", "CONTROLLER_ERROR",
+    "PENDING_TIMEOUT", "RUN_TIMEOUT", "HEARTBEAT_LOST",
+    "DIVERGED", "NAN_LOSS",
+]  # fmt: skip
+
+RetryClass = Literal["USER", "CAPACITY", "SYSTEM", "DEADLINE", "NUMERIC"]
+RETRY_CLASS: dict[Reason, RetryClass] = {
+    "INVALID_SPEC": "USER", "DATA_EMPTY": "USER", "DATA_UNREADABLE": "USER", "ACCESS_DENIED": "USER",
+    "TOO_FEW_IMAGES": "USER", "USER_CANCELLED": "USER",
+    "NO_CAPACITY": "CAPACITY", "QUOTA_EXCEEDED": "CAPACITY", "PREEMPTED": "CAPACITY",
+    "NODE_LOST": "SYSTEM", "OOM": "SYSTEM", "GPU_FAULT": "SYSTEM", "CONTROLLER_ERROR": "SYSTEM",
+    "PENDING_TIMEOUT": "DEADLINE", "RUN_TIMEOUT": "DEADLINE", "HEARTBEAT_LOST": "DEADLINE",
+    "DIVERGED": "NUMERIC", "NAN_LOSS": "NUMERIC",
+}  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RecipeSpec(_Strict):
+    """How hard to adapt. Mirrors `udair.config.RecipeConfig`; ranges are checked in both."""
+
+    steps: int = Field(120, ge=0, le=2000, description="adapter-training steps")
+    batch: int = Field(8, ge=1, le=256)
+    patch: int = Field(64, ge=32, le=512, description="training patch, pixels")
+    learning_rate: float = Field(5e-3, gt=0, le=1)
+    match_trials: int = Field(240, ge=0, le=10_000, description="degradations tried while matching")
+    budget_s: float = Field(
+        240.0, gt=0, le=86_400, description="time after which training stops early, seconds"
+    )
+    seed: int = Field(0, ge=0)
+
+
+class LimitsSpec(_Strict):
+    """What a job is willing to decode: customers' images are not trusted."""
+
+    max_image_bytes: int = Field(64 * 2**20, ge=1)
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_images: int = Field(100_000, ge=1)
+    max_side: int = Field(1024, ge=64, description="larger images are cropped for adaptation, pixels")
+    gate_share: float = Field(0.4, gt=0, lt=1, description="share of images held out for the gate")
+
+
+class AdaptSpec(_Strict):
+    """One attempt at one adaptation job.
+
+    URIs are `s3://bucket/prefix`, `file:///abs/folder` or a plain folder. Credentials are never
+    in a spec: they come from the environment of the process that runs the job.
+    """
+
+    schema_version: Literal[1] = 1
+    tenant: str
+    domain: str
+    job_id: str
+    attempt: int = Field(1, ge=1)
+    source_uri: str = Field(description="prefix that holds the domain's unlabelled images")
+    source_endpoint_url: str | None = Field(None, description="S3 endpoint of source_uri, if not AWS")
+    base_uri: str = Field(description="folder of the base model's bundle; 'packaged:NAME' for a shipped one")
+    base_digest: str = Field(description="sha256 digest of the bundle that must be found there")
+    snapshot_id: str
+    snapshot_uri: str = Field(description="folder of the snapshot; written by the job if it is not there yet")
+    output_uri: str = Field(description="folder of this attempt: progress, result and candidate go here")
+    store_endpoint_url: str | None = Field(None, description="S3 endpoint of output_uri, if not AWS")
+    recipe: RecipeSpec = RecipeSpec()
+    limits: LimitsSpec = LimitsSpec()
+
+
+class Progress(_Strict):
+    """`progress.json` beside an attempt, overwritten as it advances: the job's heartbeat."""
+
+    phase: Phase
+    progress_percent: float = Field(ge=0, le=100)
+    eta_s: float | None = None
+    metrics: dict[str, float] = {}
+    message: str = ""
+    heartbeat_time: str = Field(description="UTC, ISO 8601")
+    phases: list[PhaseRecord] = []
+
+
+class PhaseRecord(_Strict):
+    """How long one phase took."""
+
+    phase: Phase
+    seconds: float
+
+
+class Skipped(_Strict):
+    """One object of the customer's prefix that was not used, and why."""
+
+    key: str
+    reason: str
+    detail: str
+
+
+class SnapshotSummary(_Strict):
+    """`summary.json` of a snapshot; written last, so its presence is the commit."""
+
+    schema_version: Literal[1] = 1
+    snapshot_id: str
+    source_uri: str
+    digest: str = Field(description="sha256 over (key, content hash) of the usable images, in key order")
+    objects: int
+    images: int = Field(description="usable images")
+    adapt_images: int
+    gate_images: int
+    skipped: int
+    skipped_by_reason: dict[str, int]
+    total_bytes: int
+    seconds: float
+
+
+class FileRecord(_Strict):
+    """One published file."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(_Strict):
+    """`MANIFEST.json` of a candidate: written last; readers accept nothing without it."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["adapter"] = "adapter"
+    digest: str = Field(description="sha256 of adapter.safetensors: the adapter's name everywhere")
+    base_digest: str
+    files: dict[str, FileRecord]
+    code_version: str
+
+
+class AdaptResult(_Strict):
+    """`result.json` of an attempt; written after everything else, success or failure."""
+
+    schema_version: Literal[1] = 1
+    state: Literal["SUCCEEDED", "FAILED"]
+    reason: Reason | None = None
+    detail: str = ""
+    snapshot: SnapshotSummary | None = None
+    candidate_uri: str | None = None
+    manifest: Manifest | None = None
+    evidence: dict[str, Any] | None = Field(None, description="udair.adaptation.gate.Evidence.to_dict()")
+    metrics: dict[str, float] = {}
+    phases: list[PhaseRecord] = []
+    skipped: list[Skipped] = Field([], description="first 1000; the Parquet manifest has all")
+    seconds: float = 0.0
+
+
+Progress.model_rebuild()

@@ -1,0 +1,252 @@
+"""Train a base model on Ray Train and publish it, manifest last.
+
+    python -m udair_jobs.train_source data_uri=photos output_uri=runs/source train.minutes=10
+
+Exit status: 0 published, 3 training failed, 2 the command is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from udair.errors import BundleError, ConfigError
+from udair.weights import MANIFEST, read_manifest
+from udair_jobs.base_models import local_folder, publish_base_model
+from udair_jobs.command_line import compose, said, to_plain
+from udair_jobs.errors import JobError, JobsError, PreconditionFailed
+from udair_jobs.snapshots import Snapshot, take_snapshot
+from udair_jobs.specs import Reason
+from udair_jobs.storage import Storage, arrow_filesystem, open_storage
+from udair_jobs.threads import set_threads
+from udair_jobs.train_specs import TrainResult, TrainSpec
+
+if TYPE_CHECKING:
+    from ray.train import Result
+
+log = logging.getLogger(__name__)
+
+BASE = "base"
+CHECKPOINTS = "checkpoints"
+RUN = "train"
+
+
+def train_source(spec: TrainSpec) -> TrainResult:
+    """Snapshot, train, compute source statistics, publish.
+
+    Safe to repeat: a run that was killed continues from its last checkpoint, and one that has
+    published returns what it published.
+
+    Raises:
+        JobError: INVALID_SPEC, ACCESS_DENIED, DATA_EMPTY, DATA_UNREADABLE, NAN_LOSS, or
+            CONTROLLER_ERROR when workers fail more often than `max_failures`.
+        StorageError: A store refuses or does not answer.
+    """
+    _check(spec)
+    output = open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url)
+    source = open_storage(spec.data_uri, endpoint_url=spec.data_endpoint_url)
+    # Absolute from here on: workers run in folders of their own.
+    spec = spec.model_copy(update={"output_uri": output.uri, "data_uri": source.uri})
+    published = _published(output, spec)
+    if published is not None:
+        log.info("%s holds a finished base model already", published.base_uri)
+        return published
+    snapshot = take_snapshot(source, output.at("snapshot"), snapshot_id="train", limits=spec.limits)
+    log.info("%d images to train on, %d skipped", snapshot.summary.images, snapshot.summary.skipped)
+    result = fit(spec)
+    _publish(spec, output, snapshot, result)
+    made = _published(output, spec)
+    assert made is not None, "publishing returned, so the manifest is there"
+    return made
+
+
+def fit(spec: TrainSpec) -> Result:
+    """Run the workers to the end of the budget; the result carries the last checkpoint.
+
+    Uses the Ray cluster of RAY_ADDRESS, or one of its own on this machine.
+
+    Raises:
+        JobError: NAN_LOSS or CONTROLLER_ERROR.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from udair_jobs.train_loop import train_worker
+
+    start_ray(spec.workers)
+    filesystem, path = arrow_filesystem(
+        f"{spec.output_uri.rstrip('/')}/{CHECKPOINTS}", endpoint_url=spec.store_endpoint_url
+    )
+    filesystem.create_dir(path, recursive=True)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=spec.model_dump(),
+        scaling_config=ScalingConfig(num_workers=spec.workers, use_gpu=spec.use_gpu),
+        run_config=RunConfig(
+            # The same name under the same path continues: that is what a repeated run wants.
+            name=RUN,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=spec.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        return trainer.fit()
+    except Exception as error:  # Ray wraps workers' errors in types of its own
+        reason: Reason = "NAN_LOSS" if "FloatingPointError" in str(error) else "CONTROLLER_ERROR"
+        raise JobError(reason, f"training failed: {_last_line(error)}") from error
+
+
+def start_ray(workers: int) -> None:
+    """Connect to RAY_ADDRESS, or start Ray on this machine with room for `workers`; at most once.
+
+    Raises:
+        JobError: CONTROLLER_ERROR when Ray does not start twice in a row.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True)
+        return
+    for attempt in (1, 2):
+        try:
+            # Logical CPUs: workers on a small machine share its cores.
+            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers + 1), include_dashboard=False)
+            return
+        except Exception as error:  # start-up fails in many types, mostly because the machine is busy
+            ray.shutdown()
+            if attempt == 2:
+                raise JobError(
+                    "CONTROLLER_ERROR",
+                    f"Ray did not start on this machine: {_last_line(error)}. It needs about 2 GB of "
+                    "memory and some idle processor time: stop other work and run the same command again.",
+                ) from error
+            log.warning("Ray did not start (%s); trying once more", _last_line(error))
+
+
+def _check(spec: TrainSpec) -> None:
+    from udair.config import ModelConfig, TrainConfig
+
+    known = [item.name for item in fields(TrainConfig)]
+    for name in spec.train:
+        if name not in known:
+            raise JobError("INVALID_SPEC", f"train.{name} is unknown; expected one of {', '.join(known)}.")
+    try:
+        ModelConfig.named(spec.size)
+        TrainConfig(**spec.train)
+    except (ConfigError, TypeError) as error:
+        raise JobError("INVALID_SPEC", str(error)) from error
+
+
+def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Result) -> None:
+    import torch
+
+    from udair.bundle import save_bundle
+    from udair.config import ModelConfig, TrainConfig
+    from udair.data.patches import PatchSource
+    from udair.data.scenes import dead_leaves
+    from udair.source_stats import source_statistics
+    from udair.training import SourceTrainer
+    from udair_jobs.train_loop import images_of
+
+    if result.checkpoint is None:
+        raise JobError("CONTROLLER_ERROR", f"training ended without a checkpoint: {result.error}.")
+    set_threads()
+    source = PatchSource(images_of(spec, 0, 1))
+    trainer = SourceTrainer(ModelConfig.named(spec.size), TrainConfig(**spec.train), source)
+    with result.checkpoint.as_directory() as folder:
+        trainer.load(Path(folder))
+    model = trainer.averaged()
+    statistics = source_statistics(model, source, batches=spec.statistics_batches)
+    # Generated scenes: the base model carries nobody's photographs to its customers.
+    scenes = dead_leaves(spec.replay_scenes, spec.replay_side, seed=trainer.config.seed)
+    replay = torch.stack([torch.from_numpy(scene).permute(2, 0, 1) for scene in scenes])
+    metrics = {name: value for name, value in (result.metrics or {}).items() if isinstance(value, float)}
+    card = {
+        "steps": trainer.steps,
+        "seconds": round(trainer.spent_s, 1),
+        "images": snapshot.summary.images,
+        "snapshot_digest": snapshot.summary.digest,
+        "workers": spec.workers,
+        "train": spec.train,
+        "metrics": metrics,
+    }
+    with tempfile.TemporaryDirectory(prefix="udair-") as folder:
+        save_bundle(Path(folder), spec.name, model, statistics, replay, card)
+        try:
+            publish_base_model(Path(folder), output.at(BASE))
+        except PreconditionFailed:
+            log.warning("another process published this run first; its base model stands")
+
+
+def _published(output: Storage, spec: TrainSpec) -> TrainResult | None:
+    base = output.at(BASE)
+    if not base.exists(MANIFEST):
+        return None
+    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
+        try:
+            from udair.bundle import load_bundle
+
+            folder = local_folder(base.uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+            digest = load_bundle(folder).digest  # hashes every file again
+            manifest = read_manifest(folder)
+        except BundleError as error:
+            raise JobError("CONTROLLER_ERROR", f"the published base model is damaged: {error}") from error
+    card = manifest["card"]
+    return TrainResult(
+        name=manifest["name"],
+        digest=digest,
+        base_uri=base.uri,
+        steps=card["steps"],
+        images=card["images"],
+        metrics=card["metrics"],
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__
+
+
+def spec_from(values: dict[str, Any]) -> TrainSpec:
+    """A spec from what was typed.
+
+    Raises:
+        JobError: INVALID_SPEC with the fields that are wrong or missing.
+    """
+    try:
+        return TrainSpec.model_validate({key: value for key, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise JobError("INVALID_SPEC", said(error)) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the training that the command line describes and return the exit status."""
+    config = compose("train_source", sys.argv[1:] if arguments is None else arguments)
+    if config is None:
+        return 0  # --help, --cfg: Hydra has answered
+    try:
+        result = train_source(spec_from(to_plain(config)))
+    except JobsError as error:
+        reason = error.reason if isinstance(error, JobError) else type(error).__name__
+        print(f"{reason}: {error}", file=sys.stderr)
+        return 2 if reason == "INVALID_SPEC" else 3
+    print(f"base model  {result.base_uri}")
+    print(f"name        {result.name}, {result.steps} steps, {result.images} images")
+    print(f"digest      {result.digest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What a source-training run needs, and what it gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from udair_jobs.specs import LimitsSpec
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainSpec(_Strict):
+    """One base model to train. Credentials are never in it: they come from the environment.
+
+    `output_uri` names the run: the same one again continues it, or returns what it published.
+    """
+
+    name: str = Field("udair-tiny", pattern=r"^[a-z][a-z0-9-]{2,62}$", description="what the base model is called")
+    size: str = Field("tiny", description="tiny, small or base")
+    data_uri: str = Field(description="prefix of clean photographs")
+    data_endpoint_url: str | None = Field(None, description="S3 endpoint of data_uri, if not AWS")
+    output_uri: str = Field(description="folder of the run: snapshot, checkpoints and the base model go here")
+    store_endpoint_url: str | None = Field(None, description="S3 endpoint of output_uri, if not AWS")
+    workers: int = Field(2, ge=1, le=1024)
+    use_gpu: bool = False
+    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
+    max_failures: int = Field(3, ge=0, description="worker failures that are survived")
+    replay_scenes: int = Field(64, ge=4, le=4096, description="generated clean scenes in the base model")
+    replay_side: int = Field(128, ge=96, le=1024, description="their side, pixels")
+    statistics_batches: int = Field(40, ge=4, le=10_000, description="batches that source statistics are taken from")
+    train: dict[str, Any] = Field({}, description="fields of udair.config.TrainConfig")
+    limits: LimitsSpec = LimitsSpec(max_side=2048)
+
+
+class TrainResult(_Strict):
+    """A published base model."""
+
+    name: str
+    digest: str
+    base_uri: str
+    steps: int
+    images: int
+    metrics: dict[str, float]

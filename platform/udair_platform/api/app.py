@@ -1,0 +1,51 @@
+"""The control API as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+
+import udair
+from udair_jobs.storage import Storage
+from udair_platform.api.context import Context
+from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, platform, versions
+from udair_platform.http import problems
+from udair_platform.http.edge import Edge
+from udair_platform.settings import Settings
+from udair_platform.state.database import Database
+
+
+def create_app(
+    settings: Settings,
+    *,
+    database: Database,
+    store: Storage,
+    signing_key: bytes,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> FastAPI:
+    """The application over `database` and `store`; nothing is contacted until a request comes.
+
+    Args:
+        database: Migrated; see `state.database.open_database`.
+        store: The platform's own objects: job logs are read from it, routes.json is written to it.
+        signing_key: 32 bytes; see `registry.first_start.ensure_signing_key`.
+        clock: Now, in UTC.
+    """
+    app = FastAPI(
+        title="UDAIR control API",
+        version=udair.__version__,
+        summary="Domains, adaptation jobs, adapter versions, and which of them serves.",
+        # Interactive pages load scripts from elsewhere; the schema is at /v1/openapi.json, with a key.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = Context(settings, database, store, signing_key, clock)
+    for room in (health, platform, domains, jobs, versions, aliases, keys, events):
+        app.include_router(room.router)
+    problems.install(app)
+    app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)
+    return app

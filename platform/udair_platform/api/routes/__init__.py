@@ -1,0 +1,1 @@
+"""The routes, noun by noun: read the request, ask the registry, show the answer."""

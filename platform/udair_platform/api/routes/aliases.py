@@ -1,0 +1,61 @@
+"""Aliases of a domain: where they point, compare-and-set, and who moved them when and why."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from udair_platform.api.auth import Approver, DomainReader
+from udair_platform.api.context import Ctx
+from udair_platform.api.pages import AliasHistory, AliasPage
+from udair_platform.api.paging import Paged
+from udair_platform.api.schemas import AliasPut
+from udair_platform.api.views import AliasChangeView, AliasView
+from udair_platform.registry import promotion
+
+router = APIRouter(prefix="/v1/domains/{domain}/aliases", tags=["aliases"])
+
+
+@router.get("")
+def list_aliases(domain: str, context: Ctx, who: DomainReader) -> AliasPage:
+    """Every alias."""
+    with context.database.read() as state:
+        found = who.domain(state, domain)
+        return AliasPage(aliases=[AliasView.of(alias) for alias in state.aliases.all(who.tenant, found.id)])
+
+
+@router.get("/{alias}")
+def get_alias(domain: str, alias: str, context: Ctx, who: DomainReader) -> AliasView:
+    """Where one alias points."""
+    with context.database.read() as state:
+        found = who.domain(state, domain)
+        return AliasView.of(state.aliases.get(who.tenant, found.id, alias))
+
+
+@router.put("/{alias}")
+def put_alias(domain: str, alias: str, body: AliasPut, context: Ctx, who: Approver) -> AliasView:
+    """Point an alias at a version, if it still points at `if_current`."""
+    with context.database.write() as state:
+        found = who.domain(state, domain)
+        moved = promotion.point(
+            state,
+            found,
+            alias,
+            body.version,
+            actor=who.actor,
+            reason=body.reason or "set",
+            now=context.clock(),
+            if_current=body.if_current,
+        )
+    context.publish_routes()
+    return AliasView.of(moved)
+
+
+@router.get("/{alias}/history")
+def list_alias_changes(domain: str, alias: str, page: Paged, context: Ctx, who: DomainReader) -> AliasHistory:
+    """Moves of an alias, newest first."""
+    with context.database.read() as state:
+        found = who.domain(state, domain)
+        state.aliases.get(who.tenant, found.id, alias)
+        moves = state.aliases.history(who.tenant, found.id, alias, after=page.after, size=page.size + 1)
+    shown, token = page.cut(moves, lambda move: move.seq)
+    return AliasHistory(changes=[AliasChangeView.of(move) for move in shown], next_page_token=token)

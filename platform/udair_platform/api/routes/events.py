@@ -1,0 +1,33 @@
+"""The audit log of the tenant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from udair_platform.api.auth import Admin
+from udair_platform.api.context import Ctx
+from udair_platform.api.pages import EventPage
+from udair_platform.api.paging import Paged
+from udair_platform.api.views import EventView
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+@router.get("")
+def list_events(
+    page: Paged,
+    context: Ctx,
+    who: Admin,
+    domain: Annotated[str | None, Query(max_length=63)] = None,
+    noun: Annotated[str | None, Query(max_length=32)] = None,
+) -> EventPage:
+    """Everything that happened, oldest first: who, what, when, and because of what."""
+    with context.database.read() as state:
+        domain_id = who.domain(state, domain).id if domain else None
+        events = state.events.page(
+            who.tenant, domain_id=domain_id, noun=noun, after=page.after, size=page.size + 1
+        )
+    shown, token = page.cut(events, lambda event: event.seq)
+    return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)

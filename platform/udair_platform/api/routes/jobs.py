@@ -1,0 +1,129 @@
+"""Jobs of a domain. For reading and cancelling, the domain may be '-': any that the key reaches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from udair_jobs.storage import NotFound as ObjectNotFound
+from udair_jobs.storage import StorageError
+from udair_platform.api.auth import DomainReader, JobRunner, Principal
+from udair_platform.api.context import Ctx
+from udair_platform.api.idempotency import IdempotentRoute, derived
+from udair_platform.api.pages import EventPage, JobPage
+from udair_platform.api.paging import Paged
+from udair_platform.api.schemas import JobCreate
+from udair_platform.api.views import EventView, JobView
+from udair_platform.entities.domain import Domain
+from udair_platform.entities.job import Job
+from udair_platform.errors import NotFound, StoreDown
+from udair_platform.registry import jobs, layout
+from udair_platform.state.repositories import State
+
+router = APIRouter(prefix="/v1/domains/{domain}/jobs", tags=["jobs"], route_class=IdempotentRoute)
+ANY = "-"
+_MAX_LOG_BYTES = 2**22
+
+
+@router.post("", status_code=202)
+def create_job(
+    domain: str, body: JobCreate, request: Request, response: Response, context: Ctx, who: JobRunner
+) -> JobView:
+    """Adapt the model to the domain: queued at once, done when `state` is final."""
+    with context.database.write() as state:
+        found = who.domain(state, domain)
+        job = jobs.submit(
+            state,
+            context.store,
+            found,
+            recipe=body.recipe.model_dump(exclude_unset=True),
+            snapshot=body.snapshot,
+            actor=who.actor,
+            now=context.clock(),
+            job_id=derived(request, "j", who),
+        )
+    response.headers["Location"] = f"/v1/domains/{found.name}/jobs/{job.id}"
+    return JobView.of(job, found.name)
+
+
+@router.get("")
+def list_jobs(domain: str, page: Paged, context: Ctx, who: DomainReader) -> JobPage:
+    """Jobs, newest first."""
+    with context.database.read() as state:
+        one = None if domain == ANY else who.domain(state, domain)
+        found = state.jobs.page(
+            who.tenant, domain_id=one.id if one else None, after=page.after, size=page.size + 1
+        )
+        shown, token = page.cut(found, lambda job: job.seq)
+        names = {id: state.domains.by_id(who.tenant, id).name for id in {job.domain_id for job in shown}}
+    views = [
+        JobView.of(job, names[job.domain_id]) for job in shown if who.claims.reaches(names[job.domain_id])
+    ]
+    return JobPage(jobs=views, next_page_token=token)
+
+
+@router.get("/{job}")
+def get_job(domain: str, job: str, context: Ctx, who: DomainReader) -> JobView:
+    """One job, with its attempts."""
+    with context.database.read() as state:
+        found, owner = _job(state, who, domain, job)
+        attempts = state.attempts.of_job(who.tenant, found.id)
+    return JobView.of(found, owner.name, attempts)
+
+
+@router.post("/{job}:cancel")
+def cancel_job(domain: str, job: str, context: Ctx, who: JobRunner) -> JobView:
+    """Ask a job to end; it is CANCELLED once nothing of it runs any more."""
+    with context.database.write() as state:
+        found, owner = _job(state, who, domain, job)
+        cancelled = jobs.cancel(state, found, actor=who.actor, now=context.clock())
+    return JobView.of(cancelled, owner.name)
+
+
+@router.get("/{job}/logs", response_class=PlainTextResponse)
+def get_logs(
+    domain: str,
+    job: str,
+    context: Ctx,
+    who: DomainReader,
+    attempt: Annotated[int | None, Query(ge=1, description="the last one unless given")] = None,
+) -> PlainTextResponse:
+    """What an attempt printed; empty until it has printed something."""
+    with context.database.read() as state:
+        found, owner = _job(state, who, domain, job)
+        number = attempt or found.attempt
+        if attempt is not None:
+            state.attempts.get(who.tenant, found.id, attempt)
+    key = f"{layout.attempt(found.tenant, owner.name, found.id, number)}/{layout.LOG}"
+    try:
+        text = context.store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
+    except ObjectNotFound:
+        text = ""
+    except StorageError as error:
+        raise StoreDown("The log cannot be read now.") from error
+    return PlainTextResponse(text)
+
+
+@router.get("/{job}/events")
+def list_job_events(domain: str, job: str, page: Paged, context: Ctx, who: DomainReader) -> EventPage:
+    """What happened to the job, oldest first."""
+    with context.database.read() as state:
+        found, _ = _job(state, who, domain, job)
+        events = state.events.page(
+            who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1
+        )
+    shown, token = page.cut(events, lambda event: event.seq)
+    return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
+
+
+def _job(state: State, who: Principal, domain: str, id: str) -> tuple[Job, Domain]:
+    if domain != ANY:
+        owner = who.domain(state, domain)
+        return state.jobs.get(who.tenant, id, domain_id=owner.id), owner
+    job = state.jobs.get(who.tenant, id)
+    owner = state.domains.by_id(who.tenant, job.domain_id)
+    if not who.claims.reaches(owner.name):
+        raise NotFound(f"There is no job {id!r}. `udair job list` shows those that you may see.")
+    return job, owner

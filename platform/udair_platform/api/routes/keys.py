@@ -1,0 +1,54 @@
+"""API keys: created, listed, revoked. The token is in the reply to its creation and nowhere else."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from udair_platform.api.auth import Admin
+from udair_platform.api.context import Ctx
+from udair_platform.api.idempotency import derived
+from udair_platform.api.pages import KeyPage
+from udair_platform.api.paging import Paged
+from udair_platform.api.schemas import KeyCreate
+from udair_platform.api.views import KeyCreated, KeyView
+from udair_platform.registry import access
+
+# No IdempotentRoute: it would store the token. The derived kid makes a repeated request the same.
+router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
+
+
+@router.post("", status_code=201)
+def create_key(body: KeyCreate, request: Request, context: Ctx, who: Admin) -> KeyCreated:
+    """A new key of the caller's tenant. An Idempotency-Key shows an equal key again."""
+    with context.database.write() as state:
+        key, token = access.create_key(
+            state,
+            context.signing_key,
+            tenant=who.tenant,
+            name=body.name,
+            scopes=body.scopes,
+            domains=body.domains,
+            expires=body.expires_time,
+            actor=who.actor,
+            now=context.clock(),
+            kid=derived(request, "k", who),
+        )
+    return KeyCreated.with_token(key, token)
+
+
+@router.get("")
+def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
+    """Keys, oldest first, revoked ones too."""
+    with context.database.read() as state:
+        found = state.keys.page(who.tenant, after=page.after, size=page.size + 1)
+    shown, token = page.cut(found, lambda key: key.seq)
+    return KeyPage(keys=[KeyView.of(key) for key in shown], next_page_token=token)
+
+
+@router.post("/{kid}:revoke")
+def revoke_key(kid: str, context: Ctx, who: Admin) -> KeyView:
+    """Take a key back. Revoking a revoked key changes nothing."""
+    with context.database.write() as state:
+        key = access.revoke_key(state, tenant=who.tenant, kid=kid, actor=who.actor, now=context.clock())
+    context.publish_routes()
+    return KeyView.of(key)

@@ -1,0 +1,85 @@
+"""What requests look like. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from udair_jobs.specs import RecipeSpec
+
+Reason = Field("", max_length=500, description="why, for the history")
+
+
+class Request(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class GateBody(Request):
+    """Gate rules of a new domain."""
+
+    policy: str = Field("standard", max_length=32, description="standard or strict")
+    limits: dict[str, float] = Field(default_factory=dict, max_length=32, description="limits that differ")
+    allow_inconclusive: bool = Field(False, description="let a version with too little evidence serve")
+
+
+class GatePatch(Request):
+    """What changes in a domain's gate rules; a limit set to null falls back to the policy's."""
+
+    policy: str | None = Field(None, max_length=32)
+    limits: dict[str, float | None] | None = Field(None, max_length=32)
+    allow_inconclusive: bool | None = None
+
+
+class DomainCreate(Request):
+    """A new domain."""
+
+    name: str = Field(max_length=63, description="3 to 63 of a-z, 0-9, '-'; starts with a letter")
+    source_uri: str = Field(max_length=1024, description="s3://bucket/prefix of unlabelled images")
+    description: str = Field("", max_length=1000)
+    gate: GateBody = GateBody()
+
+
+class DomainPatch(Request):
+    """What changes in a domain (JSON merge patch)."""
+
+    description: str | None = Field(None, max_length=1000)
+    gate: GatePatch | None = None
+
+
+class JobCreate(Request):
+    """A new adaptation job."""
+
+    recipe: RecipeSpec = RecipeSpec.model_construct()
+    snapshot: str | None = Field(None, max_length=64, description="a snapshot to use again, or 'latest'")
+
+
+class AliasPut(Request):
+    """Compare-and-set of an alias."""
+
+    version: int = Field(ge=0, le=2**31, description="0 is the source model")
+    if_current: int | None = Field(None, ge=0, description="only if the alias points here now")
+    reason: str = Reason
+
+
+class Promote(Request):
+    """Why a version shall serve."""
+
+    if_current: int | None = Field(None, ge=0)
+    reason: str = Reason
+
+
+class Rollback(Request):
+    """Why the version that served before shall serve again."""
+
+    if_current: int | None = Field(None, ge=0, description="only if this version serves now")
+    reason: str = Reason
+
+
+class KeyCreate(Request):
+    """A new API key."""
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[str] = Field(min_length=1, max_length=16)
+    domains: list[str] | None = Field(None, max_length=100, description="the only domains it may touch")
+    expires_time: AwareDatetime | None = None

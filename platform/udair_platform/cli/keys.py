@@ -1,0 +1,73 @@
+"""`udair key`: API keys of the tenant."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from udair_platform.cli.options import Format, Home, Output, connect
+from udair_platform.cli.render import note, show, table
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            "--scope",
+            "-s",
+            help="domain:read, domain:write, job:run, version:approve, restore:invoke, admin. Repeatable.",
+        ),
+    ],
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", "-d", help="Only these domains. Repeatable.")
+    ] = None,
+    expires_in: Annotated[str | None, typer.Option(help="e.g. 90d, 12h, 30m; never by default.")] = None,
+    home: Home = "",
+    output: Format = Output.TABLE,
+) -> None:
+    """Create a key. It is shown this once."""
+    expires = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
+    key = connect(home).keys.create(name, scope, domains=domain or None, expires_time=expires)
+    lines = [("key", key.token), ("id", key.kid), ("scopes", key.scopes), ("expires", key.expires_time)]
+    show(output, key, lines)
+    note(f"the key is not shown again.  revoke: udair key revoke {key.kid}")
+
+
+@app.command("list")
+def list_keys(home: Home = "", output: Format = Output.TABLE) -> None:
+    """Keys, revoked ones too."""
+    columns = {
+        "id": "kid",
+        "name": None,
+        "scopes": None,
+        "domains": None,
+        "expires": "expires_time",
+        "revoked": "revoked_time",
+    }
+    table(output, connect(home).keys.list(), columns, empty="no keys")
+
+
+@app.command()
+def revoke(
+    kid: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    home: Home = "",
+    output: Format = Output.TABLE,
+) -> None:
+    """Take a key back, at once."""
+    key = connect(home).keys.revoke(kid)
+    show(output, key, [("id", key.kid), ("revoked", key.revoked_time)])
+
+
+def _duration(text: str) -> timedelta:
+    match = re.match(r"^(\d{1,5})([mhd])$", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no duration; expected e.g. 90d, 12h or 30m.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,81 @@
+"""Results for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from udair_platform.cli.options import Output
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[tuple[str, Any]]) -> None:
+    """One thing: as JSON, or as aligned lines of name and value."""
+    if output is Output.JSON:
+        print(json.dumps(plain(value), indent=2))
+        return
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, item in lines:
+        print(f"{name:<{width}}  {text(item)}".rstrip())
+
+
+def table(
+    output: Output, items: Iterable[BaseModel], columns: Mapping[str, str | None], *, empty: str
+) -> None:
+    """Many things: as a JSON list, or as a table of `columns` (title -> field)."""
+    found = list(items)
+    if output is Output.JSON:
+        print(json.dumps([plain(item) for item in found], indent=2))
+        return
+    if not found:
+        print(empty, file=sys.stderr)
+        return
+    rows = [[text(getattr(item, field or title)) for title, field in columns.items()] for item in found]
+    if sys.stdout.isatty():
+        _rich_table(list(columns), rows)
+        return
+    widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
+    for row in [[title.upper() for title in columns], *rows]:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def text(value: Any) -> str:
+    """One value in a line of text."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(text(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={text(item)}" for key, item in value.items()) or "-"
+    return str(value)
+
+
+def plain(value: BaseModel | Mapping[str, Any]) -> Any:
+    """JSON-ready."""
+    return dict(value) if isinstance(value, Mapping) else value.model_dump(mode="json")
+
+
+def note(line: str) -> None:
+    """A line for people, out of the way of results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _rich_table(titles: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        drawn.add_column(title.upper(), overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    Console().print(drawn, markup=False)

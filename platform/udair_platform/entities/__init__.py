@@ -1,0 +1,1 @@
+"""The nouns of the platform and how each may change: values and tables, no input or output."""

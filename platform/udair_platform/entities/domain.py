@@ -1,0 +1,146 @@
+"""A domain: one customer's place, its images, and the model that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from udair_platform.entities import machine
+
+CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
+SOURCE_VERSION = 0  # every domain has it: the source model without an adapter
+
+
+class DomainState(StrEnum):
+    """Deleting is final; the name becomes free, the history stays."""
+
+    ACTIVE = "ACTIVE"
+    DELETED = "DELETED"
+
+
+TRANSITIONS: Mapping[DomainState, frozenset[DomainState]] = {
+    DomainState.ACTIVE: frozenset({DomainState.DELETED}),
+    DomainState.DELETED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """A domain's gate policy as its owner wrote it.
+
+    Attributes:
+        policy: ``standard`` or ``strict``: the limits to start from.
+        limits: Limits that differ from it, by field name of `udair.adaptation.gate.GatePolicy`.
+        allow_inconclusive: Let a version with too little evidence be promoted all the same.
+    """
+
+    policy: str = "standard"
+    limits: Mapping[str, float] = field(default_factory=dict)
+    allow_inconclusive: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; ``GateRules(**value)`` reads it back."""
+        return {
+            "policy": self.policy,
+            "limits": dict(self.limits),
+            "allow_inconclusive": self.allow_inconclusive,
+        }
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One customer's place. `name` is unique among the tenant's domains that are not deleted."""
+
+    id: str
+    tenant: str
+    name: str
+    source_uri: str
+    gate: GateRules
+    created_time: datetime
+    updated_time: datetime
+    description: str = ""
+    state: DomainState = DomainState.ACTIVE
+    row_version: int = 1
+    seq: int = 0
+
+
+def advance(domain: Domain, to: DomainState, *, now: datetime) -> Domain:
+    """`domain` in state `to`.
+
+    Raises:
+        InvalidState: The table has no such move.
+    """
+    machine.check("Domain", domain.name, TRANSITIONS, domain.state, to)
+    return replace(domain, state=to, updated_time=now)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that points at a version of a domain; `champion` is what serves."""
+
+    domain_id: str
+    tenant: str
+    name: str
+    version: int
+    updated_time: datetime
+    row_version: int = 1
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One line of an alias's history: append-only, answers "what served when, and who decided"."""
+
+    domain_id: str
+    tenant: str
+    name: str
+    from_version: int | None
+    to_version: int
+    actor: str
+    reason: str
+    time: datetime
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A registered base model: adapters are bound to its digest."""
+
+    name: str
+    digest: str
+    uri: str
+    created_time: datetime
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """What the database knows about a key: never the key itself."""
+
+    kid: str
+    tenant: str
+    name: str
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    created_time: datetime
+    expires_time: datetime | None = None
+    revoked_time: datetime | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, to what, by whom and because of what. Append-only."""
+
+    tenant: str
+    time: datetime
+    actor: str
+    cause: str
+    noun: str
+    name: str
+    kind: str
+    domain_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0

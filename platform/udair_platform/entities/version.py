@@ -1,0 +1,78 @@
+"""An adapter version: one published candidate, the gate's verdict on it, and what may follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from udair_platform.entities import machine
+
+
+class VersionState(StrEnum):
+    """Being promoted is a fact about an alias, never a state of a version."""
+
+    CREATING = "CREATING"
+    EVALUATING = "EVALUATING"
+    PENDING_APPROVAL = "PENDING_APPROVAL"
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+    DELETED = "DELETED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+_V = VersionState
+TRANSITIONS: Mapping[VersionState, frozenset[VersionState]] = {
+    _V.CREATING: frozenset({_V.EVALUATING, _V.FAILED}),
+    _V.EVALUATING: frozenset({_V.PENDING_APPROVAL, _V.ACTIVE, _V.REJECTED, _V.FAILED}),
+    _V.PENDING_APPROVAL: frozenset({_V.ACTIVE, _V.REJECTED}),
+    _V.ACTIVE: frozenset({_V.ARCHIVED}),
+    _V.ARCHIVED: frozenset({_V.DELETED}),
+    _V.REJECTED: frozenset({_V.DELETED}),
+    _V.FAILED: frozenset({_V.DELETED}),
+    _V.DELETED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class AdapterVersion:
+    """One published candidate. Numbers of a domain are 1, 2, 3…; a job yields at most one.
+
+    Attributes:
+        adapter_digest: sha256 of adapter.safetensors: the adapter's name everywhere.
+        candidate_uri: Folder with the adapter, its evidence and MANIFEST.json.
+        gate: `udair.adaptation.gate.GateReport.to_dict()`, with the rules it was judged by.
+        evidence: What was measured; the gate can be run again over it.
+    """
+
+    domain_id: str
+    tenant: str
+    number: int
+    job_id: str
+    snapshot_id: str
+    base_name: str
+    base_digest: str
+    adapter_digest: str
+    candidate_uri: str
+    created_time: datetime
+    updated_time: datetime
+    state: VersionState = VersionState.CREATING
+    verdict: str | None = None
+    gate: Mapping[str, Any] | None = None
+    evidence: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    code_version: str = ""
+    row_version: int = 1
+
+
+def advance(version: AdapterVersion, to: VersionState, *, now: datetime) -> AdapterVersion:
+    """`version` in state `to`.
+
+    Raises:
+        InvalidState: The table has no such move.
+    """
+    machine.check("Version", f"@{version.number}", TRANSITIONS, version.state, to)
+    return replace(version, state=to, updated_time=now)

@@ -1,0 +1,1 @@
+"""What both HTTP services share: the edge of every request, and refusals as problem+json."""

@@ -1,0 +1,87 @@
+"""What happens to every request before and after its handler: an id, a log line, a bounded body."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from udair_platform.errors import PlatformError
+from udair_platform.http.problems import problem, too_large
+from udair_platform.telemetry import logger
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_QUIET = ("/healthz", "/readyz")
+_log = logger("api")
+
+
+class Edge:
+    """Outermost layer of the application.
+
+    Args:
+        max_body_bytes: Larger bodies are answered with 413, whatever Content-Length says.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app, self._max = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.match(given) else f"r-{secrets.token_hex(8)}"
+        request.state.request_id = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        began, status, read = time.perf_counter(), 0, 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max:
+                # An HTTPException: anything else that is raised while a body is read becomes a 400.
+                raise HTTPException(413, too_large(self._max).detail)
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"cache-control", b"no-store"),
+                ]
+            await send(message)
+
+        try:
+            length = request.headers.get("Content-Length", "0")
+            if length.isdigit() and int(length) > self._max:
+                await problem(too_large(self._max), request_id, request.url.path)(scope, receive, answer)
+            else:
+                await self._app(scope, bounded, answer)
+        except Exception as error:
+            _log.error("unexpected", exc_info=error, method=request.method, path=request.url.path)
+            if status:
+                raise
+            detail = "This is a fault of the platform; its log has more under the request's id."
+            await problem(PlatformError(detail), request_id, request.url.path)(scope, receive, answer)
+        finally:
+            if request.url.path not in _QUIET:
+                _log.info(
+                    "request",
+                    method=request.method,
+                    path=request.url.path,
+                    status=status,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                )

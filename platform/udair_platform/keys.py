@@ -1,0 +1,143 @@
+"""API keys that carry their own claims: signed once, checked anywhere without a database.
+
+A key is `ak_{kid}.{payload}.{signature}`: the payload is JSON in base64url, the signature is
+HMAC-SHA256 under the platform's 32-byte signing key. The control plane also checks revocation in
+its database, the data plane in `revoked_keys` of routes.json. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from udair_platform.errors import KeyExpired, KeyInvalid
+
+Scope = Literal["domain:read", "domain:write", "job:run", "version:approve", "restore:invoke", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+SIGNING_KEY_BYTES = 32
+MAX_TOKEN_CHARS = 4096
+_TOKEN = re.compile(r"^ak_([a-z0-9-]{4,64})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a key says about its bearer.
+
+    Attributes:
+        kid: Name of the key, safe to log.
+        tenant: The tenant that it acts for.
+        scopes: What it may do; ``admin`` may do everything within its tenant.
+        domains: Names of the only domains it may touch; None means all of the tenant's.
+        exp: End of validity, seconds since the epoch, UTC; None means never.
+    """
+
+    kid: str
+    tenant: str
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None = None
+    exp: int | None = None
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the key carries `scope`, itself or through ``admin``."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    def reaches(self, domain: str) -> bool:
+        """Whether the key may touch the domain called `domain`."""
+        return self.domains is None or domain in self.domains
+
+
+def new_kid() -> str:
+    """A fresh key name."""
+    return secrets.token_hex(6)
+
+
+def new_signing_key() -> bytes:
+    """32 random bytes."""
+    return secrets.token_bytes(SIGNING_KEY_BYTES)
+
+
+def issue(signing_key: bytes, claims: Claims) -> str:
+    """The token that says `claims`. The same claims give the same token.
+
+    Raises:
+        KeyInvalid: The signing key has the wrong size, or a scope is unknown.
+    """
+    _check_signing_key(signing_key)
+    unknown = set(claims.scopes) - set(SCOPES)
+    if unknown:
+        raise KeyInvalid(f"Unknown scopes {sorted(unknown)}; expected some of {', '.join(SCOPES)}.")
+    payload = {
+        "kid": claims.kid,
+        "tenant": claims.tenant,
+        "scopes": list(claims.scopes),
+        "domains": None if claims.domains is None else list(claims.domains),
+        "exp": claims.exp,
+    }
+    body = _encode(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode())
+    return f"ak_{claims.kid}.{body}.{_encode(_sign(signing_key, claims.kid, body))}"
+
+
+def verify(signing_key: bytes, token: str, now: float) -> Claims:
+    """The claims of `token`, if its signature is ours and it has not expired at `now`.
+
+    The signature is compared in constant time, and before anything in the payload is believed.
+
+    Args:
+        now: Seconds since the epoch, UTC.
+
+    Raises:
+        KeyInvalid: Malformed, or signed with another key.
+        KeyExpired: `exp` has passed.
+    """
+    _check_signing_key(signing_key)
+    match = _TOKEN.match(token) if len(token) <= MAX_TOKEN_CHARS else None
+    if match is None:
+        raise KeyInvalid("The key is malformed; expected ak_<id>.<payload>.<signature>.")
+    kid, body, signature = match.groups()
+    if not hmac.compare_digest(_sign(signing_key, kid, body), _decode(signature)):
+        raise KeyInvalid(f"The signature of key ak_{kid} is not this platform's.")
+    payload = json.loads(_decode(body))
+    claims = Claims(
+        kid=payload["kid"],
+        tenant=payload["tenant"],
+        scopes=_strings(payload["scopes"]),
+        domains=None if payload["domains"] is None else _strings(payload["domains"]),
+        exp=payload["exp"],
+    )
+    if claims.kid != kid:
+        raise KeyInvalid(f"The key ak_{kid} carries the claims of another key.")
+    if claims.exp is not None and now >= claims.exp:
+        raise KeyExpired(f"The key ak_{kid} expired; create a new one with `udair key create`.")
+    return claims
+
+
+def _sign(signing_key: bytes, kid: str, body: str) -> bytes:
+    return hmac.new(signing_key, f"udair-key-1.{kid}.{body}".encode(), hashlib.sha256).digest()
+
+
+def _check_signing_key(signing_key: bytes) -> None:
+    if len(signing_key) != SIGNING_KEY_BYTES:
+        raise KeyInvalid(f"The signing key has {len(signing_key)} bytes; expected {SIGNING_KEY_BYTES}.")
+
+
+def _strings(value: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(item) for item in value)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        raise KeyInvalid("The key is malformed; its parts are not base64url.") from None

@@ -1,0 +1,101 @@
+"""API keys created and taken back. A key is shown once and never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from udair_platform.entities.domain import ApiKey
+from udair_platform.errors import AlreadyExists, FieldError, Invalid
+from udair_platform.keys import SCOPES, Claims, issue, new_kid
+from udair_platform.registry import routes
+from udair_platform.state.repositories import State
+
+
+def create_key(
+    state: State,
+    signing_key: bytes,
+    *,
+    tenant: str,
+    name: str,
+    scopes: Sequence[str],
+    domains: Sequence[str] | None,
+    expires: datetime | None,
+    actor: str,
+    now: datetime,
+    kid: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key of `tenant`, and the token that its bearer presents.
+
+    Args:
+        kid: A name derived from an idempotency key: an equal key of that name is shown again.
+
+    Raises:
+        Invalid: A scope is unknown, or the expiry has passed; points at the field.
+        AlreadyExists: `kid` names a key that says something else.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        detail = f"scopes {unknown} are unknown; expected some of {', '.join(SCOPES)}."
+        raise Invalid(detail, errors=[FieldError("/scopes", detail)])
+    if expires is not None and expires <= now:
+        detail = f"expires_time {expires.isoformat()} has passed; expected a time to come."
+        raise Invalid(detail, errors=[FieldError("/expires_time", detail)])
+    key = ApiKey(
+        kid=kid or new_kid(),
+        tenant=tenant,
+        name=name,
+        scopes=tuple(scopes),
+        domains=None if domains is None else tuple(domains),
+        created_time=now,
+        expires_time=expires,
+    )
+    known = state.keys.find(tenant, key.kid)
+    if known is not None:
+        if (known.name, known.scopes, known.domains) != (
+            key.name,
+            key.scopes,
+            key.domains,
+        ) or known.revoked_time:
+            raise AlreadyExists(
+                f"Key {key.kid} was created by another request with the same idempotency key."
+            )
+        return known, token_of(signing_key, known)
+    state.keys.add(key)
+    data = {"scopes": list(scopes), "domains": list(domains) if domains is not None else None}
+    _record(state, key, "key.created", actor=actor, now=now, data=data)
+    return key, token_of(signing_key, key)
+
+
+def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime) -> ApiKey:
+    """Take a key back; it stops working here at once, and at the data plane with the next routes.
+
+    Raises:
+        NotFound: The tenant has no such key.
+    """
+    key, changed = state.keys.revoke(tenant, kid, now=now)
+    if changed:
+        _record(state, key, "key.revoked", actor=actor, now=now, data={})
+        routes.changed(state)
+    return key
+
+
+def token_of(signing_key: bytes, key: ApiKey) -> str:
+    """The token of `key`: it follows from the signing key and what the key says."""
+    exp = None if key.expires_time is None else int(key.expires_time.timestamp())
+    return issue(signing_key, Claims(key.kid, key.tenant, key.scopes, key.domains, exp))
+
+
+def _record(
+    state: State, key: ApiKey, kind: str, *, actor: str, now: datetime, data: Mapping[str, object]
+) -> None:
+    state.record(
+        tenant=key.tenant,
+        now=now,
+        actor=actor,
+        cause="request",
+        noun="key",
+        name=key.kid,
+        kind=kind,
+        data=data,
+    )

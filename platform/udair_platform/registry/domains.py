@@ -1,0 +1,129 @@
+"""Domains made, changed and deleted, each with its event and its place in the routes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from udair_platform.entities import domain as entity
+from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules
+from udair_platform.entities.names import check_domain_name, check_source_uri, new_id
+from udair_platform.errors import InvalidState
+from udair_platform.registry import gate, routes
+from udair_platform.state.repositories import State
+
+
+def create(
+    state: State,
+    *,
+    tenant: str,
+    name: str,
+    source_uri: str,
+    rules: GateRules,
+    description: str = "",
+    allow_local: bool = False,
+    actor: str,
+    now: datetime,
+    id: str | None = None,
+) -> Domain:
+    """A new domain, served by the source model (version 0) until a version is promoted.
+
+    Args:
+        id: An id derived from an idempotency key: the living domain of that id is returned as it is.
+
+    Raises:
+        Invalid: The name, the source or a gate limit is not acceptable; points at it.
+        AlreadyExists: The tenant has a living domain of that name.
+    """
+    check_domain_name(name)
+    check_source_uri(source_uri, allow_local=allow_local)
+    gate.policy_of(rules)
+    known = state.domains.living(tenant, id) if id else None
+    if known is not None:
+        return known
+    created = Domain(
+        id=id if id and not state.domains.exists(id) else new_id("d"),
+        tenant=tenant,
+        name=name,
+        source_uri=source_uri,
+        gate=rules,
+        description=description,
+        created_time=now,
+        updated_time=now,
+    )
+    state.domains.add(created)
+    state.aliases.move(
+        tenant, created.id, CHAMPION, SOURCE_VERSION,
+        expected=None, actor=actor, reason="domain created", now=now,
+    )  # fmt: skip
+    _record(state, created, "domain.created", actor=actor, now=now, data={"source_uri": source_uri})
+    routes.changed(state)
+    return created
+
+
+def change(
+    state: State,
+    domain: Domain,
+    *,
+    rules: GateRules | None = None,
+    description: str | None = None,
+    actor: str,
+    now: datetime,
+) -> Domain:
+    """`domain` with other gate rules or another description. Versions keep the verdicts they have.
+
+    Raises:
+        Invalid: A gate limit is not acceptable; points at it.
+        StaleWrite: Somebody else changed it first.
+    """
+    if rules is not None:
+        gate.policy_of(rules)
+    moved = replace(
+        domain,
+        gate=rules or domain.gate,
+        description=domain.description if description is None else description,
+        updated_time=now,
+    )
+    saved = state.domains.save(moved)
+    _record(state, saved, "domain.changed", actor=actor, now=now, data={"gate": saved.gate.to_dict()})
+    return saved
+
+
+def delete(state: State, domain: Domain, *, actor: str, now: datetime) -> Domain:
+    """End `domain`: it is no longer served and its name becomes free; its history stays.
+
+    Raises:
+        InvalidState: A job of it is not finished.
+    """
+    running = state.jobs.unfinished(domain.tenant, domain_id=domain.id)
+    if running:
+        raise InvalidState(
+            f"Domain {domain.name!r} has {len(running)} unfinished jobs, e.g. {running[0].id}. "
+            "Cancel them first: `udair job cancel JOB`."
+        )
+    deleted = state.domains.save(entity.advance(domain, DomainState.DELETED, now=now))
+    _record(state, deleted, "domain.DELETED", actor=actor, now=now)
+    routes.changed(state)
+    return deleted
+
+
+def _record(
+    state: State,
+    domain: Domain,
+    kind: str,
+    *,
+    actor: str,
+    now: datetime,
+    data: dict[str, object] | None = None,
+) -> None:
+    state.record(
+        tenant=domain.tenant,
+        now=now,
+        actor=actor,
+        cause="request",
+        noun="domain",
+        name=domain.name,
+        kind=kind,
+        domain_id=domain.id,
+        data=data,
+    )

@@ -1,0 +1,23 @@
+"""Where things are in the platform's store. Keys are relative to its URI."""
+
+from __future__ import annotations
+
+ROUTES = "serving/routes.json"
+SPEC, PROGRESS, RESULT, LOG = "spec.json", "progress.json", "result.json", "job.log"
+CANDIDATE, EVIDENCE, METRICS = "candidate", "evidence.json", "metrics.json"
+SUMMARY = "summary.json"
+
+
+def domain(tenant: str, name: str) -> str:
+    """Everything of one domain."""
+    return f"t/{tenant}/d/{name}"
+
+
+def snapshot(tenant: str, name: str, snapshot_id: str) -> str:
+    """One snapshot."""
+    return f"{domain(tenant, name)}/snapshots/{snapshot_id}"
+
+
+def attempt(tenant: str, name: str, job_id: str, number: int) -> str:
+    """One attempt: its spec, progress, result, log and candidate."""
+    return f"{domain(tenant, name)}/jobs/{job_id}/attempts/{number}"

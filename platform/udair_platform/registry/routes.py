@@ -1,0 +1,123 @@
+"""routes.json: what the data plane serves, so that it can do so while the control plane is away.
+
+The document is a function of the database. Every change that it shows steps a generation counter in
+the same transaction; the document carries the generation that it was rendered at. A writer never
+puts an older generation over a newer one, and the reconciler writes again whenever the document is
+behind: so a crash between the commit and the write heals.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
+from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION
+from udair_platform.errors import StoreDown
+from udair_platform.registry import layout
+from udair_platform.state.database import Database
+from udair_platform.state.repositories import ALL_TENANTS, State
+
+GENERATION = "routes"
+_MAX_BYTES = 256 * 2**20
+_PAGE = 1000
+_TRIES = 5
+
+
+def changed(state: State) -> int:
+    """Say, within the transaction that changes it, that the document must follow; the generation."""
+    return state.counters.step(GENERATION)
+
+
+def render(state: State) -> dict[str, Any]:
+    """The document as the database has it now.
+
+    A champion that was made for another base model than the current one cannot be loaded: its
+    domain is routed to the source model.
+    """
+    base = state.bases.current()
+    serving = {
+        alias.domain_id: alias.version
+        for alias in state.aliases.all(ALL_TENANTS)
+        if alias.name == CHAMPION and alias.version != SOURCE_VERSION
+    }
+    found = state.versions.many(ALL_TENANTS, serving.items())
+    domains: dict[str, Any] = {}
+    after: int | None = None
+    while page := state.domains.page(ALL_TENANTS, after=after, size=_PAGE):
+        after = page[-1].seq
+        for domain in page:
+            version = found.get((domain.id, serving.get(domain.id, SOURCE_VERSION)))
+            usable = version is not None and base is not None and version.base_digest == base.digest
+            domains[f"{domain.tenant}/{domain.name}"] = {
+                "version": version.number if version and usable else SOURCE_VERSION,
+                "adapter_digest": version.adapter_digest if version and usable else None,
+                "candidate_uri": version.candidate_uri if version and usable else None,
+            }
+    return {
+        "schema_version": 1,
+        "generation": state.counters.value(GENERATION),
+        "base_model": {"name": base.name, "digest": base.digest, "uri": base.uri} if base else None,
+        "domains": domains,
+        "revoked_keys": state.keys.revoked(ALL_TENANTS),
+    }
+
+
+def read(store: Storage) -> dict[str, Any] | None:
+    """The document as the data plane finds it, or None if there is none, or none that can be read.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    return _read(store)[0]
+
+
+def publish(database: Database, store: Storage) -> int:
+    """Make the document in `store` show what the database has; returns its generation.
+
+    Safe to call at any time, from several processes.
+
+    Raises:
+        StoreDown: The store does not answer, or keeps changing under us.
+    """
+    for _ in range(_TRIES):
+        # The document first: whoever wrote it had committed, so the database cannot be behind it
+        # unless it was restored from an older copy.
+        stored, etag = _read(store)
+        with database.read() as state:
+            wanted = render(state)
+        if stored == wanted:
+            return int(wanted["generation"])
+        behind = int(stored["generation"]) if stored else 0
+        if wanted["generation"] <= behind:
+            with database.write() as state:
+                if state.counters.value(GENERATION) <= behind:
+                    state.counters.step(GENERATION, at_least=behind + 1)
+            continue
+        data = json.dumps(wanted, indent=1, sort_keys=True).encode()
+        try:
+            store.put(layout.ROUTES, data, if_absent=etag is None, if_match=etag)
+        except PreconditionFailed:
+            continue
+        except StorageError as error:
+            raise StoreDown(f"routes.json cannot be written: {error}") from error
+        return int(wanted["generation"])
+    raise StoreDown(f"routes.json changed {_TRIES} times while it was written; trying again later.")
+
+
+def _read(store: Storage) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        etag = store.head(layout.ROUTES).etag
+        data = store.get(layout.ROUTES, if_match=etag, max_bytes=_MAX_BYTES)
+    except NotFound:
+        return None, None
+    except PreconditionFailed:
+        return _read(store)
+    except StorageError as error:
+        raise StoreDown(f"routes.json cannot be read: {error}") from error
+    try:
+        document = json.loads(data)
+        int(document["generation"])
+    except (ValueError, TypeError, KeyError):
+        return None, etag  # damaged: it is replaced
+    return document, etag

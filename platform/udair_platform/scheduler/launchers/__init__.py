@@ -1,0 +1,25 @@
+"""The launchers there are, by the name that Settings.launcher gives them."""
+
+from __future__ import annotations
+
+import sys
+
+from udair_platform.scheduler.launcher import Launcher
+from udair_platform.settings import Settings
+
+
+def make_launcher(settings: Settings) -> Launcher:
+    """The launcher that `settings` ask for; nothing is contacted yet."""
+    if settings.launcher == "local":
+        from udair_platform.scheduler.launchers.local import LocalLauncher
+
+        return LocalLauncher(settings.home / "launcher", python=settings.job_python or sys.executable)
+    # ray takes seconds to import; a platform that runs subprocesses never pays for it.
+    from udair_platform.scheduler.launchers.ray import RayLauncher
+
+    return RayLauncher(
+        settings.ray_address,
+        python=settings.job_python or "python",
+        num_cpus=settings.job_cpus,
+        num_gpus=settings.job_gpus,
+    )

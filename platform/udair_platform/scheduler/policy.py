@@ -1,0 +1,97 @@
+"""What to start, what to try again, and when to give up. Pure functions of what is known."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
+from udair_platform.settings import Settings
+
+_BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
+_WAITING = (JobState.QUEUED, JobState.RECOVERING)
+MAX_BACKOFF_S = 60.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows a failed attempt: a state, and the time before which nothing is tried."""
+
+    state: JobState
+    not_before: datetime | None = None
+
+
+def admit(jobs: Sequence[Job], *, now: datetime, max_concurrent: int) -> list[Job]:
+    """Those of the waiting `jobs` that may start now: oldest first, tenants taking turns."""
+    free = max_concurrent - sum(job.state in _BUSY for job in jobs)
+    queues: dict[str, deque[Job]] = {}
+    for job in sorted(jobs, key=lambda job: job.seq):
+        if job.state in _WAITING and (job.not_before is None or job.not_before <= now):
+            queues.setdefault(job.tenant, deque()).append(job)
+    # A tenant that already runs many waits behind one that runs few.
+    running = {tenant: sum(job.tenant == tenant and job.state in _BUSY for job in jobs) for tenant in queues}
+    admitted: list[Job] = []
+    while queues and len(admitted) < free:
+        tenant = min(queues, key=lambda name: (running[name], queues[name][0].seq))
+        admitted.append(queues[tenant].popleft())
+        running[tenant] += 1
+        if not queues[tenant]:
+            del queues[tenant]
+    return admitted
+
+
+def retry_class(reason: str) -> RetryClass:
+    """Whose fault `reason` is; an unknown one is ours."""
+    return RETRY_CLASS.get(cast(Reason, reason), "SYSTEM")
+
+
+def after_failure(reason: str, attempts: Sequence[Attempt], *, now: datetime, max_attempts: int) -> Decision:
+    """What follows when the last of `attempts` failed for `reason`.
+
+    USER and NUMERIC fail at once: the same input fails the same way. DEADLINE expires. SYSTEM is
+    tried again until `max_attempts` are spent. CAPACITY spends nothing.
+    """
+    kind = retry_class(reason)
+    if kind in ("USER", "NUMERIC"):
+        return Decision(JobState.FAILED)
+    if kind == "DEADLINE":
+        return Decision(JobState.EXPIRED)
+    earlier = [attempt.reason for attempt in attempts[:-1]]
+    spent = sum(retry_class(known) != "CAPACITY" for known in earlier if known) + (kind != "CAPACITY")
+    if spent >= max_attempts:
+        return Decision(JobState.FAILED)
+    return Decision(JobState.RECOVERING, now + timedelta(seconds=backoff_s(len(attempts))))
+
+
+def backoff_s(attempts: int) -> float:
+    """Seconds to wait after that many attempts: 1, 2, 4… up to a minute."""
+    return float(min(MAX_BACKOFF_S, 2.0 ** max(0, min(attempts, 30) - 1)))
+
+
+def waited_too_long(job: Job, *, now: datetime, settings: Settings) -> bool:
+    """Whether a job that waits for its first or next attempt has waited past its deadline."""
+    return (now - job.updated_time).total_seconds() > settings.pending_timeout_s
+
+
+def overdue(attempt: Attempt, *, now: datetime, settings: Settings) -> tuple[Reason, str] | None:
+    """The deadline that a live attempt has missed, in words, or None."""
+    if attempt.launched_time is None:
+        waited = (now - attempt.created_time).total_seconds()
+        if waited > settings.pending_timeout_s:
+            return "PENDING_TIMEOUT", f"not launched within {settings.pending_timeout_s:g} s"
+        return None
+    ran = (now - attempt.launched_time).total_seconds()
+    if attempt.state is AttemptState.LAUNCHED:
+        if ran > settings.pending_timeout_s:
+            return "PENDING_TIMEOUT", f"not started within {settings.pending_timeout_s:g} s of its launch"
+        return None
+    if ran > settings.run_timeout_s:
+        return "RUN_TIMEOUT", f"ran longer than {settings.run_timeout_s:g} s"
+    silent = (now - (attempt.heartbeat_seen_time or attempt.launched_time)).total_seconds()
+    if silent > settings.heartbeat_timeout_s:
+        return "HEARTBEAT_LOST", f"no progress was written for {silent:.0f} s"
+    return None

@@ -1,0 +1,170 @@
+"""The loop that makes the observed state follow the wanted one, wherever it was killed before.
+
+Every step is safe to repeat. What must not happen twice is guarded where it would happen: an attempt
+is committed before it is launched and its id makes a second launch the same launch; a result is
+decided by the first writer of result.json; a version is unique per job in the database; and every
+write checks in its own transaction that this reconciler still holds the lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from udair_jobs.storage import Storage
+from udair_platform.entities.job import Job, JobState
+from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
+from udair_platform.registry import routes
+from udair_platform.scheduler import policy
+from udair_platform.scheduler.launcher import Launcher
+from udair_platform.scheduler.steps import Steps
+from udair_platform.scheduler.work import Tools
+from udair_platform.settings import Settings
+from udair_platform.state.database import Database
+from udair_platform.state.repositories import ALL_TENANTS, State
+from udair_platform.telemetry import logger
+
+LEASE = "reconciler"
+REPLIES_KEPT = timedelta(hours=24)
+_SWEEP_EVERY = timedelta(minutes=10)
+_log = logger("reconciler")
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """One of possibly several; only the one that holds the lease acts.
+
+    Args:
+        database: The wanted and the observed state.
+        store: The platform's own objects.
+        launcher: Runs attempts.
+        settings: Intervals, timeouts, endpoints.
+        clock: Now, in UTC.
+        holder: Name under which the lease is held; unique per reconciler.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Storage,
+        launcher: Launcher,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        holder: str | None = None,
+    ) -> None:
+        self._database, self._store, self._settings, self._clock = database, store, settings, clock
+        self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._token: int | None = None
+        self._renewed: datetime | None = None
+        self._swept: datetime | None = None
+        self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
+
+    def tick(self) -> bool:
+        """One pass over everything that is unfinished; False if another reconciler holds the lease.
+
+        One job's trouble never stops the others.
+
+        Raises:
+            LeaseLost: Another took over in the middle; the next tick waits for its turn.
+            StateUnavailable: The database does not answer.
+        """
+        if not self._hold_lease():
+            return False
+        for job in self._unfinished():
+            if job.state in (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING):
+                self._guarded(self._steps.advance, job)
+            elif policy.waited_too_long(job, now=self._clock(), settings=self._settings):
+                self._guarded(self._steps.expire, job)
+        waiting = self._unfinished()
+        for job in policy.admit(
+            waiting, now=self._clock(), max_concurrent=self._settings.max_concurrent_jobs
+        ):
+            self._guarded(self._steps.provision, job)
+        with self._noted("routes"):
+            routes.publish(self._database, self._store)
+        self._sweep()
+        return True
+
+    def run_forever(self, stop: threading.Event) -> None:
+        """Tick until `stop` is set, through every outage; then let another take the lease at once."""
+        _log.info("started", holder=self.holder)
+        while not stop.is_set():
+            try:
+                self.tick()
+            except LeaseLost as error:
+                self._token = None
+                _log.warning("lease lost", detail=error.detail)
+            except Exception:
+                _log.exception("a tick failed; trying again")
+            stop.wait(self._settings.reconcile_interval_s)
+        with contextlib.suppress(PlatformError):
+            self.release()
+        _log.info("stopped", holder=self.holder)
+
+    def release(self) -> None:
+        """Give the lease up."""
+        with self._database.write() as state:
+            state.leases.release(LEASE, self.holder, now=self._clock())
+        self._token = None
+
+    def _hold_lease(self) -> bool:
+        now = self._clock()
+        ttl_s = self._settings.lease_ttl_s
+        fresh = self._renewed is not None and now < self._renewed + timedelta(seconds=ttl_s / 3)
+        if self._token is not None and fresh:
+            return True
+        with self._database.write() as state:
+            self._token = state.leases.acquire(LEASE, self.holder, now=now, ttl_s=ttl_s)
+        self._renewed = now
+        return self._token is not None
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[State]:
+        # The lease is checked in the transaction that it guards: a reconciler that was asleep while
+        # another took over cannot write what it decided before.
+        if self._token is None:
+            raise LeaseLost("This reconciler holds no lease; nothing was written.")
+        now = self._clock()
+        with self._database.write() as state:
+            state.leases.check(LEASE, self.holder, self._token)
+            state.leases.acquire(LEASE, self.holder, now=now, ttl_s=self._settings.lease_ttl_s)
+            yield state
+        self._renewed = now
+
+    def _unfinished(self) -> list[Job]:
+        with self._database.read() as state:
+            return state.jobs.unfinished(ALL_TENANTS)
+
+    def _guarded(self, step: Callable[[Job], None], job: Job) -> None:
+        with self._noted(job.id):
+            step(job)
+
+    @contextlib.contextmanager
+    def _noted(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except LeaseLost:
+            raise
+        except StaleWrite as error:
+            _log.info("changed meanwhile; looked at again in the next tick", what=what, detail=error.detail)
+        except PlatformError as error:
+            _log.warning("step postponed", what=what, code=error.code, detail=error.detail)
+        except Exception:
+            _log.exception("step failed; trying again", what=what)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        if self._swept is None or now - self._swept > _SWEEP_EVERY:
+            self._swept = now
+            with self._write() as state:
+                state.replies.forget_before(now - REPLIES_KEPT)

@@ -1,0 +1,176 @@
+"""What the reconciler does for one job in one tick: give it an attempt, launch it, look after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from udair_jobs.specs import AdaptResult, Progress
+from udair_platform.entities.domain import Domain
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
+from udair_platform.errors import NoCapacity
+from udair_platform.registry import gate, jobs, layout
+from udair_platform.scheduler import policy, settling
+from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
+from udair_platform.scheduler.launcher import ALIVE, LaunchRequest, LaunchState
+from udair_platform.scheduler.work import ACTOR, Tools, Work
+
+_LOG_EVERY_S = 5.0
+_UNKNOWN_GRACE_S = 10.0  # a launcher may take a moment to know what it was just given
+
+
+class Steps:
+    """The reconciler's hands; each method is one job's turn and is safe to repeat."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._logged: dict[str, datetime] = {}
+
+    def provision(self, job: Job) -> None:
+        """Commit the next attempt of a waiting job, then launch it."""
+        tools, number = self._tools, job.attempt + 1
+        with tools.write() as state:
+            domain = state.domains.by_id(job.tenant, job.domain_id)
+            attempt = Attempt(
+                job_id=job.id,
+                tenant=job.tenant,
+                number=number,
+                submission_id=submission_id(job.id, number),
+                output_uri=tools.store.at(layout.attempt(job.tenant, domain.name, job.id, number)).uri,
+                created_time=tools.now(),
+            )
+            state.attempts.add(attempt)
+            job = tools.change(
+                state, replace(job, attempt=number, heartbeat_time=None), JobState.PROVISIONING
+            )
+        self._launch(self._work(job, attempt, domain))
+
+    def advance(self, job: Job) -> None:
+        """Look after a job that has an attempt under way."""
+        with self._tools.database.read() as state:
+            attempt = state.attempts.get(job.tenant, job.id, job.attempt)
+            domain = state.domains.by_id(job.tenant, job.domain_id)
+        work = self._work(job, attempt, domain)
+        if job.state is JobState.CANCELLING:
+            settling.cancel(self._tools, work)
+        elif attempt.state is AttemptState.PENDING:
+            self._launch(work)
+        else:
+            self._observe(work)
+
+    def expire(self, job: Job) -> None:
+        """End a job that has waited too long for an attempt."""
+        detail = f"waited longer than {self._tools.settings.pending_timeout_s:g} s"
+        with self._tools.write() as state:
+            self._tools.finish(state, job, JobState.EXPIRED, reason="PENDING_TIMEOUT", detail=detail)
+
+    def _launch(self, work: Work) -> None:
+        tools = self._tools
+        if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
+            # It may have been launched by a tick that was killed before it could say so.
+            settling.fail(tools, work, *late, decided=False)
+            return
+        with tools.database.read() as state:
+            snapshot = state.snapshots.get(work.job.tenant, work.job.snapshot_id)
+        spec = spec_of(work.job, work.attempt, work.domain, snapshot, tools.settings)
+        uri = work.files.write_spec(spec)
+        try:
+            tools.launcher.launch(
+                LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url)
+            )
+        except NoCapacity as error:
+            settling.fail(tools, work, "NO_CAPACITY", error.detail)
+            return
+        with tools.write() as state:
+            tools.change_attempt(state, work.attempt, AttemptState.LAUNCHED)
+
+    def _observe(self, work: Work) -> None:
+        tools = self._tools
+        result, damage = _result(work.files)
+        if result is None and damage is None:
+            status = tools.launcher.status(work.attempt.submission_id)
+            work = self._note(work, work.files.progress(), status)
+            self._keep_log_sometimes(work)
+            if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
+                settling.fail(tools, work, *late, decided=False)
+                return
+            if status in ALIVE or self._too_early(work.attempt, status):
+                return
+            # It may have written its result and ended between the two questions.
+            result, damage = _result(work.files)
+            if result is None and damage is None:
+                settling.fail(tools, work, "NODE_LOST", _gone(status), decided=False)
+                return
+        self._logged.pop(work.attempt.submission_id, None)
+        if result is None:
+            settling.fail(tools, work, "CONTROLLER_ERROR", damage or "")
+        elif result.state == "SUCCEEDED":
+            settling.succeed(tools, work, result)
+        else:
+            tools.keep_log(work)
+            reason = result.reason or "CONTROLLER_ERROR"
+            if reason == "USER_CANCELLED":  # nobody cancelled it here: whoever ran it took it down
+                reason = "PREEMPTED"
+            settling.fail(tools, work, reason, result.detail, result=result)
+
+    def _note(self, work: Work, progress: Progress | None, status: LaunchState) -> Work:
+        """Record that it runs and how far it is, if either is news."""
+        started = work.attempt.state is AttemptState.LAUNCHED and (
+            status is LaunchState.RUNNING or progress is not None
+        )
+        news = progress is not None and progress.heartbeat_time != work.job.heartbeat_time
+        if not (started or news):
+            return work
+        with self._tools.write() as state:
+            if started:
+                work = self._tools.running(state, work)
+            if progress is not None and news:
+                now, phase = self._tools.now(), work.job.phase
+                attempt = state.attempts.save(replace(work.attempt, heartbeat_seen_time=now))
+                job = state.jobs.save(_with_progress(work.job, progress, now))
+                if job.phase != phase:
+                    jobs.record(state, job, now=now, actor=ACTOR, cause="progress")
+                work = replace(work, job=job, attempt=attempt)
+        return work
+
+    def _keep_log_sometimes(self, work: Work) -> None:
+        name, now = work.attempt.submission_id, self._tools.now()
+        last = self._logged.get(name)
+        if last is None or (now - last).total_seconds() >= _LOG_EVERY_S:
+            self._logged[name] = now
+            self._tools.keep_log(work)
+
+    def _too_early(self, attempt: Attempt, status: LaunchState) -> bool:
+        if status is not LaunchState.UNKNOWN or attempt.launched_time is None:
+            return False
+        return (self._tools.now() - attempt.launched_time).total_seconds() < _UNKNOWN_GRACE_S
+
+    def _work(self, job: Job, attempt: Attempt, domain: Domain) -> Work:
+        return Work(job, attempt, domain, AttemptFiles(self._tools.store, domain, job, attempt.number))
+
+
+def _result(files: AttemptFiles) -> tuple[AdaptResult | None, str | None]:
+    try:
+        return files.result(), None
+    except DamagedFile as error:
+        return None, str(error)
+
+
+def _gone(status: LaunchState) -> str:
+    if status is LaunchState.UNKNOWN:
+        return "the launcher does not know the job any more; its cluster has probably gone"
+    return f"the job ended ({status}) without a result; `udair job logs` may say why"
+
+
+def _with_progress(job: Job, progress: Progress, now: datetime) -> Job:
+    return replace(
+        job,
+        phase=progress.phase,
+        progress_percent=progress.progress_percent,
+        eta_s=progress.eta_s,
+        metrics=gate.finite(progress.metrics),
+        phases=[record.model_dump() for record in progress.phases],
+        message=progress.message[:500],
+        heartbeat_time=progress.heartbeat_time,
+        updated_time=now,
+    )

@@ -1,0 +1,129 @@
+"""What a process is told from outside: environment variables `UDAIR_*`, checked once at start.
+
+Secrets are never settings: the signing key is a file that only its path names, S3 credentials and
+the Ray token are read from the environment by the libraries that use them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from udair_platform.errors import SettingsError
+
+_EXPECTED = {
+    "database_url": "sqlite:////absolute/file.db or postgresql+psycopg://user@host/name",
+    "store_uri": "s3://bucket/prefix, file:///absolute/folder or a folder",
+    "launcher": "local or ray",
+    "api_port": "a port, 0 to 65535 (0 picks a free one)",
+}
+
+
+class Settings(BaseSettings):
+    """Settings of the control plane; every field is `UDAIR_` + its name in upper case.
+
+    Times are seconds. Unset paths and URIs are placed under `home`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="UDAIR_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".udair"), description="everything that must survive a restart is kept here")
+    database_url: str = Field("", description="SQLAlchemy URL; default: control.db under home")
+    store_uri: str = Field("", description="the platform's own objects; default: store/ under home")
+    store_endpoint_url: str | None = Field(None, description="S3 endpoint of store_uri, if not AWS")
+    s3_endpoint_url: str | None = Field(None, description="S3 endpoint of customers' buckets, if not AWS")
+    allow_local_sources: bool = Field(
+        False, description="accept file:// domains: the API's users may read files"
+    )
+    signing_key_path: Path | None = Field(None, description="32 random bytes, mode 0600; made on first start")
+
+    launcher: Literal["local", "ray"] = Field("local", description="what runs jobs")
+    ray_address: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard (Jobs API)")
+    job_cpus: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a job")
+    job_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a job")
+    job_python: str = Field(
+        "", description="Python that runs jobs; default: this one (local) or 'python' (ray)"
+    )
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65535)
+    serve_url: str = Field("http://127.0.0.1:8000", description="where clients reach the data plane")
+    max_body_bytes: int = Field(2**20, ge=1024, description="largest body the control API reads")
+
+    base_uri: str = Field("packaged:tiny", description="bundle of the base model that this platform adapts")
+    default_tenant: str = Field("default", pattern=r"^[a-z][a-z0-9-]{2,62}$")
+
+    reconcile_interval_s: float = Field(1.0, gt=0)
+    lease_ttl_s: float = Field(15.0, gt=0, description="a silent reconciler loses its lease after this long")
+    max_concurrent_jobs: int = Field(2, ge=1)
+    max_attempts: int = Field(3, ge=1, description="attempts that faults of ours may spend on one job")
+    heartbeat_timeout_s: float = Field(300.0, gt=0)
+    pending_timeout_s: float = Field(86_400.0, gt=0)
+    run_timeout_s: float = Field(21_600.0, gt=0)
+    cancel_timeout_s: float = Field(60.0, gt=0)
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not re.match(r"^(sqlite:///|postgresql(\+\w+)?://[^/]+/)", value):
+            raise ValueError("not a database URL")
+        return value
+
+    @field_validator("store_uri", "base_uri")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if "://" in value and not value.startswith(("s3://", "file:///")):
+            raise ValueError("not a store URI")
+        return value
+
+    @field_validator("store_endpoint_url", "s3_endpoint_url", "serve_url", "ray_address")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"^https?://[^/\s]+", value):
+            raise ValueError("expected http://host:port or https://host")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_under_home(cls, values: dict[str, Any]) -> dict[str, Any]:
+        home = Path(values.get("home") or ".udair").expanduser().absolute()
+        values = {**values, "home": home}
+        values["database_url"] = values.get("database_url") or f"sqlite:///{home / 'control.db'}"
+        values["store_uri"] = values.get("store_uri") or str(home / "store")
+        values["signing_key_path"] = values.get("signing_key_path") or home / "signing.key"
+        return values
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Where the signing key is."""
+        assert self.signing_key_path is not None
+        return self.signing_key_path
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, `overrides` first.
+
+    Raises:
+        SettingsError: One line per bad setting: its name, its value, and what was expected.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"]) or "settings"
+            expected = _EXPECTED.get(name) or item["msg"].removeprefix("Value error, ")
+            value = _without_password(str(item["input"]))
+            lines.append(f"UDAIR_{name.upper()} has value {value!r}; expected {expected}.")
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _without_password(value: str) -> str:
+    return re.sub(r"(//[^:/@\s]*):[^@\s]+@", r"\1:[redacted]@", value)

@@ -1,0 +1,1 @@
+"""Desired and observed state in SQL: the only room of the platform that speaks it."""

@@ -1,0 +1,66 @@
+"""What a transaction can read and write, noun by noun; every question names a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from udair_platform.entities.domain import Event
+from udair_platform.state.repositories.access import Keys, Replies, Tenants
+from udair_platform.state.repositories.domains import Aliases, BaseModels, Domains
+from udair_platform.state.repositories.events import Counters, Events, Leases
+from udair_platform.state.repositories.jobs import Attempts, Jobs, Snapshots
+from udair_platform.state.repositories.rows import ALL_TENANTS, AllTenants, TenantScope
+from udair_platform.state.repositories.versions import Versions
+
+__all__ = ["ALL_TENANTS", "AllTenants", "State", "TenantScope"]
+
+
+class State:
+    """The repositories of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.tenants = Tenants(connection)
+        self.keys = Keys(connection)
+        self.replies = Replies(connection)
+        self.bases = BaseModels(connection)
+        self.domains = Domains(connection)
+        self.aliases = Aliases(connection)
+        self.snapshots = Snapshots(connection)
+        self.jobs = Jobs(connection)
+        self.attempts = Attempts(connection)
+        self.versions = Versions(connection)
+        self.events = Events(connection)
+        self.leases = Leases(connection)
+        self.counters = Counters(connection)
+
+    def record(
+        self,
+        *,
+        tenant: str,
+        now: datetime,
+        actor: str,
+        cause: str,
+        noun: str,
+        name: str,
+        kind: str,
+        domain_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append one event."""
+        self.events.add(
+            Event(
+                tenant=tenant,
+                time=now,
+                actor=actor,
+                cause=cause[:256],
+                noun=noun,
+                name=name,
+                kind=kind,
+                domain_id=domain_id,
+                data=data or {},
+            )
+        )

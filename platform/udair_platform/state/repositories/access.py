@@ -1,0 +1,116 @@
+"""Tenants, API keys and remembered replies, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from udair_platform.entities.domain import ApiKey
+from udair_platform.errors import AlreadyExists, NotFound
+from udair_platform.state.repositories.rows import (
+    Repository,
+    TenantScope,
+    in_tenant,
+    paged,
+    table_of,
+    values_of,
+)
+from udair_platform.state.tables import ApiKeyRow, ReplyRow, TenantRow
+
+_TENANTS, _KEYS, _REPLIES = table_of(TenantRow), table_of(ApiKeyRow), table_of(ReplyRow)
+
+
+class Tenants(Repository):
+    """Who is isolated from whom."""
+
+    def ensure(self, id: str, *, now: datetime) -> None:
+        """Create the tenant unless it exists."""
+        if self._connection.scalar(select(_TENANTS.c.id).where(_TENANTS.c.id == id)) is None:
+            self._connection.execute(insert(_TENANTS).values(id=id, created_time=now))
+
+
+class Keys(Repository):
+    """API keys: what is known of them, never the keys."""
+
+    def add(self, key: ApiKey) -> None:
+        """Insert `key`.
+
+        Raises:
+            AlreadyExists: There is a key of that name.
+        """
+        try:
+            self._insert(_KEYS, key)
+        except IntegrityError as error:
+            raise AlreadyExists(f"Key {key.kid!r} exists already.") from error
+
+    def find(self, tenant: TenantScope, kid: str) -> ApiKey | None:
+        """The key `kid`, revoked or not, or None."""
+        return self._one(ApiKey, select(_KEYS).where(in_tenant(_KEYS, tenant), _KEYS.c.kid == kid))
+
+    def page(self, tenant: TenantScope, *, after: int | None = None, size: int = 100) -> list[ApiKey]:
+        """Every key, revoked or not, oldest first."""
+        where = in_tenant(_KEYS, tenant)
+        return self._all(ApiKey, paged(_KEYS, where, after=after, size=size, newest_first=False))
+
+    def revoke(self, tenant: str, kid: str, *, now: datetime) -> tuple[ApiKey, bool]:
+        """Take the key back; the flag says whether it was good until now.
+
+        Raises:
+            NotFound: The tenant has no such key.
+        """
+        where = (_KEYS.c.tenant == tenant, _KEYS.c.kid == kid)
+        fresh = update(_KEYS).where(*where, _KEYS.c.revoked_time.is_(None)).values(revoked_time=now)
+        changed = self._connection.execute(fresh).rowcount == 1
+        key = self.find(tenant, kid)
+        if key is None:
+            raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
+        return key, changed
+
+    def revoked(self, tenant: TenantScope) -> list[str]:
+        """Names of the keys that were taken back."""
+        statement = select(_KEYS.c.kid).where(in_tenant(_KEYS, tenant), _KEYS.c.revoked_time.is_not(None))
+        return list(self._connection.scalars(statement.order_by(_KEYS.c.kid)))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A remembered reply; `status` is None while the request is being served."""
+
+    tenant: str
+    kid: str
+    key: str
+    fingerprint: str
+    created_time: datetime
+    status: int | None = None
+    headers: Mapping[str, str] | None = None
+    body: str = ""
+
+
+class Replies(Repository):
+    """Replies to requests that carried an idempotency key."""
+
+    def find(self, tenant: str, kid: str, key: str) -> Reply | None:
+        """What was remembered under `key`, or None."""
+        return self._one(Reply, select(_REPLIES).where(*self._where(tenant, kid, key)))
+
+    def put(self, reply: Reply) -> None:
+        """Remember `reply` in place of whatever there was."""
+        self.forget(reply.tenant, reply.kid, reply.key)
+        values = {**values_of(reply), "headers": dict(reply.headers or {})}
+        self._connection.execute(insert(_REPLIES).values(**values))
+
+    def forget(self, tenant: str, kid: str, key: str) -> None:
+        """Forget one reply."""
+        self._connection.execute(delete(_REPLIES).where(*self._where(tenant, kid, key)))
+
+    def forget_before(self, time: datetime) -> int:
+        """Forget replies that are older than `time`; returns how many."""
+        return self._connection.execute(delete(_REPLIES).where(_REPLIES.c.created_time < time)).rowcount
+
+    @staticmethod
+    def _where(tenant: str, kid: str, key: str):  # type: ignore[no-untyped-def]
+        return (_REPLIES.c.tenant == tenant, _REPLIES.c.kid == kid, _REPLIES.c.key == key)

@@ -1,0 +1,192 @@
+"""Domains, their aliases and the base models, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from udair_platform.entities.domain import Alias, AliasChange, BaseModel, Domain, DomainState
+from udair_platform.errors import AliasMoved, AlreadyExists, NotFound
+from udair_platform.state.repositories.rows import (
+    Repository,
+    TenantScope,
+    in_tenant,
+    paged,
+    table_of,
+    values_of,
+)
+from udair_platform.state.tables import AliasChangeRow, AliasRow, BaseModelRow, DomainRow
+
+_DOMAINS, _ALIASES = table_of(DomainRow), table_of(AliasRow)
+_CHANGES, _BASES = table_of(AliasChangeRow), table_of(BaseModelRow)
+_LIVING = _DOMAINS.c.state != DomainState.DELETED
+
+
+class BaseModels(Repository):
+    """Base models belong to the platform, not to a tenant."""
+
+    def add(self, base: BaseModel) -> None:
+        """Register `base`, which is the current one from now on; the same digest twice is one."""
+        known = self._connection.scalar(select(_BASES.c.seq).where(_BASES.c.digest == base.digest))
+        if known is None:
+            self._insert(_BASES, base)
+            return
+        newest = self._connection.scalar(select(func.max(_BASES.c.seq)))
+        seq = known if known == newest else (newest or 0) + 1
+        values = {"seq": seq, "uri": base.uri, "name": base.name}
+        self._connection.execute(update(_BASES).where(_BASES.c.seq == known).values(**values))
+
+    def current(self, digest: str | None = None) -> BaseModel | None:
+        """The base model with `digest`, or the one registered last."""
+        statement = select(_BASES).order_by(_BASES.c.seq.desc()).limit(1)
+        return self._one(
+            BaseModel, statement if digest is None else statement.where(_BASES.c.digest == digest)
+        )
+
+    def all(self) -> list[BaseModel]:
+        """All of them, oldest first."""
+        return self._all(BaseModel, select(_BASES).order_by(_BASES.c.seq))
+
+
+class Domains(Repository):
+    """A tenant's living domains, by name; a deleted one only by its id."""
+
+    def add(self, domain: Domain) -> None:
+        """Insert `domain`.
+
+        Raises:
+            AlreadyExists: The tenant has a living domain of that name.
+        """
+        try:
+            self._insert(_DOMAINS, domain)
+        except IntegrityError as error:
+            raise AlreadyExists(f"Domain {domain.name!r} exists already. Choose another name.") from error
+
+    def get(self, tenant: TenantScope, name: str) -> Domain:
+        """The tenant's living domain called `name`.
+
+        Raises:
+            NotFound: There is none.
+        """
+        statement = select(_DOMAINS).where(in_tenant(_DOMAINS, tenant), _DOMAINS.c.name == name, _LIVING)
+        return self._found(self._one(Domain, statement), name)
+
+    def by_id(self, tenant: TenantScope, id: str) -> Domain:
+        """The domain with `id`, deleted or not.
+
+        Raises:
+            NotFound: There is none.
+        """
+        statement = select(_DOMAINS).where(in_tenant(_DOMAINS, tenant), _DOMAINS.c.id == id)
+        return self._found(self._one(Domain, statement), id)
+
+    def living(self, tenant: TenantScope, id: str) -> Domain | None:
+        """The domain with `id` unless it is deleted, or None."""
+        where = (in_tenant(_DOMAINS, tenant), _DOMAINS.c.id == id, _LIVING)
+        return self._one(Domain, select(_DOMAINS).where(*where))
+
+    def exists(self, id: str) -> bool:
+        """Whether the id is taken, by anybody, living or deleted."""
+        return self._connection.scalar(select(_DOMAINS.c.id).where(_DOMAINS.c.id == id)) is not None
+
+    def page(
+        self,
+        tenant: TenantScope,
+        *,
+        after: int | None = None,
+        size: int = 100,
+        names: Sequence[str] | None = None,
+    ) -> list[Domain]:
+        """Living domains, oldest first; with `names`, only those."""
+        where = [in_tenant(_DOMAINS, tenant), _LIVING]
+        if names is not None:
+            where.append(_DOMAINS.c.name.in_(names))
+        return self._all(Domain, paged(_DOMAINS, *where, after=after, size=size, newest_first=False))
+
+    def save(self, domain: Domain) -> Domain:
+        """Write over what was read. Raises StaleWrite."""
+        return self._save(_DOMAINS, domain, "id")
+
+    @staticmethod
+    def _found(domain: Domain | None, name: str) -> Domain:
+        if domain is None:
+            raise NotFound(f"There is no domain {name!r}. `udair domain list` shows those that you may see.")
+        return domain
+
+
+class Aliases(Repository):
+    """Aliases move by compare-and-set, and every move leaves a line of history."""
+
+    def get(self, tenant: TenantScope, domain_id: str, name: str) -> Alias:
+        """Where `name` points.
+
+        Raises:
+            NotFound: It has never pointed anywhere.
+        """
+        alias = self.find(tenant, domain_id, name)
+        if alias is None:
+            raise NotFound(f"The domain has no alias {name!r}.")
+        return alias
+
+    def find(self, tenant: TenantScope, domain_id: str, name: str) -> Alias | None:
+        """Where `name` points, or None."""
+        where = (in_tenant(_ALIASES, tenant), _ALIASES.c.domain_id == domain_id, _ALIASES.c.name == name)
+        return self._one(Alias, select(_ALIASES).where(*where))
+
+    def all(self, tenant: TenantScope, domain_id: str | None = None) -> list[Alias]:
+        """Every alias, of one domain or of all."""
+        statement = select(_ALIASES).where(in_tenant(_ALIASES, tenant))
+        if domain_id is not None:
+            statement = statement.where(_ALIASES.c.domain_id == domain_id)
+        return self._all(Alias, statement.order_by(_ALIASES.c.domain_id, _ALIASES.c.name))
+
+    def move(
+        self,
+        tenant: str,
+        domain_id: str,
+        name: str,
+        to: int,
+        *,
+        expected: int | None,
+        actor: str,
+        reason: str,
+        now: datetime,
+    ) -> Alias:
+        """Point `name` at version `to`, if it points at `expected` (None: at nothing yet).
+
+        Raises:
+            AliasMoved: It points elsewhere.
+        """
+        where = (_ALIASES.c.tenant == tenant, _ALIASES.c.domain_id == domain_id, _ALIASES.c.name == name)
+        if expected is None:
+            try:
+                self._insert(_ALIASES, Alias(domain_id, tenant, name, to, now))
+            except IntegrityError as error:
+                raise AliasMoved(
+                    f"Alias {name!r} points somewhere already; expected it to be new."
+                ) from error
+        else:
+            values = {"version": to, "updated_time": now, "row_version": _ALIASES.c.row_version + 1}
+            statement = update(_ALIASES).where(*where, _ALIASES.c.version == expected).values(**values)
+            if self._connection.execute(statement).rowcount != 1:
+                actual = self.find(tenant, domain_id, name)
+                points = f"points at version {actual.version}" if actual else "points nowhere"
+                raise AliasMoved(f"Alias {name!r} {points}; expected {expected}. Read it again and repeat.")
+        change = AliasChange(domain_id, tenant, name, expected, to, actor, reason, now)
+        self._connection.execute(insert(_CHANGES).values(**values_of(change)))
+        return self.get(tenant, domain_id, name)
+
+    def history(
+        self, tenant: TenantScope, domain_id: str, name: str, *, after: int | None = None, size: int = 100
+    ) -> list[AliasChange]:
+        """Moves of `name`, newest first."""
+        where = (in_tenant(_CHANGES, tenant), _CHANGES.c.domain_id == domain_id, _CHANGES.c.name == name)
+        return self._all(AliasChange, paged(_CHANGES, *where, after=after, size=size, newest_first=True))
+
+    def moves(self, tenant: TenantScope, domain_id: str) -> int:
+        """How often any alias of the domain has moved."""
+        where = (in_tenant(_CHANGES, tenant), _CHANGES.c.domain_id == domain_id)
+        return self._connection.scalar(select(func.count()).select_from(_CHANGES).where(*where)) or 0

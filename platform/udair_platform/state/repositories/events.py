@@ -1,0 +1,99 @@
+"""Events, leases and counters, in SQL."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import insert, select, update
+
+from udair_platform.entities.domain import Event
+from udair_platform.errors import LeaseLost
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
+from udair_platform.state.tables import CounterRow, EventRow, LeaseRow
+
+_EVENTS, _LEASES, _COUNTERS = table_of(EventRow), table_of(LeaseRow), table_of(CounterRow)
+
+
+class Events(Repository):
+    """What happened. There is no way to change or delete one."""
+
+    def add(self, event: Event) -> None:
+        """Append `event`."""
+        self._insert(_EVENTS, event)
+
+    def page(
+        self,
+        tenant: TenantScope,
+        *,
+        domain_id: str | None = None,
+        noun: str | None = None,
+        name: str | None = None,
+        after: int | None = None,
+        size: int = 100,
+    ) -> list[Event]:
+        """Events after the one numbered `after`, oldest first."""
+        where = [in_tenant(_EVENTS, tenant)]
+        if domain_id is not None:
+            where.append(_EVENTS.c.domain_id == domain_id)
+        if noun is not None:
+            where.append(_EVENTS.c.noun == noun)
+        if name is not None:
+            where.append(_EVENTS.c.name == name)
+        return self._all(Event, paged(_EVENTS, *where, after=after, size=size, newest_first=False))
+
+
+class Leases(Repository):
+    """Who may act, until when. A new holder's token is higher, which fences the old one."""
+
+    def acquire(self, name: str, holder: str, *, now: datetime, ttl_s: float) -> int | None:
+        """Take or renew the lease; its token, or None while another holds it."""
+        row = self._connection.execute(select(_LEASES).where(_LEASES.c.name == name)).mappings().first()
+        expires = now + timedelta(seconds=ttl_s)
+        if row is None:
+            values = {"name": name, "holder": holder, "token": 1, "expires_time": expires}
+            self._connection.execute(insert(_LEASES).values(**values))
+            return 1
+        if row["holder"] != holder and row["expires_time"] > now:
+            return None
+        token = int(row["token"]) + int(row["holder"] != holder)
+        values = {"holder": holder, "token": token, "expires_time": expires}
+        self._connection.execute(update(_LEASES).where(_LEASES.c.name == name).values(**values))
+        return token
+
+    def check(self, name: str, holder: str, token: int) -> None:
+        """Refuse to go on unless `holder` still has the lease under `token`.
+
+        An expired lease that nobody took is still good: the check runs in the same transaction as
+        the write that it guards.
+
+        Raises:
+            LeaseLost: Another has it.
+        """
+        where = (_LEASES.c.name == name, _LEASES.c.holder == holder, _LEASES.c.token == token)
+        if self._connection.scalar(select(_LEASES.c.name).where(*where)) is None:
+            raise LeaseLost(
+                f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written."
+            )
+
+    def release(self, name: str, holder: str, *, now: datetime) -> None:
+        """Let another take it at once."""
+        where = (_LEASES.c.name == name, _LEASES.c.holder == holder)
+        self._connection.execute(update(_LEASES).where(*where).values(expires_time=now))
+
+
+class Counters(Repository):
+    """Numbers that only rise."""
+
+    def value(self, name: str) -> int:
+        """Where the counter stands; 0 before its first step."""
+        return self._connection.scalar(select(_COUNTERS.c.value).where(_COUNTERS.c.name == name)) or 0
+
+    def step(self, name: str, *, at_least: int = 0) -> int:
+        """Raise the counter by one, or to `at_least` if that is more; its new value."""
+        value = max(self.value(name) + 1, at_least)
+        changed = self._connection.execute(
+            update(_COUNTERS).where(_COUNTERS.c.name == name).values(value=value)
+        )
+        if changed.rowcount == 0:
+            self._connection.execute(insert(_COUNTERS).values(name=name, value=value))
+        return value

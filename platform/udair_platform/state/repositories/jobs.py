@@ -1,0 +1,140 @@
+"""Snapshots, jobs and attempts, in SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job
+from udair_platform.entities.snapshot import Snapshot, SnapshotState
+from udair_platform.errors import AlreadyExists, NotFound
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
+from udair_platform.state.tables import AttemptRow, JobRow, SnapshotRow
+
+_SNAPSHOTS, _JOBS, _ATTEMPTS = table_of(SnapshotRow), table_of(JobRow), table_of(AttemptRow)
+
+
+class Snapshots(Repository):
+    """Snapshots of a tenant's domains."""
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Insert `snapshot`."""
+        self._insert(_SNAPSHOTS, snapshot)
+
+    def get(self, tenant: TenantScope, id: str, *, domain_id: str | None = None) -> Snapshot:
+        """The snapshot `id`.
+
+        Raises:
+            NotFound: There is none.
+        """
+        statement = select(_SNAPSHOTS).where(in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.id == id)
+        if domain_id is not None:
+            statement = statement.where(_SNAPSHOTS.c.domain_id == domain_id)
+        snapshot = self._one(Snapshot, statement)
+        if snapshot is None:
+            raise NotFound(f"There is no snapshot {id!r} of this domain.")
+        return snapshot
+
+    def latest(self, tenant: TenantScope, domain_id: str) -> Snapshot | None:
+        """The newest usable snapshot of the domain."""
+        where = (
+            in_tenant(_SNAPSHOTS, tenant),
+            _SNAPSHOTS.c.domain_id == domain_id,
+            _SNAPSHOTS.c.state == SnapshotState.ACTIVE,
+        )
+        return self._one(Snapshot, paged(_SNAPSHOTS, *where, after=None, size=1, newest_first=True))
+
+    def page(
+        self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100
+    ) -> list[Snapshot]:
+        """Snapshots of the domain, newest first."""
+        where = (in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.domain_id == domain_id)
+        return self._all(Snapshot, paged(_SNAPSHOTS, *where, after=after, size=size, newest_first=True))
+
+    def save(self, snapshot: Snapshot) -> Snapshot:
+        """Write over what was read. Raises StaleWrite."""
+        return self._save(_SNAPSHOTS, snapshot, "id")
+
+
+class Jobs(Repository):
+    """Jobs of a tenant."""
+
+    def add(self, job: Job) -> None:
+        """Insert `job`.
+
+        Raises:
+            AlreadyExists: There is a job of that id.
+        """
+        try:
+            self._insert(_JOBS, job)
+        except IntegrityError as error:
+            raise AlreadyExists(f"Job {job.id!r} exists already.") from error
+
+    def get(self, tenant: TenantScope, id: str, *, domain_id: str | None = None) -> Job:
+        """The job `id`, of that domain if one is named.
+
+        Raises:
+            NotFound: There is none.
+        """
+        job = self.find(tenant, id)
+        if job is None or (domain_id is not None and job.domain_id != domain_id):
+            raise NotFound(f"There is no job {id!r}. `udair job list` shows those that you may see.")
+        return job
+
+    def find(self, tenant: TenantScope, id: str) -> Job | None:
+        """The job `id`, or None."""
+        return self._one(Job, select(_JOBS).where(in_tenant(_JOBS, tenant), _JOBS.c.id == id))
+
+    def page(
+        self,
+        tenant: TenantScope,
+        *,
+        domain_id: str | None = None,
+        after: int | None = None,
+        size: int = 100,
+    ) -> list[Job]:
+        """Jobs, newest first."""
+        where = [in_tenant(_JOBS, tenant)]
+        if domain_id is not None:
+            where.append(_JOBS.c.domain_id == domain_id)
+        return self._all(Job, paged(_JOBS, *where, after=after, size=size, newest_first=True))
+
+    def unfinished(self, tenant: TenantScope, *, domain_id: str | None = None) -> list[Job]:
+        """Jobs that something may still happen to, oldest first."""
+        where = [in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL))]
+        if domain_id is not None:
+            where.append(_JOBS.c.domain_id == domain_id)
+        return self._all(Job, select(_JOBS).where(*where).order_by(_JOBS.c.seq))
+
+    def save(self, job: Job) -> Job:
+        """Write over what was read. Raises StaleWrite."""
+        return self._save(_JOBS, job, "id")
+
+
+class Attempts(Repository):
+    """Attempts of a tenant's jobs."""
+
+    def add(self, attempt: Attempt) -> None:
+        """Insert `attempt`."""
+        self._insert(_ATTEMPTS, attempt)
+
+    def get(self, tenant: TenantScope, job_id: str, number: int) -> Attempt:
+        """One attempt.
+
+        Raises:
+            NotFound: There is none.
+        """
+        where = (in_tenant(_ATTEMPTS, tenant), _ATTEMPTS.c.job_id == job_id, _ATTEMPTS.c.number == number)
+        attempt = self._one(Attempt, select(_ATTEMPTS).where(*where))
+        if attempt is None:
+            raise NotFound(f"Job {job_id!r} has no attempt {number}.")
+        return attempt
+
+    def of_job(self, tenant: TenantScope, job_id: str) -> list[Attempt]:
+        """Every attempt of the job, first to last."""
+        where = (in_tenant(_ATTEMPTS, tenant), _ATTEMPTS.c.job_id == job_id)
+        return self._all(Attempt, select(_ATTEMPTS).where(*where).order_by(_ATTEMPTS.c.number))
+
+    def save(self, attempt: Attempt) -> Attempt:
+        """Write over what was read. Raises StaleWrite."""
+        return self._save(_ATTEMPTS, attempt, "job_id", "number")

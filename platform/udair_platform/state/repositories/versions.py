@@ -1,0 +1,75 @@
+"""Adapter versions, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, select, tuple_
+
+from udair_platform.entities.version import AdapterVersion
+from udair_platform.errors import NotFound
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, table_of
+from udair_platform.state.tables import VersionRow
+
+_VERSIONS = table_of(VersionRow)
+
+
+class Versions(Repository):
+    """Versions of a tenant's domains."""
+
+    def add(self, version: AdapterVersion) -> None:
+        """Insert `version`; its number must be `next_number` of the same transaction."""
+        self._insert(_VERSIONS, version)
+
+    def next_number(self, tenant: TenantScope, domain_id: str) -> int:
+        """1 for the first version of a domain, then 2, 3…"""
+        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.domain_id == domain_id)
+        highest = self._connection.scalar(select(func.max(_VERSIONS.c.number)).where(*where))
+        return (highest or 0) + 1
+
+    def get(self, tenant: TenantScope, domain_id: str, number: int) -> AdapterVersion:
+        """One version.
+
+        Raises:
+            NotFound: There is none.
+        """
+        where = (
+            in_tenant(_VERSIONS, tenant),
+            _VERSIONS.c.domain_id == domain_id,
+            _VERSIONS.c.number == number,
+        )
+        version = self._one(AdapterVersion, select(_VERSIONS).where(*where))
+        if version is None:
+            raise NotFound(f"The domain has no version {number}. `udair version list` shows those there are.")
+        return version
+
+    def of_job(self, tenant: TenantScope, job_id: str) -> AdapterVersion | None:
+        """The version that came of the job, if one did."""
+        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.job_id == job_id)
+        return self._one(AdapterVersion, select(_VERSIONS).where(*where))
+
+    def page(
+        self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100
+    ) -> list[AdapterVersion]:
+        """Versions of the domain, newest first; those below number `after`."""
+        statement = select(_VERSIONS).where(in_tenant(_VERSIONS, tenant), _VERSIONS.c.domain_id == domain_id)
+        if after is not None:
+            statement = statement.where(_VERSIONS.c.number < after)
+        return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.number.desc()).limit(size))
+
+    def many(
+        self, tenant: TenantScope, keys: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], AdapterVersion]:
+        """The versions with these (domain id, number), in one or few questions."""
+        wanted = list(keys)
+        found: dict[tuple[str, int], AdapterVersion] = {}
+        for start in range(0, len(wanted), 400):  # SQLite bounds the variables of a statement
+            pair = tuple_(_VERSIONS.c.domain_id, _VERSIONS.c.number)
+            where = (in_tenant(_VERSIONS, tenant), pair.in_(wanted[start : start + 400]))
+            for version in self._all(AdapterVersion, select(_VERSIONS).where(*where)):
+                found[version.domain_id, version.number] = version
+        return found
+
+    def save(self, version: AdapterVersion) -> AdapterVersion:
+        """Write over what was read. Raises StaleWrite."""
+        return self._save(_VERSIONS, version, "domain_id", "number")

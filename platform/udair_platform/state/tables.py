@@ -1,0 +1,266 @@
+"""The tables. Column names are the field names of the entities, so rows and nouns map one to one.
+
+`seq` orders a table for paging; `id` is the name outside. `row_version` is the optimistic lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from udair_platform.entities.domain import DomainState, GateRules
+from udair_platform.entities.job import AttemptState, JobState
+from udair_platform.entities.snapshot import SnapshotState
+from udair_platform.entities.version import VersionState
+from udair_platform.state.columns import Rules, UtcTime, Word, Words
+
+
+class Base(DeclarativeBase):
+    """Constraint names are stated, so that a later migration can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcTime, dict[str, Any]: JSON}
+
+
+class TenantRow(Base):
+    """Who is isolated from whom."""
+
+    __tablename__ = "tenants"
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    created_time: Mapped[datetime]
+
+
+class BaseModelRow(Base):
+    """Base models that this platform has adapted, newest last."""
+
+    __tablename__ = "base_models"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    digest: Mapped[str] = mapped_column(String(128), unique=True)
+    uri: Mapped[str] = mapped_column(Text)
+    created_time: Mapped[datetime]
+
+
+class DomainRow(Base):
+    """A name is unique among a tenant's living domains."""
+
+    __tablename__ = "domains"
+    __table_args__ = (
+        Index(
+            "uq_domains_living_name",
+            "tenant",
+            "name",
+            unique=True,
+            sqlite_where=text("state != 'DELETED'"),
+            postgresql_where=text("state != 'DELETED'"),
+        ),
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(String(63))
+    description: Mapped[str] = mapped_column(Text)
+    source_uri: Mapped[str] = mapped_column(Text)
+    gate: Mapped[GateRules] = mapped_column(Rules)
+    state: Mapped[DomainState] = mapped_column(Word(DomainState))
+    created_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
+
+
+class SnapshotRow(Base):
+    """What the jobs found in the domains' buckets."""
+
+    __tablename__ = "snapshots"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), index=True)
+    job_id: Mapped[str] = mapped_column(String(40), index=True)
+    uri: Mapped[str] = mapped_column(Text)
+    state: Mapped[SnapshotState] = mapped_column(Word(SnapshotState))
+    digest: Mapped[str | None] = mapped_column(String(128))
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    detail: Mapped[str] = mapped_column(Text)
+    created_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
+
+
+class JobRow(Base):
+    """What was asked for and how far it is."""
+
+    __tablename__ = "jobs"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), index=True)
+    snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
+    base_name: Mapped[str] = mapped_column(String(128))
+    base_digest: Mapped[str] = mapped_column(String(128))
+    base_uri: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(128))
+    state: Mapped[JobState] = mapped_column(Word(JobState), index=True)
+    attempt: Mapped[int]
+    phase: Mapped[str | None] = mapped_column(String(32))
+    progress_percent: Mapped[float]
+    eta_s: Mapped[float | None]
+    metrics: Mapped[dict[str, Any]]
+    phases: Mapped[list[Any]] = mapped_column(JSON)
+    message: Mapped[str] = mapped_column(Text)
+    heartbeat_time: Mapped[str | None] = mapped_column(String(40))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    recipe: Mapped[dict[str, Any]]
+    not_before: Mapped[datetime | None]
+    started_time: Mapped[datetime | None]
+    finished_time: Mapped[datetime | None]
+    version: Mapped[int | None]
+    created_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
+
+
+class AttemptRow(Base):
+    """Each try. Committed before it is launched, so that a crash cannot hide a launch."""
+
+    __tablename__ = "attempts"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    submission_id: Mapped[str] = mapped_column(String(64), unique=True)
+    output_uri: Mapped[str] = mapped_column(Text)
+    state: Mapped[AttemptState] = mapped_column(Word(AttemptState))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    created_time: Mapped[datetime]
+    launched_time: Mapped[datetime | None]
+    heartbeat_seen_time: Mapped[datetime | None]
+    finished_time: Mapped[datetime | None]
+    row_version: Mapped[int]
+
+
+class VersionRow(Base):
+    """The unique job_id is what makes a job yield at most one version, whatever crashes."""
+
+    __tablename__ = "adapter_versions"
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
+    base_name: Mapped[str] = mapped_column(String(128))
+    base_digest: Mapped[str] = mapped_column(String(128))
+    adapter_digest: Mapped[str] = mapped_column(String(128))
+    candidate_uri: Mapped[str] = mapped_column(Text)
+    state: Mapped[VersionState] = mapped_column(Word(VersionState))
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    metrics: Mapped[dict[str, Any]]
+    code_version: Mapped[str] = mapped_column(String(64))
+    created_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
+
+
+class AliasRow(Base):
+    """Where each alias points now."""
+
+    __tablename__ = "aliases"
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    version: Mapped[int]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
+
+
+class AliasChangeRow(Base):
+    """Where each alias pointed, who moved it and why; a trigger keeps it append-only."""
+
+    __tablename__ = "alias_changes"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), index=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(String(32))
+    from_version: Mapped[int | None]
+    to_version: Mapped[int]
+    actor: Mapped[str] = mapped_column(String(128))
+    reason: Mapped[str] = mapped_column(Text)
+    time: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    """What is known of each key; a key that is not here is refused."""
+
+    __tablename__ = "api_keys"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kid: Mapped[str] = mapped_column(String(64), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str] = mapped_column(String(128))
+    scopes: Mapped[tuple[str, ...]] = mapped_column(Words)
+    domains: Mapped[tuple[str, ...] | None] = mapped_column(Words)
+    created_time: Mapped[datetime]
+    expires_time: Mapped[datetime | None]
+    revoked_time: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """Everything that happened; a trigger keeps it append-only."""
+
+    __tablename__ = "events"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(63), index=True)
+    time: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(128))
+    cause: Mapped[str] = mapped_column(String(256))
+    noun: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(128), index=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    domain_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    data: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    """Who may act. `token` rises with every new holder and fences the old one's writes."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(128))
+    token: Mapped[int]
+    expires_time: Mapped[datetime]
+
+
+class CounterRow(Base):
+    """Numbers that only rise: the generation of routes.json."""
+
+    __tablename__ = "counters"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[int]
+
+
+class ReplyRow(Base):
+    """Replies to requests that carried an idempotency key; `status` is null while one is served."""
+
+    __tablename__ = "replies"
+    __table_args__ = (UniqueConstraint("tenant", "kid", "key"),)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    kid: Mapped[str] = mapped_column(String(64))
+    key: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[str] = mapped_column(Text)
+    created_time: Mapped[datetime]

@@ -1,0 +1,287 @@
+"""A control plane over a real SQLite file and a folder store, and a launcher that finishes jobs at once."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udair.adaptation.gate import Evidence
+from udair_jobs.publish import publish_candidate
+from udair_jobs.specs import AdaptResult, AdaptSpec, PhaseRecord, Progress, SnapshotSummary
+from udair_jobs.storage import PreconditionFailed, Storage, open_storage
+from udair_platform.api.app import create_app
+from udair_platform.entities.domain import BaseModel, Domain, GateRules
+from udair_platform.entities.job import Job
+from udair_platform.registry import access, domains, first_start, jobs
+from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
+from udair_platform.scheduler.reconciler import Reconciler
+from udair_platform.settings import Settings, load_settings
+from udair_platform.state.database import Database, open_database
+
+with warnings.catch_warnings():  # it would rather have a newer httpx, which the SDK does not use
+    warnings.simplefilter("ignore")
+    from starlette.testclient import TestClient
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+BASE = BaseModel("udair-test", "b" * 64, "packaged:tiny", NOW)
+TENANT, OTHER_TENANT = "acme", "globex"
+
+# An adapter that keeps every limit of the standard policy, and one that blurs the source domain.
+GOOD = Evidence(
+    target_images=40, gate_images=16, matched_gain_db=1.2, source_loss_db=0.0, niqe_source=5.0,
+    niqe_adapted=4.6, niqe_worsening_low=-0.5, disagreement_ratio=0.98, drift=0.0,
+    clipped_share_growth=0.0, finite=True,
+)  # fmt: skip
+HARMFUL = replace(GOOD, matched_gain_db=-2.0, source_loss_db=1.5)
+TOO_FEW = replace(GOOD, target_images=3)
+
+
+class Clock:
+    """A clock that only tests move."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class FinishingLauncher:
+    """Runs a job by writing, at launch, what the real one writes: files first, result.json last.
+
+    `script` says how the attempts of any job end, in order; after its end they succeed.
+    """
+
+    endpoint_url: str | None = None
+    evidence: Evidence = GOOD
+    script: list[str] = field(default_factory=list)
+    launched: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    states: dict[str, LaunchState] = field(default_factory=dict)
+    requests: list[LaunchRequest] = field(default_factory=list)
+
+    def launch(self, request: LaunchRequest) -> None:
+        self.requests.append(request)
+        if request.submission_id in self.states:
+            return
+        self.launched.append(request.submission_id)
+        outcome = self.script.pop(0) if self.script else "succeed"
+        self.states[request.submission_id] = run_job(request, outcome, self.evidence)
+
+    def status(self, submission_id: str) -> LaunchState:
+        return self.states.get(submission_id, LaunchState.UNKNOWN)
+
+    def stop(self, submission_id: str) -> None:
+        self.stopped.append(submission_id)
+        if self.states.get(submission_id) is LaunchState.RUNNING:
+            self.states[submission_id] = LaunchState.STOPPED
+
+    def logs(self, submission_id: str, *, max_bytes: int = 2**20) -> str:
+        return f"log of {submission_id}\n" if submission_id in self.states else ""
+
+    def finish(self, submission_id: str) -> None:
+        """Let a job that was scripted to run on come to its good end."""
+        request = next(item for item in self.requests if item.submission_id == submission_id)
+        self.states[submission_id] = run_job(request, "succeed", self.evidence)
+
+
+def run_job(request: LaunchRequest, outcome: str, evidence: Evidence) -> LaunchState:
+    """Do what `udair_jobs.adapt_domain` does with an attempt, without the pixels.
+
+    `outcome`: succeed; run (starts and stays); pending; vanish (ends without a result); or a reason.
+    """
+    folder, _, name = request.spec_uri.rpartition("/")
+    spec = AdaptSpec.model_validate_json(open_storage(folder).get(name))
+    output = open_storage(spec.output_uri)
+    if outcome == "pending":
+        return LaunchState.PENDING
+    progress = Progress(
+        phase="ADAPTING", progress_percent=40, metrics={"loss": 0.5}, heartbeat_time=NOW.isoformat()
+    )
+    output.put("progress.json", progress.model_dump_json().encode())
+    if outcome == "run":
+        return LaunchState.RUNNING
+    if outcome == "vanish":
+        return LaunchState.FAILED
+    if outcome != "succeed":
+        return _commit(output, AdaptResult(state="FAILED", reason=outcome, detail=f"it was {outcome}"))
+    summary = summary_of(spec)
+    open_storage(spec.snapshot_uri).put("summary.json", summary.model_dump_json().encode())
+    files = {
+        "adapter.safetensors": f"adapter of {spec.job_id}".encode(),
+        "evidence.json": json.dumps(evidence.to_dict()).encode(),
+        "metrics.json": b'{"loss": 0.25}',
+    }
+    manifest = publish_candidate(
+        output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0"
+    )
+    result = AdaptResult(
+        state="SUCCEEDED",
+        snapshot=summary,
+        candidate_uri=output.at("candidate").uri,
+        manifest=manifest,
+        evidence=evidence.to_dict(),
+        metrics={"loss": 0.25},
+        phases=[PhaseRecord(phase="ADAPTING", seconds=1.5)],
+        seconds=2.0,
+    )
+    return _commit(output, result)
+
+
+def _commit(output: Storage, result: AdaptResult) -> LaunchState:
+    try:
+        output.put("result.json", result.model_dump_json().encode(), if_absent=True)
+    except PreconditionFailed:
+        result = AdaptResult.model_validate_json(output.get("result.json"))
+    return LaunchState.SUCCEEDED if result.state == "SUCCEEDED" else LaunchState.FAILED
+
+
+def summary_of(spec: AdaptSpec) -> SnapshotSummary:
+    """A snapshot of forty images."""
+    return SnapshotSummary(
+        snapshot_id=spec.snapshot_id, source_uri=spec.source_uri, digest="d" * 64, objects=41, images=40,
+        adapt_images=24, gate_images=16, skipped=1, skipped_by_reason={"TRUNCATED": 1}, total_bytes=4000,
+        seconds=0.1,
+    )  # fmt: skip
+
+
+@dataclass
+class Plane:
+    """A control plane and the handles that a test needs."""
+
+    settings: Settings
+    database: Database
+    store: Storage
+    signing_key: bytes
+    clock: Clock
+    launcher: FinishingLauncher
+    reconciler: Reconciler
+    admin_token: str
+    client: TestClient
+
+    def domain(self, name: str = "foggy-cams", *, tenant: str = TENANT, **rules: Any) -> Domain:
+        """A domain of the tenant, as the API would make it."""
+        with self.database.write() as state:
+            return domains.create(
+                state, tenant=tenant, name=name, source_uri="s3://acme-photos/cams", rules=GateRules(**rules),
+                actor="test", now=self.clock(),
+            )  # fmt: skip
+
+    def submit(self, domain: Domain, snapshot: str | None = None) -> Job:
+        """A queued job of `domain`."""
+        with self.database.write() as state:
+            return jobs.submit(
+                state, self.store, domain, recipe={"steps": 3}, snapshot=snapshot, actor="test",
+                now=self.clock(),
+            )  # fmt: skip
+
+    def job(self, id: str) -> Job:
+        """The job as it is now."""
+        with self.database.read() as state:
+            return state.jobs.get(TENANT, id)
+
+    def settle(self, id: str, ticks: int = 20) -> Job:
+        """Tick until the job is done, a minute and a half between ticks, so that no backoff waits."""
+        for _ in range(ticks):
+            self.reconciler.tick()
+            if self.job(id).done:
+                break
+            self.clock.forward(90)
+        return self.job(id)
+
+    def version(self, domain: Domain, evidence: Evidence = GOOD) -> int:
+        """A new version of `domain` with that evidence, through a whole job; its number."""
+        self.launcher.evidence = evidence
+        number = self.settle(self.submit(domain).id).version
+        assert number is not None
+        return number
+
+    def token(
+        self, *scopes: str, tenant: str = TENANT, only: tuple[str, ...] | None = None,
+        expires: datetime | None = None,
+    ) -> str:  # fmt: skip
+        """A new key of the tenant."""
+        with self.database.write() as state:
+            _, token = access.create_key(
+                state, self.signing_key, tenant=tenant, name="test", scopes=scopes, domains=only,
+                expires=expires, actor="test", now=self.clock(),
+            )  # fmt: skip
+        return token
+
+    def restarted(self, **changes: Any) -> Reconciler:
+        """Another reconciler over the same database and store, as after kill -9."""
+        parts = {
+            "database": self.database, "store": self.store, "launcher": self.launcher,
+            "settings": self.settings, "clock": self.clock, **changes,
+        }  # fmt: skip
+        return Reconciler(**parts)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(home=tmp_path / "home", lease_ttl_s=15.0, heartbeat_timeout_s=300.0)
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Plane]]:
+    """Builds control planes, each in a folder of its own."""
+    opened: list[Plane] = []
+
+    def make(**overrides: Any) -> Plane:
+        settings = load_settings(home=tmp_path / f"home-{len(opened)}", **overrides)
+        database = open_database(settings.database_url)
+        store = open_storage(settings.store_uri)
+        key = first_start.ensure_signing_key(settings.signing_key_file)
+        for tenant in (OTHER_TENANT, TENANT):
+            start = first_start.ensure_platform(
+                database, signing_key=key, base=BASE, tenant=tenant, now=clock()
+            )
+        launcher = FinishingLauncher()
+        reconciler = Reconciler(database, store, launcher, settings, clock=clock)
+        app = create_app(settings, database=database, store=store, signing_key=key, clock=clock)
+        client = TestClient(
+            app,
+            headers={"Authorization": f"Bearer {start.admin_token}"},
+            raise_server_exceptions=False,
+        )
+        plane = Plane(settings, database, store, key, clock, launcher, reconciler, start.admin_token, client)
+        opened.append(plane)
+        return plane
+
+    yield make
+    for plane in opened:
+        plane.client.close()
+        plane.database.close()
+
+
+@pytest.fixture
+def plane(make_plane: Callable[..., Plane]) -> Plane:
+    """A control plane of two tenants, acme (whose admin the client is) and globex."""
+    return make_plane()
+
+
+@pytest.fixture
+def evidence() -> dict[str, Evidence]:
+    """Evidence by the verdict that the standard policy gives it."""
+    return {"PASSED": GOOD, "FAILED": HARMFUL, "INCONCLUSIVE": TOO_FEW}
+
+
+@pytest.fixture
+def other_tenant() -> str:
+    return OTHER_TENANT

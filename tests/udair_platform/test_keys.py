@@ -1,0 +1,79 @@
+"""Keys say what they say, and nobody else can say it."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udair_platform.errors import KeyExpired, KeyInvalid
+from udair_platform.keys import SCOPES, Claims, issue, new_kid, new_signing_key, verify
+
+SIGNING_KEY = bytes(range(32))
+CLAIMS = Claims("abcdef123456", "acme", ("domain:read", "job:run"), ("foggy-cams",), 2_000_000_000)
+
+
+def test_verified_key_says_what_was_issued() -> None:
+    assert verify(SIGNING_KEY, issue(SIGNING_KEY, CLAIMS), now=1_999_999_999) == CLAIMS
+
+
+def test_same_claims_give_the_same_key() -> None:
+    assert issue(SIGNING_KEY, CLAIMS) == issue(SIGNING_KEY, CLAIMS)
+
+
+def test_key_ends_at_its_expiry() -> None:
+    with pytest.raises(KeyExpired, match="abcdef123456"):
+        verify(SIGNING_KEY, issue(SIGNING_KEY, CLAIMS), now=2_000_000_000)
+
+
+def test_key_of_another_platform_is_refused() -> None:
+    with pytest.raises(KeyInvalid):
+        verify(new_signing_key(), issue(SIGNING_KEY, CLAIMS), now=0)
+
+
+def test_claims_cannot_be_exchanged() -> None:
+    prefix, _, signature = issue(SIGNING_KEY, CLAIMS).split(".")
+    payload = {"kid": CLAIMS.kid, "tenant": "globex", "scopes": ["admin"], "domains": None, "exp": None}
+    forged = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
+
+    with pytest.raises(KeyInvalid):
+        verify(SIGNING_KEY, f"{prefix}.{forged}.{signature}", now=0)
+
+
+def test_signature_binds_the_name() -> None:
+    _, body, signature = issue(SIGNING_KEY, CLAIMS).split(".")
+
+    with pytest.raises(KeyInvalid):
+        verify(SIGNING_KEY, f"ak_000000000000.{body}.{signature}", now=0)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "ak_", "ak_abcd.x", "ak_abcd.!!.??", "Bearer x", "ak_ab/cd.e.f", "a" * 5000]
+)
+def test_malformed_key_is_refused(token: str) -> None:
+    with pytest.raises(KeyInvalid):
+        verify(SIGNING_KEY, token, now=0)
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_no_text_is_accepted_or_breaks_the_check(body: str, signature: str) -> None:
+    with pytest.raises(KeyInvalid):
+        verify(SIGNING_KEY, f"ak_abcdef.{body}.{signature}", now=0)
+
+
+def test_unknown_scope_and_short_signing_key_are_refused() -> None:
+    with pytest.raises(KeyInvalid, match="root"):
+        issue(SIGNING_KEY, Claims("abcd", "acme", ("root",)))
+    with pytest.raises(KeyInvalid, match="5 bytes"):
+        issue(b"short", CLAIMS)
+
+
+def test_admin_has_every_scope_and_domains_limit_it() -> None:
+    admin = Claims(new_kid(), "acme", ("admin",), ("foggy-cams",))
+
+    assert all(admin.allows(scope) for scope in SCOPES)
+    assert admin.reaches("foggy-cams")
+    assert not admin.reaches("rain-cams")

@@ -1,0 +1,187 @@
+"""The database keeps what it promises: schema, locks, uniqueness, tenants, append-only tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from udair_platform.entities.job import JobState
+from udair_platform.errors import (
+    AlreadyExists,
+    LeaseLost,
+    NotFound,
+    SettingsError,
+    StaleWrite,
+    StateUnavailable,
+)
+from udair_platform.registry import jobs
+from udair_platform.state.database import migrate, open_database
+from udair_platform.state.tables import Base
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a b%20.db"
+    migrate(url)
+    migrate(url)
+
+    with create_engine(url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_sqlite_is_opened_for_service(plane) -> None:
+    with plane.database.read() as state:
+        one = state.jobs._connection
+        assert one.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert one.scalar(text("PRAGMA foreign_keys")) == 1
+        assert one.scalar(text("PRAGMA busy_timeout")) >= 5000
+
+
+def test_processes_that_start_together_both_find_a_migrated_database(tmp_path: Path) -> None:
+    script = "import sys; from udair_platform.state.database import migrate; migrate(sys.argv[1])"
+    command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/control.db"]
+
+    started = [subprocess.Popen(command) for _ in range(3)]
+
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense", "oracle+none://x/y"])
+def test_database_that_cannot_be_opened_is_a_settings_error(url: str) -> None:
+    with pytest.raises(SettingsError, match="UDAIR_DATABASE_URL"):
+        open_database(url)
+
+
+def test_file_that_is_no_database_is_unavailable_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "control.db").write_bytes(b"this is no database" * 100)
+
+    with pytest.raises(Exception, match="not a database"):
+        open_database(f"sqlite:///{tmp_path}/control.db")
+
+
+def test_transaction_happens_whole_or_not_at_all(plane) -> None:
+    domain = plane.domain()
+    with pytest.raises(ZeroDivisionError), plane.database.write() as state:
+        jobs.submit(state, plane.store, domain, recipe={}, snapshot=None, actor="me", now=plane.clock())
+        raise ZeroDivisionError
+
+    with plane.database.read() as state:
+        assert state.jobs.page("acme") == []
+        assert state.snapshots.page("acme", domain.id) == []
+
+
+def test_second_writer_of_the_same_row_is_told(plane) -> None:
+    job = plane.submit(plane.domain())
+    with plane.database.write() as state:
+        jobs.change(state, job, JobState.PROVISIONING, now=plane.clock(), actor="a", cause="test")
+
+    with pytest.raises(StaleWrite, match=job.id), plane.database.write() as state:
+        jobs.change(state, job, JobState.PROVISIONING, now=plane.clock(), actor="b", cause="test")
+
+
+def test_concurrent_writers_queue_and_none_is_lost(plane) -> None:
+    def step() -> None:
+        for _ in range(10):
+            with plane.database.write() as state:
+                state.counters.step("test")
+
+    threads = [threading.Thread(target=step) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    with plane.database.read() as state:
+        assert state.counters.value("test") == 40
+
+
+@pytest.mark.parametrize("table", ["events", "alias_changes"])
+@pytest.mark.parametrize("verb", ["UPDATE {} SET actor = 'x'", "DELETE FROM {}"])
+def test_history_cannot_be_rewritten(plane, table: str, verb: str) -> None:
+    plane.domain()
+    with pytest.raises(IntegrityError, match="append-only"), plane.database.write() as state:
+        state.events._connection.execute(text(verb.format(table)))
+
+
+def test_job_yields_at_most_one_version_by_constraint(plane) -> None:
+    domain = plane.domain()
+    number = plane.version(domain)
+    with plane.database.read() as state:
+        version = state.versions.get("acme", domain.id, number)
+
+    with pytest.raises(IntegrityError), plane.database.write() as state:
+        state.versions.add(replace(version, number=2))
+
+
+def test_every_question_is_asked_within_a_tenant(plane) -> None:
+    domain = plane.domain()
+    number = plane.version(domain)
+    job = plane.submit(domain)
+
+    with plane.database.read() as state:
+        assert state.domains.page("globex") == []
+        assert state.jobs.page("globex") == []
+        assert state.versions.page("globex", domain.id) == []
+        assert state.snapshots.page("globex", domain.id) == []
+        assert state.aliases.all("globex", domain.id) == []
+        assert state.aliases.history("globex", domain.id, "champion") == []
+        assert state.attempts.of_job("globex", job.id) == []
+        assert state.events.page("globex", domain_id=domain.id) == []
+        for ask in (
+            lambda: state.domains.get("globex", domain.name),
+            lambda: state.domains.by_id("globex", domain.id),
+            lambda: state.jobs.get("globex", job.id),
+            lambda: state.snapshots.get("globex", job.snapshot_id),
+            lambda: state.versions.get("globex", domain.id, number),
+            lambda: state.aliases.get("globex", domain.id, "champion"),
+        ):
+            with pytest.raises(NotFound):
+                ask()
+
+
+def test_name_is_free_again_after_deletion_and_for_other_tenants(plane, other_tenant: str) -> None:
+    plane.domain("foggy-cams")
+    plane.domain("foggy-cams", tenant=other_tenant)
+    with pytest.raises(AlreadyExists):
+        plane.domain("foggy-cams")
+
+    assert plane.client.delete("/v1/domains/foggy-cams").status_code == 204
+    plane.domain("foggy-cams")
+
+
+def test_lease_passes_on_when_it_expires_and_fences_the_old_holder(plane) -> None:
+    clock = plane.clock
+
+    def acquire(holder: str) -> int | None:
+        with plane.database.write() as state:
+            return state.leases.acquire("test", holder, now=clock(), ttl_s=15)
+
+    assert acquire("a") == 1
+    assert acquire("b") is None
+    clock.forward(10)
+    assert acquire("a") == 1
+    clock.forward(10)
+    assert acquire("b") is None
+    clock.forward(6)
+    assert acquire("b") == 2
+    with pytest.raises(LeaseLost), plane.database.write() as state:
+        state.leases.check("test", "a", 1)
+
+
+def test_locked_database_is_unavailable_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("udair_platform.state.database.BUSY_TIMEOUT_S", 0.05)
+    url = f"sqlite:///{tmp_path}/control.db"
+    first, second = open_database(url), open_database(url)
+
+    with first.write(), pytest.raises(StateUnavailable, match="locked"), second.write():
+        pass
+    with second.write() as state:
+        state.counters.step("test")

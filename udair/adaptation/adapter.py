@@ -1,0 +1,119 @@
+"""One domain's small parameters: what an adaptation job makes and serving loads.
+
+An adapter is one row of a `Modulation`, bound to the digest of the base model that it was made for;
+it loads on no other. On disk it is one safetensors file of kilobytes whose SHA-256 is its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from udair.errors import AdapterError
+from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
+
+FORMAT = "udair-adapter-1"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One row of modulation and the base model it belongs to.
+
+    Attributes:
+        base_digest: Of the bundle that it was made for.
+        row: A `Modulation` with one row.
+        notes: Short facts for people: which candidate it is, which degradation was matched.
+    """
+
+    base_digest: str
+    row: Modulation
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_identity(self) -> bool:
+        """True when it changes no parameter."""
+        changed = ("projection_BDD", "bias_BD", "codes_BKD", "film_BF", "gain_B", "affine_B6")
+        return all(not bool(getattr(self.row, name).any()) for name in changed)
+
+    def interpolate(self, share: float) -> Adapter:
+        """The adapter between identity (0) and itself (1); its scope stays."""
+        scope = ("scope_weight_BS", "scope_bias_B")
+        scaled = {i.name: getattr(self.row, i.name) * share for i in fields(self.row) if i.name not in scope}
+        return replace(self, row=replace(self.row, **scaled))
+
+
+def identity_adapter(model: Restorer, base_digest: str) -> Adapter:
+    """The adapter that changes nothing."""
+    return Adapter(base_digest, model.identity(), {"candidate": "identity"})
+
+
+def adapter_to_bytes(adapter: Adapter) -> bytes:
+    """Encode as safetensors; the base model's digest and the notes are its metadata."""
+    tensors = {item.name: getattr(adapter.row, item.name).detach().cpu().contiguous() for item in fields(adapter.row)}
+    metadata = {"format": FORMAT, "base_digest": adapter.base_digest} | {f"note.{k}": v for k, v in adapter.notes.items()}
+    return save_tensors(tensors, metadata)
+
+
+def adapter_digest(data: bytes) -> str:
+    """SHA-256 of an encoded adapter: its name in the bank, the store and the routes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = None) -> Adapter:
+    """Decode and verify an adapter.
+
+    Args:
+        data: What `adapter_to_bytes` wrote.
+        base_digest: Of the base model it is to be used on.
+        like: That base model, to check the sizes of every tensor.
+
+    Raises:
+        AdapterError: Damaged, of another format, for another base model, of other sizes, or not finite.
+    """
+    try:
+        tensors = load_tensors(data)
+        metadata = _metadata(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise AdapterError(f"adapter of {len(data)} bytes is damaged: {error}; fetch it again.") from error
+    if metadata.get("format") != FORMAT:
+        raise AdapterError(f"adapter has format {metadata.get('format')!r}; expected {FORMAT!r}.")
+    if metadata.get("base_digest") != base_digest:
+        raise AdapterError(
+            f"adapter was made for base model {str(metadata.get('base_digest'))[:12]}; "
+            f"this is {base_digest[:12]}. Adapt the domain again on this base model."
+        )
+    expected = [item.name for item in fields(Modulation)]
+    if sorted(tensors) != sorted(expected):
+        raise AdapterError(f"adapter has tensors {sorted(tensors)}; expected {sorted(expected)}.")
+    row = Modulation(**{name: tensors[name].float() for name in expected})
+    if like is not None:
+        _check_sizes(row, like.identity())
+    for name in expected:
+        value: Tensor = getattr(row, name)
+        if not bool(torch.isfinite(value).all()):
+            raise AdapterError(f"adapter's {name} holds NaN or infinity; adapt the domain again.")
+    notes = {k.removeprefix("note."): v for k, v in metadata.items() if k.startswith("note.")}
+    return Adapter(base_digest, row, notes)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    metadata = header.get("__metadata__", {})
+    return {str(k): str(v) for k, v in metadata.items()}
+
+
+def _check_sizes(row: Modulation, like: Modulation) -> None:
+    for item in fields(row):
+        found, expected = tuple(getattr(row, item.name).shape), tuple(getattr(like, item.name).shape)
+        if found != expected:
+            raise AdapterError(f"adapter's {item.name} has shape {found}; this base model needs {expected}.")

@@ -1,0 +1,161 @@
+"""What is measured about an adapter before a domain may serve it: label-free on the target, with
+ground truth on clean scenes that carry the matched degradation.
+
+Axes: N images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from udair.adaptation.adapter import Adapter
+from udair.adaptation.gate import Evidence
+from udair.bundle import Bundle
+from udair.metrics import NIQE_PATCH, niqe, niqe_features, psnr_db
+from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
+
+BOOTSTRAPS = 200
+DISAGREEMENT_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Degraded and clean images of one size, with the source model's answer.
+
+    Attributes:
+        degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
+    """
+
+    degraded_NCHW: Tensor
+    clean_NCHW: Tensor
+    source_NCHW: Tensor
+
+    @classmethod
+    def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor) -> Pairs:
+        """Pair up and run the source model once, for every candidate to be compared with."""
+        return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None))
+
+    def gain_db(self, model: Restorer, row: Modulation) -> float:
+        """Mean PSNR gain of an adapter over the source model, dB."""
+        adapted = psnr_db(run(model, self.degraded_NCHW, row), self.clean_NCHW)
+        return float((adapted - psnr_db(self.source_NCHW, self.clean_NCHW)).mean())
+
+
+@torch.no_grad()
+def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8) -> Tensor:
+    """Restore equal-sized images in batches; clamped to [0, 1]."""
+    return torch.cat([model(part, row).clamp(0, 1) for part in image_NCHW.split(batch)])
+
+
+class Yardstick:
+    """Measures candidates against the source model, whose answers are computed once.
+
+    Args:
+        bundle: The base model.
+        matched: Held-out scenes with the matched degradation.
+        source: Held-out scenes with the source domain's own degradations.
+        gate_images: Target images (3, H, W) that adaptation did not see.
+        target_images: Usable images in the whole snapshot.
+        seed: Of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        matched: Pairs,
+        source: Pairs,
+        gate_images: Sequence[Tensor],
+        target_images: int,
+        seed: int,
+    ) -> None:
+        self._bundle, self._matched, self._source = bundle, matched, source
+        self._images, self._target_images, self._seed = gate_images, target_images, seed
+        self._before = self._restore(None)
+        self._before_features = _features(self._before)
+        self._before_spread = self._spread(None)
+
+    def measure(self, adapter: Adapter) -> Evidence:
+        """Every figure that the gate judges, for one candidate."""
+        model, row = self._bundle.model, adapter.row
+        after = self._restore(row)
+        niqe_source, niqe_adapted, worsening_low = self._naturalness(_features(after))
+        return Evidence(
+            target_images=self._target_images,
+            gate_images=len(self._images),
+            matched_gain_db=self._matched.gain_db(model, row),
+            source_loss_db=-self._source.gain_db(model, row),
+            niqe_source=niqe_source,
+            niqe_adapted=niqe_adapted,
+            niqe_worsening_low=worsening_low,
+            disagreement_ratio=(self._spread(row) + 1e-6) / (self._before_spread + 1e-6),
+            drift=self._drift(after),
+            clipped_share_growth=_clipped(after) - _clipped(self._before),
+            finite=all(bool(torch.isfinite(image).all()) for image in after),
+            identity=adapter.is_identity,
+            notes=tuple(f"{key}: {value}" for key, value in adapter.notes.items()),
+        )
+
+    def _restore(self, row: Modulation | None) -> list[Tensor]:
+        return [run(self._bundle.model, image[None], row)[0] for image in self._images]
+
+    def _spread(self, row: Modulation | None) -> float:
+        """How much the answer depends on flips and half turns of the input."""
+        total = 0.0
+        for image in self._images[:DISAGREEMENT_IMAGES]:
+            views = torch.stack([image, image.flip(2), image.rot90(2, (1, 2))])
+            plain, mirrored, turned = run(self._bundle.model, views, row)
+            total += float((plain - mirrored.flip(2)).abs().mean() + (plain - turned.rot90(2, (1, 2))).abs().mean())
+        return total
+
+    def _naturalness(self, after: Sequence[Tensor]) -> tuple[float, float, float]:
+        """Set-level NIQE before and after, and the lower end of the 95 % interval of its rise.
+
+        Images are resampled in pairs: an image is the unit that varies, not a patch.
+        """
+        before = self._before_features
+        if not before:
+            return math.nan, math.nan, 0.0
+        mean, cov = self._bundle.stats.niqe_mean_F, self._bundle.stats.niqe_cov_FF
+        generator = torch.Generator().manual_seed(self._seed)
+        rises = []
+        for _ in range(BOOTSTRAPS):
+            pick = torch.randint(len(before), (len(before),), generator=generator).tolist()
+            old = niqe(torch.cat([before[i] for i in pick]), mean, cov)
+            rise = niqe(torch.cat([after[i] for i in pick]), mean, cov) - old
+            if math.isfinite(rise):
+                rises.append(rise)
+        low = float(torch.quantile(torch.tensor(rises), 0.025)) if rises else 0.0
+        return niqe(torch.cat(list(before)), mean, cov), niqe(torch.cat(list(after)), mean, cov), low
+
+    def _drift(self, after: Sequence[Tensor]) -> float:
+        """How much further outside the clean prior's band the mean colour lies than the source model's.
+
+        Relative to the source model, because a customer's scenes need not have the prior's colour.
+        """
+        if not after:
+            return 0.0
+        mean_3, spread_3 = self._bundle.stats.clean_mean_3, self._bundle.stats.clean_spread_3
+        band_3 = 2 * spread_3 / math.sqrt(len(after))
+
+        def excess(images: Sequence[Tensor]) -> Tensor:
+            colour_3 = torch.stack([image.mean((1, 2)) for image in images]).mean(0)
+            return ((colour_3 - mean_3).abs() - band_3).clamp(min=0)
+
+        return float((excess(after) - excess(self._before)).clamp(min=0).max())
+
+
+def _features(images: Sequence[Tensor]) -> list[Tensor]:
+    """NIQE features of the images that are large enough for one patch."""
+    return [niqe_features(image) for image in images if min(image.shape[1:]) >= NIQE_PATCH]
+
+
+def _clipped(images: Sequence[Tensor]) -> float:
+    if not images:
+        return 0.0
+    return sum(float(((i <= 0) | (i >= 1)).float().mean()) for i in images) / len(images)

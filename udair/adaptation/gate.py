@@ -1,0 +1,192 @@
+"""The do-no-harm gate: measured evidence against stated limits, and the verdict.
+
+Torch-free on purpose. The adaptation recipe uses it to choose among candidates, and the control
+plane applies a domain's own policy to the same evidence without loading a tensor library.
+
+The claim of a PASSED verdict is "no measured regression on the listed checks", never "better":
+the target has no labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from udair.errors import ConfigError
+
+Verdict = Literal["PASSED", "FAILED", "INCONCLUSIVE", "WAIVED"]
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """Limits that an adapter must keep before a domain may serve it.
+
+    Attributes:
+        min_matched_gain_db: Least PSNR gain over the source model on held-out clean images that
+            carry the matched degradation.
+        max_source_loss_db: Most PSNR that may be lost on the source domain's own degradations.
+        max_niqe_worsening: Upper limit on the lower end of the paired-bootstrap interval of
+            NIQE(adapted) - NIQE(source) over the gate split; above it the adapter is
+            significantly worse.
+        min_niqe_images: With fewer gate images NIQE is reported and not judged.
+        max_disagreement_ratio: Most that the spread under flips and rotations may grow.
+        max_drift: Most that mean colour may leave the clean prior's band, in [0, 1].
+        max_clipped_share: Most that the share of clipped values may grow.
+        min_images: With fewer target images the verdict is INCONCLUSIVE.
+    """
+
+    min_matched_gain_db: float = 0.1
+    max_source_loss_db: float = 0.05
+    max_niqe_worsening: float = 0.0
+    min_niqe_images: int = 20
+    max_disagreement_ratio: float = 1.1
+    max_drift: float = 0.05
+    max_clipped_share: float = 0.02
+    min_images: int = 8
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not math.isfinite(value):
+                raise ConfigError(f"gate.{item.name} is {value}; expected a finite number.")
+        if self.min_images < 1:
+            raise ConfigError(f"gate.min_images is {self.min_images}; expected 1 or more.")
+
+    @classmethod
+    def named(cls, name: str) -> GatePolicy:
+        """The policy called `name`: ``standard`` (the default) or ``strict``."""
+        try:
+            return POLICIES[name]
+        except KeyError:
+            raise ConfigError(
+                f"gate policy {name!r} is unknown; expected one of {', '.join(POLICIES)}."
+            ) from None
+
+
+POLICIES: Mapping[str, GatePolicy] = {
+    "standard": GatePolicy(),
+    "strict": GatePolicy(min_matched_gain_db=0.3, max_source_loss_db=0.02, max_drift=0.03),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured about one adapter, without labels of the target.
+
+    Attributes:
+        target_images: Usable images in the target snapshot.
+        gate_images: Images held out from adaptation and used here.
+        matched_gain_db: PSNR gain over the source model on held-out clean images that carry the
+            matched degradation.
+        source_loss_db: PSNR lost on the source domain (positive is worse). Zero when the domain
+            routes in-domain codes to the source model.
+        niqe_source, niqe_adapted: Set-level NIQE on the gate split (lower is better).
+        niqe_worsening_low: Lower end of the 95 % paired-bootstrap interval of the difference.
+        disagreement_ratio: Spread of outputs under flips and rotations, adapted over source.
+        drift: Distance of the mean colour of the outputs from the clean prior's band.
+        clipped_share_growth: Growth of the share of values at 0 or 1.
+        finite: No output held NaN or infinity.
+        identity: The adapter is the identity: the domain keeps the source model by choice.
+        notes: Anything a reader of the report should know.
+    """
+
+    target_images: int
+    gate_images: int
+    matched_gain_db: float
+    source_loss_db: float
+    niqe_source: float
+    niqe_adapted: float
+    niqe_worsening_low: float
+    disagreement_ratio: float
+    drift: float
+    clipped_share_growth: float
+    finite: bool
+    identity: bool = False
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Evidence:
+        """Read what `to_dict` wrote; unknown keys are refused."""
+        unknown = set(value) - {item.name for item in fields(cls)}
+        if unknown:
+            raise ConfigError(f"gate evidence has unknown keys {sorted(unknown)}.")
+        # JSON has no NaN: what could not be measured is written as null.
+        measured = {name: math.nan if item is None else item for name, item in value.items()}
+        return cls(**{**measured, "notes": tuple(value.get("notes", ()))})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the gate's report: what was measured, its limit, and whether it held."""
+
+    name: str
+    measured: float | None
+    limit: float | None
+    passed: bool
+    judged: bool = True
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The verdict with every check behind it."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...] = field(default_factory=tuple)
+
+    def check(self, name: str) -> Check:
+        """The check called `name`; KeyError lists the names there are."""
+        for item in self.checks:
+            if item.name == name:
+                return item
+        raise KeyError(f"no check {name!r}; there are {[c.name for c in self.checks]}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {"verdict": self.verdict, "checks": [asdict(check) for check in self.checks]}
+
+
+def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
+    """Apply `policy` to `evidence`.
+
+    FAILED when a judged check does not hold; INCONCLUSIVE when there are too few images to say;
+    PASSED otherwise. The identity adapter never gains and is never FAILED for it: it is
+    INCONCLUSIVE, and the domain keeps the source model.
+    """
+
+    def at_least(name: str, measured: float, limit: float, detail: str) -> Check:
+        return Check(name, measured, limit, math.isfinite(measured) and measured >= limit, True, detail)
+
+    def at_most(name: str, measured: float, limit: float, detail: str, judged: bool = True) -> Check:
+        held = math.isfinite(measured) and measured <= limit
+        return Check(name, measured, limit, held or not judged, judged, detail)
+
+    enough_for_niqe = evidence.gate_images >= policy.min_niqe_images
+    checks = (
+        at_least("target images", evidence.target_images, policy.min_images, "usable images in the snapshot"),
+        at_least("matched gain", evidence.matched_gain_db, policy.min_matched_gain_db,
+                 "dB on held-out clean images with the matched degradation"),
+        at_most("source loss", evidence.source_loss_db, policy.max_source_loss_db,
+                "dB lost on the source domain"),
+        at_most("naturalness", evidence.niqe_worsening_low, policy.max_niqe_worsening,
+                f"NIQE {evidence.niqe_source:.2f} -> {evidence.niqe_adapted:.2f}, lower 95 % bound of the rise"
+                + ("" if enough_for_niqe else f"; not judged below {policy.min_niqe_images} gate images"),
+                enough_for_niqe),
+        at_most("disagreement", evidence.disagreement_ratio, policy.max_disagreement_ratio,
+                "spread under flips and rotations, adapted / source"),
+        at_most("colour drift", evidence.drift, policy.max_drift, "mean colour outside the clean band"),
+        at_most("clipping", evidence.clipped_share_growth, policy.max_clipped_share,
+                "growth of the share of clipped values"),
+        Check("finite", None, None, evidence.finite, True, "no NaN or infinity in any output"),
+    )
+    by_name = {check.name: check for check in checks}
+    if not by_name["target images"].passed or evidence.identity:
+        return GateReport("INCONCLUSIVE", checks)
+    failed = any(check.judged and not check.passed for check in checks)
+    return GateReport("FAILED" if failed else "PASSED", checks)

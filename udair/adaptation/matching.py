@@ -1,0 +1,199 @@
+"""Degradation pattern matching: which degradation makes clean scenes look like the target?
+
+A search over degradation families and their chains for the parameters whose degraded replay scenes
+land on the target's distribution of degradation embeddings and appearance. The answer turns clean
+replay scenes into training pairs that carry the target's own degradation.
+
+Axes: N target images, R replay scenes, B a batch, D code width, P parameters of a chain.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from udair.data.degradations import FAMILIES, Chain
+from udair.models.appearance import PHOTOMETRIC
+from udair.models.degradation import scope_features
+from udair.models.restorer import Restorer
+
+# Every single family and every pair; clean (no family) competes too.
+CHAINS: tuple[tuple[str, ...], ...] = (
+    (),
+    *((name,) for name in FAMILIES),
+    *itertools.combinations(FAMILIES, 2),
+)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One parameter set that makes clean scenes look like the target.
+
+    Attributes:
+        chain: Names of its families.
+        unit_P: Its position in the search space's unit cube.
+        distance: To the target; lower is nearer.
+    """
+
+    chain: tuple[str, ...]
+    unit_P: Tensor
+    distance: float
+
+    def degrade(self, clean_BCHW: Tensor, generator: torch.Generator, jitter: float = 0.0) -> Tensor:
+        """Degrade a batch with these parameters, each sample's moved a little by `jitter`."""
+        chain = Chain(self.chain)
+        unit_BP = self.unit_P.expand(len(clean_BCHW), -1)
+        if jitter:
+            noise = torch.randn(unit_BP.shape, generator=generator, device=unit_BP.device)
+            unit_BP = (unit_BP + jitter * noise).clamp(0, 1)
+        return chain.degrade(clean_BCHW, unit_BP, generator, "search")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: physical values by family."""
+        return {"distance": round(self.distance, 4), "parameters": Chain(self.chain).describe(self.unit_P)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a set of images looks to the matcher.
+
+    Attributes:
+        mean_S, spread_S: Of per-image features: embedding, then appearance.
+        histogram_K: Mean code histogram.
+    """
+
+    mean_S: Tensor
+    spread_S: Tensor
+    histogram_K: Tensor
+
+
+@torch.no_grad()
+def look(model: Restorer, image_BCHW: Tensor) -> Look:
+    """Summarise a set of equal-sized images."""
+    seen = model.embed(image_BCHW)
+    features = scope_features(seen.embedding_BD, image_BCHW)
+    return Look(features.mean(0), features.std(0), seen.histogram_BK.mean(0))
+
+
+def distance(a: Look, b: Look, embedding_width: int) -> float:
+    """How differently two sets look: effect sizes of the features plus the histograms' divergence.
+
+    The root mean square is taken over embedding and appearance apart, so that neither drowns the
+    other; both saturate, so that one wild statistic does not decide.
+    """
+    spread = (0.5 * (a.spread_S.square() + b.spread_S.square())).sqrt()
+    spread = spread + 0.1 * spread.mean() + 1e-3
+    effect = ((a.mean_S - b.mean_S) / spread).abs().clamp(max=6.0)
+    embedding = effect[:embedding_width].square().mean().sqrt()
+    # Brightness and colour say as much of the scene as of the damage: they count for less.
+    weight = torch.ones_like(effect[embedding_width:])
+    weight[:PHOTOMETRIC] = 0.3
+    looks = ((effect[embedding_width:] * weight).square().sum() / weight.square().sum()).sqrt()
+    return float(0.5 * embedding + looks + 0.5 * _jensen_shannon(a.histogram_K, b.histogram_K))
+
+
+def match(
+    model: Restorer,
+    target: Look,
+    replay_RCHW: Tensor,
+    *,
+    trials: int,
+    generator: torch.Generator,
+    keep: int = 4,
+    deadline: float | None = None,
+    on_trial: Callable[[float], None] | None = None,
+) -> list[Matched]:
+    """Search for the target's degradation; the best few, nearest first.
+
+    A third of the trials samples every chain at random; the rest perturbs the best found so far
+    with a shrinking radius, and now and then lends it a family or takes one away.
+
+    Args:
+        model: The source model, whose embeddings are compared.
+        target: Look of the target's crops.
+        replay_RCHW: Clean scenes of the same side as the target's crops, floats in [0, 1].
+        trials: How many parameter sets to try.
+        generator: Of everything random.
+        keep: How many to return.
+        deadline: `time.monotonic()` at which to stop early.
+        on_trial: Called with the share done.
+    """
+    if trials < 1:
+        return []
+    width = model.config.code_dim
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    found: list[Matched] = []
+
+    def attempt(chain: tuple[str, ...], unit_P: Tensor) -> None:
+        # Common random numbers: two parameter sets differ by their parameters alone.
+        noise = torch.Generator(replay_RCHW.device).manual_seed(seed)
+        trial = Matched(chain, unit_P, 0.0)
+        gap = distance(look(model, trial.degrade(replay_RCHW, noise)), target, width)
+        # A small price for each parameter: the simplest explanation that fits.
+        found.append(Matched(chain, unit_P, gap + 0.02 * len(chain)))
+        if on_trial is not None:
+            on_trial(len(found) / trials)
+
+    def late() -> bool:
+        return deadline is not None and time.monotonic() > deadline
+
+    explore = max(len(CHAINS), trials // 3)
+    for index in range(min(explore, trials)):
+        if late():
+            break
+        names = CHAINS[index % len(CHAINS)]
+        chain = Chain(names)
+        attempt(chain.names, chain.sample(1, generator)[0])
+    radius = 0.25
+    while len(found) < trials and not late():
+        found.sort(key=lambda m: m.distance)
+        elite = found[: max(6, keep)]
+        parent = elite[int(torch.randint(len(elite), (1,), generator=generator))]
+        names, unit_P = _neighbour(parent, radius, generator)
+        attempt(names, unit_P)
+        radius = max(0.02, radius * 0.985)
+    return _distinct(sorted(found, key=lambda m: m.distance), keep)
+
+
+def _neighbour(parent: Matched, radius: float, generator: torch.Generator) -> tuple[tuple[str, ...], Tensor]:
+    chance = float(torch.rand(1, generator=generator))
+    absent = [name for name in FAMILIES if name not in parent.chain]
+    if chance < 0.12 and len(parent.chain) < 2:
+        added = absent[int(torch.randint(len(absent), (1,), generator=generator))]
+        child = Chain([*parent.chain, added])
+        parts = _parts(parent)
+        fresh = torch.rand(len(FAMILIES[added].parameters), generator=generator)
+        return child.names, torch.cat([parts.get(name, fresh) for name in child.names])
+    if chance > 0.92 and len(parent.chain) > 1:
+        dropped = parent.chain[int(torch.randint(len(parent.chain), (1,), generator=generator))]
+        child = Chain([name for name in parent.chain if name != dropped])
+        parts = _parts(parent)
+        return child.names, torch.cat([parts[name] for name in child.names])
+    # Move some of the parameters, not all: most of a good match is already right.
+    chosen = (torch.rand(parent.unit_P.shape, generator=generator) < 0.5).float()
+    step = radius * torch.randn(parent.unit_P.shape, generator=generator)
+    return parent.chain, (parent.unit_P + chosen * step).clamp(0, 1)
+
+
+def _parts(matched: Matched) -> dict[str, Tensor]:
+    sizes = [len(FAMILIES[name].parameters) for name in matched.chain]
+    return dict(zip(matched.chain, matched.unit_P.split(sizes), strict=True)) if matched.chain else {}
+
+
+def _distinct(ordered: Sequence[Matched], keep: int) -> list[Matched]:
+    """The best few that are not much worse than the best: a spread of guesses, not of nonsense."""
+    limit = ordered[0].distance * 1.25 + 0.02
+    return [matched for matched in ordered[:keep] if matched.distance <= limit]
+
+
+def _jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
+    p, q = p + 1e-8, q + 1e-8
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2
+    return 0.5 * ((p * (p / middle).log()).sum() + (q * (q / middle).log()).sum())

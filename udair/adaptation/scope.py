@@ -1,0 +1,40 @@
+"""Where an adapter applies: a linear boundary between its domain's images and the source's.
+
+Axes: N samples, S scope features (embedding, then appearance).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from udair.models.modulation import Modulation
+
+KEPT = 0.98  # share of the domain's own samples that the boundary must keep
+RIDGE = 0.05
+
+
+def fit_scope(row: Modulation, alike_NS: Tensor, others_NS: Tensor) -> Modulation:
+    """Limit a row to samples that look like its domain's.
+
+    A linear discriminant on standardised features, shrunk towards the identity covariance, with its
+    offset moved so that nearly all of the domain's own samples stay inside. Where the domain cannot
+    be told from the source, the boundary holds both, and the gate sees the loss on the source.
+
+    Args:
+        row: One row; it is not changed.
+        alike_NS: Features of the domain's images and of scenes with its degradation.
+        others_NS: Features of scenes with the source's degradations.
+    """
+    both = torch.cat([alike_NS, others_NS])
+    centre_S, scale_S = both.mean(0), both.std(0) + 1e-3
+    alike, others = (alike_NS - centre_S) / scale_S, (others_NS - centre_S) / scale_S
+    within = 0.5 * (torch.cov(alike.T) + torch.cov(others.T))
+    within = within + RIDGE * torch.eye(len(centre_S), device=both.device)
+    weight_S = torch.linalg.solve(within, alike.mean(0) - others.mean(0)) / scale_S
+    score_N = alike_NS @ weight_S
+    # Below the kept quantile, by a little: the next image of the domain is not one of these.
+    edge = torch.quantile(score_N, 1 - KEPT) - 0.05 * score_N.std()
+    return replace(row, scope_weight_BS=weight_S[None], scope_bias_B=-edge[None])

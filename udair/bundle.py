@@ -1,0 +1,148 @@
+"""A base model on disk: weights, source statistics, replay set, and a manifest written last.
+
+    model.safetensors         weights of the restorer
+    source_stats.safetensors  what the source domain looks like to it
+    replay.safetensors        clean scenes, uint8, for matching, adapter training and the gate
+    bundle.json               name, config, SHA-256 of each file, digest of all; its presence is the commit
+
+Axes: N scenes, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import udair
+from udair.config import ModelConfig
+from udair.errors import BundleError
+from udair.models.restorer import Restorer
+from udair.source_stats import SourceStats
+from udair.weights import MANIFEST, read_manifest
+
+FILES = ("model.safetensors", "source_stats.safetensors", "replay.safetensors")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A base model, ready to use.
+
+    Attributes:
+        name: E.g. ``udair-tiny``.
+        digest: SHA-256 over the files' hashes; adapters are bound to it.
+        model: In evaluation mode, gradients off.
+        stats: Source statistics.
+        replay_NCHW: Clean scenes, uint8; the last quarter is for the gate alone.
+        manifest: Everything that `bundle.json` says.
+    """
+
+    name: str
+    digest: str
+    model: Restorer
+    stats: SourceStats
+    replay_NCHW: Tensor
+    manifest: dict[str, Any]
+
+    @property
+    def replay_train_NCHW(self) -> Tensor:
+        """Scenes that adapters may train on."""
+        return self.replay_NCHW[: len(self.replay_NCHW) * 3 // 4]
+
+    @property
+    def replay_gate_NCHW(self) -> Tensor:
+        """Scenes that no adapter trains on: the gate measures PSNR here."""
+        return self.replay_NCHW[len(self.replay_NCHW) * 3 // 4 :]
+
+
+def save_bundle(
+    folder: Path, name: str, model: Restorer, stats: SourceStats, replay_NCHW: Tensor, card: Mapping[str, Any] | None = None
+) -> str:
+    """Write a base model, the manifest last; returns its digest.
+
+    Weights are stored as bfloat16 rounded float32: half the size, and what loads is what was scored
+    if the caller scores the loaded bundle.
+
+    Args:
+        folder: Made if it is not there; a manifest found there is removed first.
+        name: What the base model is called.
+        model, stats, replay_NCHW: Its parts; replay is (N, 3, H, W) uint8.
+        card: Further JSON-ready facts: data, recipe, scores.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    weights = {name_: tensor.detach().cpu().contiguous() for name_, tensor in model.state_dict().items()}
+    # The codebook stays float32: rounding would move which code is nearest.
+    stored = {n: t if "codebook" in n or t.ndim < 2 else t.to(torch.bfloat16) for n, t in weights.items()}
+    save_file(stored, folder / FILES[0])
+    save_file({n: t.cpu().contiguous() for n, t in stats.to_tensors().items()}, folder / FILES[1])
+    save_file({"replay_NCHW": replay_NCHW.cpu().contiguous()}, folder / FILES[2])
+    files = {file: _record(folder / file) for file in FILES}
+    manifest = {
+        "schema_version": 1,
+        "name": name,
+        "digest": _digest(files),
+        "config": model.config.to_dict(),
+        "files": files,
+        "code_version": udair.__version__,
+        "card": dict(card or {}),
+    }
+    temporary = folder / f"{MANIFEST}.part"
+    temporary.write_text(json.dumps(manifest, indent=1))
+    temporary.replace(folder / MANIFEST)
+    return str(manifest["digest"])
+
+
+def load_bundle(folder: Path, expected_digest: str | None = None, device: torch.device | str = "cpu") -> Bundle:
+    """Load and verify a base model.
+
+    Args:
+        folder: Where `save_bundle` wrote.
+        expected_digest: Refuse any other base model.
+        device: Where the model and its statistics go.
+
+    Raises:
+        BundleError: No manifest, a file whose hash differs, or another digest than expected.
+    """
+    manifest = read_manifest(folder)
+    for file, record in manifest["files"].items():
+        path = folder / file
+        found = _record(path) if path.is_file() else None
+        if found != record:
+            raise BundleError(
+                f"{path} does not match its manifest: sha256 is {found['sha256'][:12] if found else 'missing'}, "
+                f"expected {record['sha256'][:12]}; fetch the base model again."
+            )
+    digest = str(manifest["digest"])
+    if digest != _digest(manifest["files"]):
+        raise BundleError(f"{folder / MANIFEST} names digest {digest[:12]}, which its files do not give; it was altered.")
+    if expected_digest is not None and digest != expected_digest:
+        raise BundleError(f"{folder} holds base model {digest[:12]}; expected {expected_digest[:12]}.")
+    try:
+        model = Restorer(ModelConfig.from_dict(manifest["config"]))
+        weights = load_file(folder / FILES[0])
+        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        stats = SourceStats.from_tensors(load_file(folder / FILES[1], device=str(device)))
+        replay_NCHW = load_file(folder / FILES[2], device=str(device))["replay_NCHW"]
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise BundleError(f"{folder} cannot be loaded: {error}.") from error
+    model = model.to(device).eval().requires_grad_(False)
+    return Bundle(str(manifest["name"]), digest, model, stats, replay_NCHW, manifest)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()

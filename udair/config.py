@@ -1,0 +1,170 @@
+"""Settings of the model, its training and its adaptation: frozen, range-checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from udair.errors import ConfigError
+
+
+def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{owner}.{name} is {value}; expected {low:g} to {high:g}.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of one base model.
+
+    Attributes:
+        name: What it is called, e.g. ``tiny``.
+        width: Channels of the restorer at full resolution.
+        encoder_blocks, middle_blocks, decoder_blocks: NAF blocks per level; a level halves the side.
+        codes: K, number of codes.
+        code_dim: D, width of a code.
+        embedder_width: Channels of the degradation encoder's first layer.
+    """
+
+    name: str
+    width: int
+    encoder_blocks: tuple[int, ...]
+    middle_blocks: int
+    decoder_blocks: tuple[int, ...]
+    codes: int = 64
+    code_dim: int = 32
+    embedder_width: int = 24
+
+    def __post_init__(self) -> None:
+        _within("model", "width", self.width, 4, 256)
+        _within("model", "codes", self.codes, 2, 8192)
+        _within("model", "code_dim", self.code_dim, 2, 1024)
+        _within("model", "embedder_width", self.embedder_width, 4, 512)
+        if len(self.encoder_blocks) != len(self.decoder_blocks) or not self.encoder_blocks:
+            raise ConfigError(
+                f"model has {len(self.encoder_blocks)} encoder and {len(self.decoder_blocks)} decoder levels; "
+                "expected the same number, at least one."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Side that images are padded to a multiple of, in pixels."""
+        return max(16, 2 ** len(self.encoder_blocks))
+
+    @classmethod
+    def named(cls, name: str) -> ModelConfig:
+        """The size called `name`: ``tiny``, ``small`` or ``base``."""
+        if name not in SIZES:
+            raise ConfigError(f"model size {name!r} is unknown; expected one of {', '.join(SIZES)}.")
+        return SIZES[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote."""
+        tuples = {key: tuple(value[key]) for key in ("encoder_blocks", "decoder_blocks")}
+        return cls(**{**value, **tuples})
+
+
+SIZES = {
+    "tiny": ModelConfig("tiny", 16, (1, 1, 2), 2, (1, 1, 1)),
+    "small": ModelConfig("small", 16, (2, 2, 4, 8), 4, (2, 2, 2, 2), codes=128, code_dim=64, embedder_width=32),
+    "base": ModelConfig("base", 24, (2, 2, 4, 8), 4, (2, 2, 2, 2), codes=256, code_dim=64, embedder_width=48),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the source model is trained.
+
+    Attributes:
+        steps: Optimizer steps at most.
+        minutes: Time budget; training ends cleanly inside it. The learning rate follows whichever
+            of the two is further.
+        batch: Patches per step and worker.
+        patch: Side of a training patch, pixels.
+        learning_rate: Peak of the cosine schedule (AdamW).
+        fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight: Loss weights.
+            The paper states none of them: these are our reading.
+        ema: Decay of the averaged weights that are published.
+        seed: Of patches, degradations and initial weights.
+    """
+
+    steps: int = 10_000
+    minutes: float = 60.0
+    batch: int = 16
+    patch: int = 96
+    learning_rate: float = 1e-3
+    fft_weight: float = 0.1
+    contrast_weight: float = 0.05
+    class_weight: float = 0.05
+    severity_weight: float = 0.05
+    commitment_weight: float = 0.25
+    ema: float = 0.999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _within("train", "steps", self.steps, 1, 10**8)
+        _within("train", "minutes", self.minutes, 0.01, 10**5)
+        _within("train", "batch", self.batch, 2, 4096)
+        _within("train", "patch", self.patch, 32, 1024)
+        _within("train", "learning_rate", self.learning_rate, 1e-8, 1.0)
+        _within("train", "ema", self.ema, 0.0, 0.99999)
+        if self.patch % 16:
+            raise ConfigError(f"train.patch is {self.patch}; expected a multiple of 16.")
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    """How one domain is adapted.
+
+    Attributes:
+        steps: Adapter-training steps; 0 leaves only the zero-gradient candidates.
+        batch, patch: Size of a training batch; patch is its side in pixels.
+        learning_rate: Of Adam on the adapter's parameters.
+        match_trials: Degradations tried while matching the target's own.
+        budget_s: Time after which training stops early, seconds.
+        seed: Of everything random in the recipe.
+        coral_weight: Of the CORAL regulariser (ours; the paper states none).
+    """
+
+    steps: int = 120
+    batch: int = 8
+    patch: int = 64
+    learning_rate: float = 5e-3
+    match_trials: int = 240
+    budget_s: float = 240.0
+    seed: int = 0
+    coral_weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        _within("adapt", "steps", self.steps, 0, 2000)
+        _within("adapt", "batch", self.batch, 1, 256)
+        _within("adapt", "patch", self.patch, 32, 512)
+        _within("adapt", "learning_rate", self.learning_rate, 1e-8, 1.0)
+        _within("adapt", "match_trials", self.match_trials, 0, 10_000)
+        _within("adapt", "budget_s", self.budget_s, 0.001, 86_400)
+        if self.patch % 16:
+            raise ConfigError(f"adapt.patch is {self.patch}; expected a multiple of 16.")
+
+
+@dataclass(frozen=True)
+class TestTimeConfig:
+    """Test-time adaptation by correlation alignment; off unless a caller asks for it.
+
+    Attributes:
+        steps: Gradient steps on the adapter's projection.
+        learning_rate: Of plain gradient descent.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    steps: int = 5
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        _within("tta", "steps", self.steps, 0, 1000)
+        _within("tta", "learning_rate", self.learning_rate, 1e-8, 10.0)

@@ -1,0 +1,1 @@
+"""Losses of source training and adaptation."""

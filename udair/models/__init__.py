@@ -1,0 +1,1 @@
+"""The base model: degradation encoder, codebook and restorer."""

@@ -1,0 +1,271 @@
+"""Source training: batches to losses, one loop with and without Ray, continued any number of times.
+
+Run alone on one device: `python -m udair.training --data photos/ --out runs/source --size tiny --minutes 9`.
+Run again with the same `--out` and it continues. Nothing here imports ray.
+
+Axes: B patches, C channels, H x W pixels, D code width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from udair.config import ModelConfig, TrainConfig
+from udair.data.degradations import FAMILIES, SOURCE_CHAINS, Chain
+from udair.data.patches import PatchSource, read_folder
+from udair.errors import BundleError
+from udair.losses.contrastive import contrastive_loss
+from udair.losses.restoration import restoration_loss
+from udair.models.restorer import Restorer
+
+# Degradation classes: what CSCL and the class head tell apart.
+CLASSES = ("clean", *FAMILIES, "chain")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Attributes:
+        degraded_BCHW, clean_BCHW: RGB in [0, 1].
+        label_B: Index into `CLASSES`.
+        severity_B: In [0, 1].
+    """
+
+    degraded_BCHW: Tensor
+    clean_BCHW: Tensor
+    label_B: Tensor
+    severity_B: Tensor
+
+
+def make_batch(source: PatchSource, batch: int, patch: int, generator: torch.Generator) -> Batch:
+    """Degrade random patches, the same number of each class (the remainder goes to random classes)."""
+    clean = source.crops(batch, patch, generator)
+    order = torch.randperm(len(CLASSES), generator=generator, device=generator.device)
+    label_B = order.repeat(-(-batch // len(CLASSES)))[:batch].sort().values.to(clean.device)
+    degraded, severity_B = clean.clone(), torch.zeros(batch, device=clean.device)
+    for label in label_B.unique().tolist():
+        rows = (label_B == label).nonzero().squeeze(1)
+        chain = _chain(CLASSES[label], generator)
+        if chain is None:
+            continue
+        unit_BP = chain.sample(len(rows), generator)
+        degraded[rows] = chain.degrade(clean[rows], unit_BP, generator)
+        severity_B[rows] = chain.severity(unit_BP)
+    return Batch(degraded, clean, label_B, severity_B)
+
+
+def _chain(name: str, generator: torch.Generator) -> Chain | None:
+    if name == "clean":
+        return None
+    if name != "chain":
+        return Chain([name])
+    which = int(torch.randint(len(SOURCE_CHAINS), (1,), generator=generator, device=generator.device))
+    return Chain(SOURCE_CHAINS[which])
+
+
+class SourceModel(nn.Module):
+    """The restorer with the two heads that only training uses; its forward is the whole loss.
+
+    One forward gives the loss, so that DistributedDataParallel sees every parameter once a step.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.restorer = Restorer(config)
+        self.class_head = nn.Linear(config.code_dim, len(CLASSES))
+        self.severity_head = nn.Linear(config.code_dim, 1)
+
+    def forward(self, batch: Batch, weights: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss, and its parts detached.
+
+        Source: UDAIR (arXiv 2505.22284) for commitment and CSCL; Fourier term and heads are ours.
+        """
+        degradation = self.restorer.embed(batch.degraded_BCHW)
+        restored = self.restorer(batch.degraded_BCHW, degradation=degradation)
+        embedding_BD = degradation.embedding_BD
+        parts = {
+            "restoration": restoration_loss(restored, batch.clean_BCHW, weights.fft_weight),
+            "commitment": weights.commitment_weight * degradation.commitment,
+            "contrast": weights.contrast_weight * contrastive_loss(embedding_BD, batch.label_B),
+            "class": weights.class_weight * nn.functional.cross_entropy(self.class_head(embedding_BD), batch.label_B),
+            "severity": weights.severity_weight
+            * nn.functional.mse_loss(self.severity_head(embedding_BD).squeeze(1).sigmoid(), batch.severity_B),
+        }
+        total = torch.stack(list(parts.values())).sum()
+        with torch.no_grad():
+            error = (restored.float().clamp(0, 1) - batch.clean_BCHW).square().flatten(1).mean(1)
+            parts["psnr_db"] = (-10 * error.clamp(min=1e-10).log10()).mean()
+        return total, {name: part.detach() for name, part in parts.items()}
+
+
+class SourceTrainer:
+    """Optimizer, schedule, EMA weights and clock of one training run on one device.
+
+    Args:
+        model_config, config: Architecture and recipe.
+        source: Clean photographs.
+        device: Where to train; bfloat16 autocast on CUDA, float32 elsewhere.
+        rank: Of this worker; ranks draw different patches.
+        wrap: Turns the model into its distributed form, e.g. `ray.train.torch.prepare_model`.
+        compile: Fuse the restorer's kernels: about twice as fast, after a minute or more of compiling.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        source: PatchSource,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+        compile: bool = False,
+    ) -> None:
+        self.config, self.source, self.device = config, source, torch.device(device)
+        torch.manual_seed(config.seed)
+        self.model = SourceModel(model_config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        if compile:
+            self.model.restorer.residual = torch.compile(self.model.restorer.residual)  # type: ignore[method-assign]
+        self.forward = wrap(self.model) if wrap else self.model
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+        self.generator = torch.Generator(self.device).manual_seed(config.seed * 1009 + rank)
+        self.steps = 0
+        self.spent_s = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done: of steps or of time, whichever is further."""
+        return min(1.0, max(self.steps / self.config.steps, self.spent_s / (60 * self.config.minutes)))
+
+    def step(self) -> dict[str, float]:
+        """Train on one batch and return its losses.
+
+        Raises:
+            FloatingPointError: The loss is not finite; the EMA weights are still those before it.
+        """
+        started = time.perf_counter()
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = make_batch(self.source, self.config.batch, self.config.patch, self.generator)
+        batch = replace(batch, degraded_BCHW=batch.degraded_BCHW.contiguous(memory_format=torch.channels_last))
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss, parts = self.forward(batch, self.config)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()} at step {self.steps}; lower train.learning_rate.")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.steps += 1
+        self._average()
+        self.spent_s += time.perf_counter() - started
+        return {"loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": float(norm)} | {
+            name: float(part) for name, part in parts.items()
+        }
+
+    def _learning_rate(self) -> float:
+        done = self.progress
+        warm = min(1.0, (self.steps + 1) / 100)
+        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # A short memory at first, so that the average does not carry the initial weights along.
+        decay = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
+        current = dict(self.model.state_dict())
+        for name, averaged in self.ema.state_dict().items():
+            if averaged.is_floating_point() and "codebook" not in name:
+                averaged.lerp_(current[name], 1 - decay)
+            else:
+                averaged.copy_(current[name])
+
+    def save(self, folder: Path) -> None:
+        """Write weights, EMA weights and the clock; safetensors only, the clock last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        state |= {f"ema.{k}": v.contiguous() for k, v in self.ema.state_dict().items()}
+        save_file(state, folder / "checkpoint.safetensors")
+        clock = {"steps": self.steps, "spent_s": self.spent_s, "train": asdict(self.config)}
+        (folder / "checkpoint.json").write_text(json.dumps(clock, indent=1))
+
+    def load(self, folder: Path, *, continue_clock: bool = True) -> None:
+        """Read what `save` wrote. The optimizer's moments start again: the warm-up covers that.
+
+        Args:
+            folder: Where `save` wrote.
+            continue_clock: False starts a new schedule from these weights.
+
+        Raises:
+            BundleError: The checkpoint is incomplete.
+        """
+        try:
+            state = load_file(folder / "checkpoint.safetensors", device=str(self.device))
+            clock = json.loads((folder / "checkpoint.json").read_text())
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{folder} holds no complete checkpoint ({error}); train from the start.") from error
+        self.model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+        self.ema.load_state_dict({k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")})
+        if continue_clock:
+            self.steps, self.spent_s = int(clock["steps"]), float(clock["spent_s"])
+
+    def averaged(self) -> Restorer:
+        """A copy of the averaged restorer: what gets published."""
+        return copy.deepcopy(self.ema.restorer).eval()
+
+
+def main() -> None:
+    """Train on one device until the budget ends; print a line every 20 seconds."""
+    parser = argparse.ArgumentParser(description="Train a base model on one device, without Ray.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; continued when it holds one")
+    parser.add_argument("--size", default="tiny", help="tiny, small or base")
+    parser.add_argument("--restart-schedule", action="store_true", help="new schedule from the weights found")
+    parser.add_argument("--compile", action="store_true", help="fuse kernels; pays beyond some minutes")
+    defaults = TrainConfig()
+    for name, value in asdict(defaults).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    arguments = vars(parser.parse_args())
+    config = TrainConfig(**{name: arguments[name] for name in asdict(defaults)})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    source = PatchSource(read_folder(arguments["data"]), device)
+    model_config = ModelConfig.named(arguments["size"])
+    trainer = SourceTrainer(model_config, config, source, device, compile=arguments["compile"])
+    if (arguments["out"] / "checkpoint.json").is_file():
+        trainer.load(arguments["out"], continue_clock=not arguments["restart_schedule"])
+    print(f"{len(source)} images, {arguments['size']} on {device}, from step {trainer.steps}", flush=True)
+    shown = saved = time.monotonic()
+    mean: dict[str, float] = {}
+    while trainer.progress < 1.0:
+        for name, value in trainer.step().items():
+            mean[name] = value if name not in mean else 0.98 * mean[name] + 0.02 * value
+        if time.monotonic() - shown > 20:
+            shown = time.monotonic()
+            rate = trainer.steps * config.batch / max(trainer.spent_s, 1e-9)
+            print(f"step {trainer.steps} {trainer.progress:6.1%} {rate:.1f} patches/s "
+                  + " ".join(f"{k} {v:.4g}" for k, v in mean.items()), flush=True)  # fmt: skip
+        if time.monotonic() - saved > 120:
+            saved = time.monotonic()
+            trainer.save(arguments["out"])
+    trainer.save(arguments["out"])
+    print(f"done at step {trainer.steps} after {trainer.spent_s:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
