@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -23,27 +22,20 @@ from typing import TYPE_CHECKING, cast
 
 import udair
 from udair.data.images import ImageArray
-from udair.errors import AdaptationError, BundleError, ConfigError
 from udair_jobs.adapt_specs import spec_at, spec_from
 from udair_jobs.base_models import checked_digest, local_folder
 from udair_jobs.cancellation import Cancellation
 from udair_jobs.command_line import compose, named, to_plain
 from udair_jobs.datasets import LoadedImages, load_images
-from udair_jobs.errors import (
-    AccessDenied,
-    CandidateError,
-    InvalidKey,
-    JobError,
-    JobsError,
-    NotFound,
-    StorageError,
-)
+from udair_jobs.errors import JobError, JobsError, StorageError
+from udair_jobs.failures import explain
+from udair_jobs.logs import quiet
 from udair_jobs.manifests import Split
 from udair_jobs.publish import ADAPTER, MANIFEST, publish_candidate, verify_candidate
 from udair_jobs.reporting import Reporter
-from udair_jobs.results import MAX_SKIPPED, commit_result, read_result
+from udair_jobs.results import MAX_SKIPPED, commit_result, read_result, to_json
 from udair_jobs.snapshots import load_snapshot, take_snapshot
-from udair_jobs.specs import AdaptResult, AdaptSpec, Manifest, Phase, Reason, Skipped, SnapshotSummary
+from udair_jobs.specs import AdaptResult, AdaptSpec, Manifest, Phase, Skipped, SnapshotSummary
 from udair_jobs.storage import Storage, open_storage
 from udair_jobs.threads import set_threads
 
@@ -112,26 +104,6 @@ def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None) -> AdaptRe
     )
 
 
-def explain(error: Exception) -> tuple[Reason, str]:
-    """The reason and the text that the control plane stores for `error`."""
-    if isinstance(error, JobError):
-        return error.reason, str(error)
-    if isinstance(error, AdaptationError):
-        return cast(Reason, error.reason), str(error)
-    if isinstance(error, (AccessDenied, NotFound)):
-        return "ACCESS_DENIED", str(error)
-    if isinstance(error, (BundleError, ConfigError, InvalidKey)):
-        return "INVALID_SPEC", str(error)
-    if isinstance(error, (StorageError, CandidateError)):
-        return "CONTROLLER_ERROR", str(error)
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return "OOM", f"not enough memory: {error}. Lower recipe.batch, recipe.patch or limits.max_side."
-    if name == "AcceleratorError" or "CUDA error" in str(error):
-        return "GPU_FAULT", str(error)
-    return "CONTROLLER_ERROR", f"{name}: {error}"
-
-
 def _adapt(attempt: _Attempt) -> AdaptResult:
     spec = attempt.spec
     attempt.report("VALIDATING")
@@ -152,9 +124,7 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
     adaptation = _recipe(attempt, bundle, adapt_images, gate_images)
     attempt.report("EXPORTING")
     files = _files(adaptation)
-    manifest = publish_candidate(
-        candidate, files, base_digest=spec.base_digest, code_version=udair.__version__
-    )
+    manifest = publish_candidate(candidate, files, base_digest=spec.base_digest, code_version=udair.__version__)
     attempt.report("EXPORTING", 1.0)
     return _succeeded(attempt, candidate, manifest, files)
 
@@ -211,25 +181,10 @@ def _files(adaptation: Adaptation) -> dict[str, bytes]:
 
     return {
         ADAPTER: adapter_to_bytes(adaptation.adapter),
-        "evidence.json": _document(adaptation.evidence.to_dict()),
-        "metrics.json": _document(adaptation.metrics),
-        "match.json": _document(adaptation.match),
+        "evidence.json": to_json(adaptation.evidence.to_dict()),
+        "metrics.json": to_json(adaptation.metrics),
+        "match.json": to_json(adaptation.match),
     }
-
-
-def _document(value: object) -> bytes:
-    return json.dumps(_without_nan(value), indent=2, sort_keys=True, allow_nan=False).encode()
-
-
-def _without_nan(value: object) -> object:
-    """`value` with null for what JSON cannot say: NaN and infinities."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
 
 
 def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:
@@ -243,9 +198,7 @@ def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:
     return _succeeded(attempt, candidate, manifest, {name: candidate.get(name) for name in manifest.files})
 
 
-def _succeeded(
-    attempt: _Attempt, candidate: Storage, manifest: Manifest, files: dict[str, bytes]
-) -> AdaptResult:
+def _succeeded(attempt: _Attempt, candidate: Storage, manifest: Manifest, files: dict[str, bytes]) -> AdaptResult:
     metrics: dict[str, float | None] = json.loads(files["metrics.json"])
     return AdaptResult(
         state="SUCCEEDED",
@@ -262,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     cancellation = Cancellation()
     cancellation.install()
+    quiet()
     given = named(arguments)
     try:
         if "spec" in given:

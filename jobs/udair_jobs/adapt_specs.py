@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+
 from udair_jobs.base_models import digest_at, local_folder
 from udair_jobs.command_line import said
 from udair_jobs.errors import JobError, StorageError

@@ -49,6 +49,4 @@ class Cancellation:
         self.requested = True
         if self._armed:
             self._armed = False  # once: the result is written after this
-            raise JobCancelled(
-                f"the job was asked to stop ({signal.Signals(number).name}); nothing was published."
-            )
+            raise JobCancelled(f"the job was asked to stop ({signal.Signals(number).name}); nothing was published.")

@@ -58,9 +58,7 @@ def load_images(
     def load(row: ManifestRow) -> ImageArray | Skipped:
         return _load(source, row, limits)
 
-    for number, (row, image) in enumerate(
-        zip(chosen, in_order(load, chosen, workers=workers), strict=True), 1
-    ):
+    for number, (row, image) in enumerate(zip(chosen, in_order(load, chosen, workers=workers), strict=True), 1):
         if isinstance(image, Skipped):
             loaded.skipped.append(image)
         else:
@@ -71,9 +69,7 @@ def load_images(
     return loaded
 
 
-def sample(
-    rows: Sequence[ManifestRow], max_side: int, *, max_images: int, max_held_bytes: int
-) -> list[ManifestRow]:
+def sample(rows: Sequence[ManifestRow], max_side: int, *, max_images: int, max_held_bytes: int) -> list[ManifestRow]:
     """As many rows as may be held in memory, chosen by content hash, in key order; at least one."""
     ranked = sorted(rows, key=lambda row: hashlib.sha256(f"sample:{row.sha256}".encode()).digest())
     chosen: list[ManifestRow] = []
@@ -109,9 +105,7 @@ def _load(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageArray |
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return _changed(row, "has other content than in the snapshot")
     try:
-        image = decode(
-            data, DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels)
-        )
+        image = decode(data, DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels))
     except ImageError as error:  # the same bytes decoded before: the limits were tightened since
         return Skipped(key=row.key, reason=error.reason, detail=str(error))
     return centre_crop(image, limits.max_side)

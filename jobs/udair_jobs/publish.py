@@ -20,9 +20,7 @@ ADAPTER = "adapter.safetensors"
 MAX_FILE_BYTES = 64 * 2**20
 
 
-def publish_candidate(
-    target: Storage, files: Mapping[str, bytes], *, base_digest: str, code_version: str
-) -> Manifest:
+def publish_candidate(target: Storage, files: Mapping[str, bytes], *, base_digest: str, code_version: str) -> Manifest:
     """Write `files`, then their manifest. A killed publication leaves no manifest, so no candidate.
 
     A candidate that is committed there already is verified and returned: it is never rewritten.
@@ -38,9 +36,7 @@ def publish_candidate(
         StorageError: The store refuses or does not answer.
     """
     if ADAPTER not in files:
-        raise CandidateError(
-            f"{target.uri}: a candidate needs {ADAPTER}; there are {', '.join(files) or 'no files'}."
-        )
+        raise CandidateError(f"{target.uri}: a candidate needs {ADAPTER}; there are {', '.join(files) or 'no files'}.")
     if target.exists(MANIFEST):
         return verify_candidate(target, base_digest=base_digest)
     for name, data in files.items():
@@ -48,9 +44,7 @@ def publish_candidate(
     manifest = Manifest(
         digest=_sha256(files[ADAPTER]),
         base_digest=base_digest,
-        files={
-            name: FileRecord(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(files.items())
-        },
+        files={name: FileRecord(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(files.items())},
         code_version=code_version,
     )
     target.put(MANIFEST, manifest.model_dump_json(indent=2).encode(), if_absent=True)
@@ -78,9 +72,7 @@ def verify_candidate(storage: Storage, *, base_digest: str | None = None) -> Man
         try:
             data = storage.get(name, max_bytes=min(record.bytes, MAX_FILE_BYTES))
         except (NotFound, TooLarge) as error:
-            raise CandidateError(
-                f"{error} Its manifest promises {record.bytes} bytes. Adapt again."
-            ) from error
+            raise CandidateError(f"{error} Its manifest promises {record.bytes} bytes. Adapt again.") from error
         if len(data) != record.bytes or _sha256(data) != record.sha256:
             raise CandidateError(
                 f"{storage.uri}/{name} has sha256 {_sha256(data)[:12]}; its manifest says "
@@ -102,8 +94,7 @@ def read_manifest(storage: Storage) -> Manifest:
         return Manifest.model_validate_json(storage.get(MANIFEST, max_bytes=2**20))
     except NotFound:
         raise CandidateError(
-            f"{storage.uri} has no {MANIFEST}, so its publication did not finish; "
-            "nothing may use it. Retry the job."
+            f"{storage.uri} has no {MANIFEST}, so its publication did not finish; nothing may use it. Retry the job."
         ) from None
     except (ValidationError, TooLarge) as error:
         raise CandidateError(f"{storage.uri}/{MANIFEST} is no manifest: {error}") from error

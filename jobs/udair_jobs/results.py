@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 
 from udair_jobs.errors import JobError, NotFound, PreconditionFailed
 from udair_jobs.specs import AdaptResult
@@ -39,3 +41,19 @@ def commit_result(output: Storage, result: AdaptResult) -> AdaptResult:
         log.warning("%s has a result already; it stands", output.uri)
         return earlier
     return result
+
+
+def to_json(value: object) -> bytes:
+    """`value` as an indented JSON document; what could not be measured becomes null."""
+    return json.dumps(_without_nan(value), indent=2, sort_keys=True, allow_nan=False).encode()
+
+
+def _without_nan(value: object) -> object:
+    """`value` with null for what JSON cannot say: NaN and infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value

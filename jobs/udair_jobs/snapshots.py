@@ -141,8 +141,7 @@ def _scan(
     if not found:
         raise JobError(
             "DATA_EMPTY",
-            f"{source.uri} holds no object; expected images below it. "
-            "Check the prefix: it is read as a folder.",
+            f"{source.uri} holds no object; expected images below it. Check the prefix: it is read as a folder.",
         )
     chosen = _within_limit(found, limits.max_images)
     decode_limits = DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels)
@@ -174,9 +173,7 @@ def _within_limit(found: Sequence[ObjectInfo], limit: int) -> set[str]:
     if len(found) <= limit:
         return {item.key for item in found}
     # By hash and not by name: names are often dates, and the first ones would be one day's weather.
-    ranked = sorted(
-        (item.key for item in found), key=lambda key: hashlib.sha256(_printable(key).encode()).digest()
-    )
+    ranked = sorted((item.key for item in found), key=lambda key: hashlib.sha256(_printable(key).encode()).digest())
     return set(ranked[:limit])
 
 

@@ -19,6 +19,7 @@ from udair.data.patches import PatchSource
 from udair.training import SourceTrainer
 from udair_jobs.datasets import load_images
 from udair_jobs.errors import JobError
+from udair_jobs.logs import quiet
 from udair_jobs.snapshots import load_snapshot
 from udair_jobs.storage import open_storage
 from udair_jobs.threads import set_threads
@@ -36,6 +37,7 @@ def train_worker(document: dict[str, Any]) -> None:
     spec = TrainSpec.model_validate(document)
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
+    quiet()
     set_threads()
     device = get_device()
     trainer = SourceTrainer(

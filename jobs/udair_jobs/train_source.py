@@ -23,6 +23,7 @@ from udair.weights import MANIFEST, read_manifest
 from udair_jobs.base_models import local_folder, publish_base_model
 from udair_jobs.command_line import compose, said, to_plain
 from udair_jobs.errors import JobError, JobsError, PreconditionFailed
+from udair_jobs.logs import quiet
 from udair_jobs.snapshots import Snapshot, take_snapshot
 from udair_jobs.specs import Reason
 from udair_jobs.storage import Storage, arrow_filesystem, open_storage
@@ -122,7 +123,8 @@ def start_ray(workers: int) -> None:
     for attempt in (1, 2):
         try:
             # Logical CPUs: workers on a small machine share its cores.
-            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers + 1), include_dashboard=False)
+            # The dashboard stays on: without its State API, Ray Train complains every second.
+            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers + 1))
             return
         except Exception as error:  # start-up fails in many types, mostly because the machine is busy
             ray.shutdown()
@@ -233,6 +235,7 @@ def spec_from(values: dict[str, Any]) -> TrainSpec:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the training that the command line describes and return the exit status."""
+    quiet()
     config = compose("train_source", sys.argv[1:] if arguments is None else arguments)
     if config is None:
         return 0  # --help, --cfg: Hydra has answered

@@ -29,7 +29,8 @@ def configure(log_format: Literal["console", "json"] = "console", level: str = "
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -40,13 +41,16 @@ def configure(log_format: Literal["console", "json"] = "console", level: str = "
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose lines carry `component=name`."""
+    if not structlog.is_configured():
+        # structlog's own default writes to stdout, and tracebacks with every local variable in them.
+        configure()
     return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger(component=name))
 
 

@@ -10,9 +10,10 @@ import pytest
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.errors import AdaptationError, BundleError
-from udair_jobs.adapt_domain import explain, run
+from udair_jobs.adapt_domain import run
 from udair_jobs.cancellation import Cancellation
 from udair_jobs.errors import CandidateError
+from udair_jobs.failures import explain
 from udair_jobs.publish import ADAPTER, MANIFEST, verify_candidate
 from udair_jobs.reporting import read_progress
 from udair_jobs.results import RESULT, read_result
@@ -124,7 +125,8 @@ def test_what_was_refused_and_what_changed_since_the_snapshot_is_listed(finished
 def test_the_phases_and_the_last_heartbeat_tell_how_it_went(finished):
     _, result, output = finished
     phases = [record.phase for record in result.phases]
-    assert phases[:2] == ["VALIDATING", "FETCHING"] and phases[-1] == "EXPORTING"
+    assert phases[:2] == ["VALIDATING", "FETCHING"]
+    assert phases[-1] == "EXPORTING"
     assert sum(record.seconds for record in result.phases) <= result.seconds
     assert read_progress(output).progress_percent > 90
 

@@ -104,9 +104,7 @@ def test_an_output_that_cannot_be_written_exits_with_1(tmp_path, base_model, cap
 
 def test_sigterm_ends_a_running_job_within_seconds_with_a_result(tmp_path, photos, base_model):
     path, output = write_spec(tmp_path, base_model, photos.uri, steps=2000, budget_s=600, match_trials=2)
-    process = subprocess.Popen(
-        command(f"spec={path}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command(f"spec={path}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: (p := read_progress(output)) and p.phase == "ADAPTING", process)
         asked = time.monotonic()

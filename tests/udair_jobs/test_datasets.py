@@ -39,7 +39,8 @@ def test_images_arrive_in_key_order_with_their_pixels(source, tmp_path, picture)
 
     assert loaded.keys == [f"{number}.png" for number in range(5)]
     for number, image in enumerate(loaded.images):
-        assert image.dtype == np.uint8 and image.shape == (32, 48, 3)
+        assert image.dtype == np.uint8
+        assert image.shape == (32, 48, 3)
         np.testing.assert_array_equal(image, decode(picture(number)))
     assert loaded.skipped == []
 
@@ -54,9 +55,7 @@ def test_adapt_and_gate_never_share_an_image(source, tmp_path, picture):
     assert len(adapt.keys) + len(gate.keys) == 7
 
 
-def test_objects_that_changed_or_vanished_since_the_snapshot_are_skipped_and_listed(
-    source, tmp_path, picture
-):
+def test_objects_that_changed_or_vanished_since_the_snapshot_are_skipped_and_listed(source, tmp_path, picture):
     for number in range(4):
         source.put(f"{number}.png", picture(number))
     snapshot = snapshot_of(source, tmp_path)
@@ -85,7 +84,8 @@ def test_a_store_that_ignores_if_match_is_caught_by_the_content_hash(source, tmp
 
     loaded = load_images(Lenient(), snapshot.rows)
 
-    assert loaded.images == [] and loaded.skipped[0].reason == "CHANGED"
+    assert loaded.images == []
+    assert loaded.skipped[0].reason == "CHANGED"
 
 
 def test_large_images_are_cropped_around_their_centre(source, tmp_path, picture):

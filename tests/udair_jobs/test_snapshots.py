@@ -109,7 +109,8 @@ def test_an_empty_prefix_is_data_empty(source, target):
     with pytest.raises(JobError, match="holds no object") as caught:
         take(source, target)
     assert caught.value.reason == "DATA_EMPTY"
-    assert not target.exists(MANIFEST) and not target.exists(SUMMARY)
+    assert not target.exists(MANIFEST)
+    assert not target.exists(SUMMARY)
 
 
 def test_a_prefix_of_non_images_is_data_unreadable_and_says_what_was_there(source, target):

@@ -144,7 +144,8 @@ def test_running_it_again_returns_what_was_published_without_training(trained, c
 
 def test_no_checkpoint_holds_anything_but_safetensors_and_json(trained):
     names = [item.key for item in trained[1].at("checkpoints").list() if "/step-" in item.key]
-    assert names and all(name.endswith((".safetensors", ".json")) for name in names)
+    assert names
+    assert all(name.endswith((".safetensors", ".json")) for name in names)
 
 
 def test_wrong_settings_are_refused_before_ray_starts(tmp_path, capsys):
@@ -166,6 +167,22 @@ def test_an_empty_prefix_is_refused_before_ray_starts(tmp_path):
     with pytest.raises(JobError, match="holds no object") as caught:
         train_source(spec_from({"data_uri": str(tmp_path / "photos"), "output_uri": str(tmp_path / "out")}))
     assert caught.value.reason == "DATA_EMPTY"
+
+
+def test_ray_that_does_not_start_is_tried_twice_and_explained(tmp_path, picture):
+    data = open_storage(str(tmp_path / "photos"))
+    data.put("a.png", picture(1))
+    run = subprocess.run(
+        [sys.executable, "-m", "udair_jobs.train_source", f"data_uri={data.uri}", "output_uri=out"],
+        env=os.environ | {"RAY_TMPDIR": str(tmp_path / "photos" / "a.png")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert "trying once more" in run.stdout
+    assert "CONTROLLER_ERROR: Ray did not start on this machine" in run.stderr
 
 
 def test_the_configuration_file_repeats_the_defaults():

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from udair.adaptation.gate import Evidence
 from udair_jobs.publish import publish_candidate
 from udair_jobs.specs import AdaptResult, AdaptSpec, PhaseRecord, Progress, SnapshotSummary
 from udair_jobs.storage import PreconditionFailed, Storage, open_storage
 from udair_platform.api.app import create_app
+from udair_platform.client import Client
 from udair_platform.entities.domain import BaseModel, Domain, GateRules
 from udair_platform.entities.job import Job
 from udair_platform.registry import access, domains, first_start, jobs
@@ -168,7 +179,16 @@ class Plane:
     launcher: FinishingLauncher
     reconciler: Reconciler
     admin_token: str
-    client: TestClient
+
+    @cached_property
+    def client(self) -> TestClient:
+        """An HTTP client of the control API, as the tenant's admin."""
+        app = create_app(
+            self.settings, database=self.database, store=self.store, signing_key=self.signing_key,
+            clock=self.clock,
+        )  # fmt: skip
+        headers = {"Authorization": f"Bearer {self.admin_token}"}
+        return TestClient(app, headers=headers, raise_server_exceptions=False)
 
     def domain(self, name: str = "foggy-cams", *, tenant: str = TENANT, **rules: Any) -> Domain:
         """A domain of the tenant, as the API would make it."""
@@ -233,40 +253,39 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings(home=tmp_path / "home", lease_ttl_s=15.0, heartbeat_timeout_s=300.0)
+@pytest.fixture(scope="session")
+def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home as the first start leaves it: migrating anew for every test would take most of the time."""
+    home = tmp_path_factory.mktemp("first") / "home"
+    settings = load_settings(home=home)
+    database = open_database(settings.database_url)
+    key = first_start.ensure_signing_key(settings.signing_key_file)
+    for tenant in (OTHER_TENANT, TENANT):
+        first_start.ensure_platform(database, signing_key=key, base=BASE, tenant=tenant, now=NOW)
+    database.close()
+    return home
 
 
 @pytest.fixture
-def make_plane(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Plane]]:
+def make_plane(tmp_path: Path, clock: Clock, first_home: Path) -> Iterator[Callable[..., Plane]]:
     """Builds control planes, each in a folder of its own."""
     opened: list[Plane] = []
 
     def make(**overrides: Any) -> Plane:
         settings = load_settings(home=tmp_path / f"home-{len(opened)}", **overrides)
-        database = open_database(settings.database_url)
+        shutil.copytree(first_home, settings.home)
+        database = open_database(settings.database_url, migrated=False)
         store = open_storage(settings.store_uri)
         key = first_start.ensure_signing_key(settings.signing_key_file)
-        for tenant in (OTHER_TENANT, TENANT):
-            start = first_start.ensure_platform(
-                database, signing_key=key, base=BASE, tenant=tenant, now=clock()
-            )
+        start = first_start.ensure_platform(database, signing_key=key, base=BASE, tenant=TENANT, now=clock())
         launcher = FinishingLauncher()
         reconciler = Reconciler(database, store, launcher, settings, clock=clock)
-        app = create_app(settings, database=database, store=store, signing_key=key, clock=clock)
-        client = TestClient(
-            app,
-            headers={"Authorization": f"Bearer {start.admin_token}"},
-            raise_server_exceptions=False,
-        )
-        plane = Plane(settings, database, store, key, clock, launcher, reconciler, start.admin_token, client)
+        plane = Plane(settings, database, store, key, clock, launcher, reconciler, start.admin_token)
         opened.append(plane)
         return plane
 
     yield make
     for plane in opened:
-        plane.client.close()
         plane.database.close()
 
 
@@ -285,3 +304,67 @@ def evidence() -> dict[str, Evidence]:
 @pytest.fixture
 def other_tenant() -> str:
     return OTHER_TENANT
+
+
+@dataclass
+class Live:
+    """A control plane that answers over HTTP, with its reconciler at work."""
+
+    plane: Plane
+    url: str
+    home: Path
+
+    def client(self, token: str | None = None) -> Client:
+        return Client(self.url, token or self.plane.admin_token)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[object, int], str]]:
+    """Runs ASGI applications on real sockets."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(app: object, port: int = 0) -> str:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", port))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        while not server.started:
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+
+
+def data_plane() -> Starlette:
+    """Stands where serving stands: takes an image, gives one back, says which version made it."""
+
+    async def restore(request: Request) -> Response:
+        body = await request.body()
+        if request.headers["content-type"] != "image/png":
+            problem = {"code": "VALIDATION_FAILED", "detail": "NOT_AN_IMAGE: no image", "status": 422}
+            return Response(json.dumps(problem), 422, media_type="application/problem+json")
+        return Response(
+            b"restored " + body,
+            headers={"X-Adapter-Version": "3", "X-Fallback": "none"},
+            media_type="image/png",
+        )
+
+    return Starlette(routes=[Route("/v1/domains/{domain}:restore", restore, methods=["POST"])])
+
+
+@pytest.fixture
+def live(make_plane, serve) -> Iterator[Live]:
+    plane = make_plane(reconcile_interval_s=0.02, serve_url=serve(data_plane()))
+    url = serve(plane.client.app)
+    stop = threading.Event()
+    thread = threading.Thread(target=plane.reconciler.run_forever, args=[stop])
+    thread.start()
+    (plane.settings.home / "client.json").write_text(json.dumps({"url": url, "api_key": plane.admin_token}))
+    yield Live(plane, url, plane.settings.home)
+    stop.set()
+    thread.join(10)

@@ -70,12 +70,16 @@ def test_file_that_is_no_database_is_unavailable_or_refused(tmp_path: Path) -> N
 def test_transaction_happens_whole_or_not_at_all(plane) -> None:
     domain = plane.domain()
     with pytest.raises(ZeroDivisionError), plane.database.write() as state:
-        jobs.submit(state, plane.store, domain, recipe={}, snapshot=None, actor="me", now=plane.clock())
-        raise ZeroDivisionError
+        _submit_and_fail(plane, state, domain)
 
     with plane.database.read() as state:
         assert state.jobs.page("acme") == []
         assert state.snapshots.page("acme", domain.id) == []
+
+
+def _submit_and_fail(plane, state, domain) -> None:
+    jobs.submit(state, plane.store, domain, recipe={}, snapshot=None, actor="me", now=plane.clock())
+    raise ZeroDivisionError
 
 
 def test_second_writer_of_the_same_row_is_told(plane) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -59,8 +60,9 @@ def identity_adapter(model: Restorer, base_digest: str) -> Adapter:
 def adapter_to_bytes(adapter: Adapter) -> bytes:
     """Encode as safetensors; the base model's digest and the notes are its metadata."""
     tensors = {item.name: getattr(adapter.row, item.name).detach().cpu().contiguous() for item in fields(adapter.row)}
-    metadata = {"format": FORMAT, "base_digest": adapter.base_digest} | {f"note.{k}": v for k, v in adapter.notes.items()}
-    return save_tensors(tensors, metadata)
+    facts = {"format": FORMAT, "base_digest": adapter.base_digest, "notes": dict(adapter.notes)}
+    # One key: safetensors writes several in random order, and the digest would differ every time.
+    return save_tensors(tensors, {"udair": json.dumps(facts, sort_keys=True)})
 
 
 def adapter_digest(data: bytes) -> str:
@@ -81,14 +83,14 @@ def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = No
     """
     try:
         tensors = load_tensors(data)
-        metadata = _metadata(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+        facts = _facts(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"adapter of {len(data)} bytes is damaged: {error}; fetch it again.") from error
-    if metadata.get("format") != FORMAT:
-        raise AdapterError(f"adapter has format {metadata.get('format')!r}; expected {FORMAT!r}.")
-    if metadata.get("base_digest") != base_digest:
+    if facts.get("format") != FORMAT:
+        raise AdapterError(f"adapter has format {facts.get('format')!r}; expected {FORMAT!r}.")
+    if facts.get("base_digest") != base_digest:
         raise AdapterError(
-            f"adapter was made for base model {str(metadata.get('base_digest'))[:12]}; "
+            f"adapter was made for base model {str(facts.get('base_digest'))[:12]}; "
             f"this is {base_digest[:12]}. Adapt the domain again on this base model."
         )
     expected = [item.name for item in fields(Modulation)]
@@ -101,15 +103,13 @@ def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = No
         value: Tensor = getattr(row, name)
         if not bool(torch.isfinite(value).all()):
             raise AdapterError(f"adapter's {name} holds NaN or infinity; adapt the domain again.")
-    notes = {k.removeprefix("note."): v for k, v in metadata.items() if k.startswith("note.")}
-    return Adapter(base_digest, row, notes)
+    return Adapter(base_digest, row, {str(k): str(v) for k, v in facts.get("notes", {}).items()})
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def _facts(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    metadata = header.get("__metadata__", {})
-    return {str(k): str(v) for k, v in metadata.items()}
+    facts: dict[str, Any] = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["udair"])
+    return facts
 
 
 def _check_sizes(row: Modulation, like: Modulation) -> None:

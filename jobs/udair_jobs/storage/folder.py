@@ -84,9 +84,7 @@ class FolderStorage:
                 if if_match is not None and info.etag != if_match.strip('"'):
                     raise self._precondition(key, f"changed: its etag is {info.etag}; expected {if_match}.")
                 if max_bytes is not None and info.size > max_bytes:
-                    raise TooLarge(
-                        f"{self.uri}/{key}", f"has {info.size} bytes; expected at most {max_bytes}."
-                    )
+                    raise TooLarge(f"{self.uri}/{key}", f"has {info.size} bytes; expected at most {max_bytes}.")
                 return file.read()
         except OSError as error:
             raise self._mapped(error, key) from error
@@ -111,9 +109,7 @@ class FolderStorage:
                     if if_match is not None:
                         etag = _info(key, before).etag if before else None
                         if etag != if_match.strip('"'):
-                            raise self._precondition(
-                                key, f"changed: its etag is {etag}; expected {if_match}."
-                            )
+                            raise self._precondition(key, f"changed: its etag is {etag}; expected {if_match}.")
                     # Kernels stamp files in ticks of milliseconds; an etag must differ after every write.
                     now = max(time.time_ns(), before.st_mtime_ns + 1 if before else 0)
                     os.utime(part, ns=(now, now))
@@ -161,9 +157,7 @@ class FolderStorage:
     def _path(self, key: str) -> Path:
         checked_key(self.uri, key)
         if "//" in key or key.endswith("/"):
-            raise InvalidKey(
-                self.uri, f"key {key!r} has an empty segment; expected a path such as 'a/b.png'."
-            )
+            raise InvalidKey(self.uri, f"key {key!r} has an empty segment; expected a path such as 'a/b.png'.")
         if key.rpartition("/")[2].startswith(_PART):
             raise InvalidKey(self.uri, f"key {key!r} starts with {_PART!r}, which marks half-written files.")
         path = self._root / key
@@ -172,9 +166,7 @@ class FolderStorage:
         except (OSError, RuntimeError) as error:  # a loop of links, or a name longer than the disk allows
             raise InvalidKey(self.uri, f"key {key[:200]!r} cannot be resolved: {error}.") from error
         if not inside:
-            raise InvalidKey(
-                self.uri, f"key {key!r} leads out of the folder; links may only point inside it."
-            )
+            raise InvalidKey(self.uri, f"key {key!r} leads out of the folder; links may only point inside it.")
         return path
 
     def _refuse_listing(self, error: OSError) -> None:

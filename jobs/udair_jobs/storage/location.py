@@ -40,10 +40,6 @@ def parse(uri: str) -> Location:
     if scheme == "s3":
         bucket, _, prefix = rest.partition("/")
         if not bucket or "@" in bucket:
-            raise InvalidKey(
-                "s3://...", "names no bucket; expected s3://bucket/prefix without credentials in it."
-            )
+            raise InvalidKey("s3://...", "names no bucket; expected s3://bucket/prefix without credentials in it.")
         return Location(bucket=bucket, prefix=checked_prefix(uri, prefix))
-    raise InvalidKey(
-        f"{scheme}://...", "is no known store; expected s3://bucket/prefix, file:///folder or a folder."
-    )
+    raise InvalidKey(f"{scheme}://...", "is no known store; expected s3://bucket/prefix, file:///folder or a folder.")

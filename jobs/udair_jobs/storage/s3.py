@@ -96,9 +96,7 @@ class S3Storage:
             with self._mapping(uri):
                 for attempt in range(_CONFLICT_ATTEMPTS):
                     try:
-                        answer = self._client.put_object(
-                            Bucket=self._bucket, Key=full, Body=data, **condition
-                        )
+                        answer = self._client.put_object(Bucket=self._bucket, Key=full, Body=data, **condition)
                         return answer["ETag"].strip('"')
                     except ClientError as error:
                         # 409: another conditional write was in flight. S3 asks the caller to repeat.

@@ -61,16 +61,12 @@ def mapped(error: Exception, uri: str, *, bucket: str, endpoint_url: str | None)
     if isinstance(error, ClientError):
         return _answered(error, uri, bucket, place)
     if isinstance(error, boto.EndpointConnectionError):
-        return StorageUnavailable(
-            uri, f"nothing answers{place}; check the endpoint URL and that the store runs."
-        )
+        return StorageUnavailable(uri, f"nothing answers{place}; check the endpoint URL and that the store runs.")
     if isinstance(error, (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError)):
         return StorageUnavailable(uri, f"the connection{place} failed ({type(error).__name__}); try again.")
     if isinstance(error, boto.ParamValidationError):
         return InvalidKey(uri, f"is no valid S3 name: {' '.join(str(error).split())}")
-    return StorageError(
-        uri, f"{type(error).__name__}{place}; run with the environment that reaches the store."
-    )
+    return StorageError(uri, f"{type(error).__name__}{place}; run with the environment that reaches the store.")
 
 
 def _answered(error: ClientError, uri: str, bucket: str, place: str) -> StorageError:
@@ -88,9 +84,7 @@ def _answered(error: ClientError, uri: str, bucket: str, place: str) -> StorageE
     if code in _ELSEWHERE or status == 301:
         return StorageError(uri, f"bucket {bucket!r} lives in another region ({code}); set AWS_REGION to it.")
     if status in (401, 403):
-        return AccessDenied(
-            uri, f"refused with HTTP {status} {code}{place}; check credentials and bucket policy."
-        )
+        return AccessDenied(uri, f"refused with HTTP {status} {code}{place}; check credentials and bucket policy.")
     if code in _BUSY or status >= 500:
         return StorageUnavailable(uri, f"the store failed with HTTP {status} {code}{place}; try again later.")
     return StorageError(uri, f"refused with HTTP {status} {code}{place}.")

@@ -26,17 +26,10 @@ def up(
     launcher: Annotated[str, typer.Option(help="What runs jobs: ray or local.")] = "ray",
 ) -> None:
     """Start a platform on this machine; Ctrl-C stops it, and the next start goes on where it was."""
-    from udair_platform import bootstrap
+    from udair_platform.local import platform as local
 
-    code = bootstrap.up(
-        home=home,
-        port=port,
-        serve_port=serve_port,
-        store=store,
-        s3_endpoint_url=s3_endpoint_url,
-        launcher=launcher,
-    )
-    raise typer.Exit(code or 0)
+    options = local.LocalOptions(home, port, serve_port, store, s3_endpoint_url, launcher)
+    raise typer.Exit(local.up(options))
 
 
 def demo(
@@ -58,4 +51,4 @@ def demo(
     code = journey.run_demo(
         home=home, out=out, images=images, count=count, seed=seed, steps=steps, keep_running=keep_running
     )
-    raise typer.Exit(code or 0)
+    raise typer.Exit(code)

@@ -1,11 +1,16 @@
-"""The launchers there are, by the name that Settings.launcher gives them."""
+"""The launchers there are, by the name that Settings.launcher gives them.
+
+Loads the standard library only: the supervisor of every local job lives in this package.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from udair_platform.scheduler.launcher import Launcher
-from udair_platform.settings import Settings
+if TYPE_CHECKING:
+    from udair_platform.scheduler.launcher import Launcher
+    from udair_platform.settings import Settings
 
 
 def make_launcher(settings: Settings) -> Launcher:

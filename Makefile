@@ -1,0 +1,58 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= runs/demo
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-slow lint types layers format check bench clean dist
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Create .venv with everything pinned by constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "python3 (3.11 or later) is needed; install it first" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed; install it first" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on embedded defaults and show the result
+	$(BIN)/udair demo --out $(OUT)
+
+up: $(STAMP) ## Start a platform on this machine (Ctrl-C stops it)
+	$(BIN)/udair up
+
+test: $(STAMP) ## Run the tests (real Ray, real HTTP S3, real SQLite)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+layers: $(STAMP) ## import-linter: every arrow points down
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Rewrite to the format that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint types layers test ## What CI runs
+
+bench: $(STAMP) ## Run the benchmarks; results go to benchmarks/results
+	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json
+
+dist: $(STAMP) ## Build wheel and sdist into dist/
+	$(BIN)/python -m build
+
+clean: ## Remove what the targets made, the environment too
+	rm -rf $(VENV) dist build runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

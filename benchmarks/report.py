@@ -1,0 +1,85 @@
+"""The one format of all benchmarks: a table for people, a JSON file for the record."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value, with the least that is acceptable and the aim (None: not judged).
+
+    `spread` is half the range over repeats, in the same unit.
+    """
+
+    value: float
+    unit: str
+    floor: float | None = None
+    aim: float | None = None
+    spread: float | None = None
+
+    @classmethod
+    def median_of(cls, values: list[float], unit: str, floor: float | None = None, aim: float | None = None) -> Figure:
+        """The median over repeats with its spread."""
+        return cls(round(median(values), 3), unit, floor, aim, round((max(values) - min(values)) / 2, 3))
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """What every benchmark takes: --json FILE, --quick, --seed."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namespace) -> None:
+    """Print the table and write the JSON file."""
+    width = max(len(name) for name in figures)
+    print(f"{'figure':<{width}}  {'value':>10}  {'spread':>8}  {'floor':>8}  {'aim':>8}  unit")
+    for name, figure in figures.items():
+        cells = [f"{figure.value:>10.3f}"]
+        cells += [f"{value:>8.3g}" if value is not None else " " * 8 for value in (figure.spread, figure.floor, figure.aim)]
+        print(f"{name:<{width}}  " + "  ".join(cells) + f"  {figure.unit}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        document = {
+            "benchmark": benchmark,
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "commit": _commit(),
+            "machine": _machine(),
+            "seed": options.seed,
+            "quick": options.quick,
+            "figures": {name: asdict(figure) for name, figure in figures.items()},
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def _machine() -> dict[str, object]:
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30, 1),
+        "python": platform.python_version(),
+        "gpu": None,
+    }

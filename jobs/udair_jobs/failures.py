@@ -1,0 +1,29 @@
+"""Which reason the control plane stores for an error; the reason's class decides about a retry."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from udair.errors import AdaptationError, BundleError, ConfigError
+from udair_jobs.errors import AccessDenied, CandidateError, InvalidKey, JobError, NotFound, StorageError
+from udair_jobs.specs import Reason
+
+
+def explain(error: Exception) -> tuple[Reason, str]:
+    """The reason and the text that the control plane stores for `error`."""
+    if isinstance(error, JobError):
+        return error.reason, str(error)
+    if isinstance(error, AdaptationError):
+        return cast(Reason, error.reason), str(error)
+    if isinstance(error, (AccessDenied, NotFound)):
+        return "ACCESS_DENIED", str(error)
+    if isinstance(error, (BundleError, ConfigError, InvalidKey)):
+        return "INVALID_SPEC", str(error)
+    if isinstance(error, (StorageError, CandidateError)):
+        return "CONTROLLER_ERROR", str(error)
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return "OOM", f"not enough memory: {error}. Lower recipe.batch, recipe.patch or limits.max_side."
+    if name == "AcceleratorError" or "CUDA error" in str(error):
+        return "GPU_FAULT", str(error)
+    return "CONTROLLER_ERROR", f"{name}: {error}"

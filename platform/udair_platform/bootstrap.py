@@ -1,0 +1,126 @@
+"""The composition root: builds each process of the platform from settings.
+
+    python -m udair_platform.bootstrap api | scheduler | serving
+
+It is the only place that knows all the concrete classes. The processes never import each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+from udair_jobs.storage import Storage, open_storage
+from udair_platform.errors import PlatformError, SettingsError
+from udair_platform.registry import first_start, routes
+from udair_platform.settings import Settings, load_settings
+from udair_platform.state.database import Database, open_database
+from udair_platform.telemetry import configure, logger
+
+_log = logger("bootstrap")
+
+
+def prepare(settings: Settings) -> tuple[Database, Storage, bytes, first_start.FirstStart]:
+    """What every process of the control plane stands on; safe to run at every start.
+
+    Returns:
+        The migrated database, the platform's store, the signing key, and what the first start made.
+
+    Raises:
+        SettingsError: A setting, the signing key or the base model is unusable.
+    """
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = open_database(settings.database_url)
+    store = open_storage(settings.store_uri, endpoint_url=settings.store_endpoint_url)
+    signing_key = first_start.ensure_signing_key(settings.signing_key_file)
+    base = first_start.read_base_model(settings.base_uri, endpoint_url=settings.store_endpoint_url)
+    made = first_start.ensure_platform(database, signing_key=signing_key, base=base, tenant=settings.default_tenant)
+    routes.publish(database, store)
+    return database, store, signing_key, made
+
+
+def run_api(settings: Settings) -> None:
+    """Serve the control API until a signal."""
+    import uvicorn
+
+    from udair_platform.api.app import create_app
+
+    database, store, signing_key, _ = prepare(settings)
+    app = create_app(settings, database=database, store=store, signing_key=signing_key)
+    uvicorn.run(
+        app, host=settings.api_host, port=settings.api_port, log_level="warning", access_log=False,
+        timeout_graceful_shutdown=3,
+    )  # fmt: skip
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Reconcile until a signal."""
+    from udair_platform.scheduler.launchers import make_launcher
+    from udair_platform.scheduler.reconciler import Reconciler
+
+    database, store, _, _ = prepare(settings)
+    stop = _stop_on_signal()
+    Reconciler(database, store, make_launcher(settings), settings).run_forever(stop)
+
+
+def run_serving(settings: Settings) -> None:
+    """Deploy the Serve application on the cluster at UDAIR_RAY_GCS and stay until a signal."""
+    import ray
+    from ray import serve
+
+    from udair.weights import read_manifest
+    from udair_jobs.base_models import local_folder
+    from udair_platform.serving.deployment import APP, build_app
+
+    stop = _stop_on_signal()
+    host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
+    base = local_folder(settings.base_uri, settings.home / "base", endpoint_url=settings.store_endpoint_url)
+    manifest = read_manifest(base)
+    ray.init(address=os.environ["UDAIR_RAY_GCS"], namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": int(port)})
+    app = build_app(
+        base_folder=str(base),
+        base_digest=str(manifest["digest"]),
+        base_name=str(manifest["name"]),
+        store_uri=settings.store_uri,
+        store_endpoint_url=settings.store_endpoint_url,
+        signing_key_file=str(settings.signing_key_file),
+    )
+    serve.run(app, name=APP, route_prefix="/", blocking=False)
+    _log.info("serving", url=settings.serve_url)
+    stop.wait()
+
+
+ROLES = {"api": run_api, "scheduler": run_scheduler, "serving": run_serving}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one process of the platform; returns its exit status."""
+    if len(arguments) != 1 or arguments[0] not in ROLES:
+        print(f"usage: python -m udair_platform.bootstrap {' | '.join(ROLES)}", file=sys.stderr)
+        return 2
+    try:
+        settings = load_settings()
+        configure(settings.log_format, settings.log_level)
+        ROLES[arguments[0]](settings)
+    except SettingsError as error:
+        print(f"SettingsError: {error}", file=sys.stderr)
+        return 2
+    except PlatformError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

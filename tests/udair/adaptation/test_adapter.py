@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from udair.adaptation.adapter import Adapter, adapter_digest, adapter_from_bytes, adapter_to_bytes, identity_adapter
+from udair.adaptation.bank import AdapterBank
+from udair.errors import AdapterError, ConfigError
+
+
+def _adapter(bundle, value: float) -> Adapter:
+    identity = bundle.model.identity()
+    return Adapter(bundle.digest, replace(identity, film_BF=identity.film_BF + value), {"candidate": "test"})
+
+
+def test_round_trip_is_exact_and_small(bundle):
+    adapter = _adapter(bundle, 0.25)
+    data = adapter_to_bytes(adapter)
+    loaded = adapter_from_bytes(data, bundle.digest, bundle.model)
+    assert torch.equal(loaded.row.film_BF, adapter.row.film_BF)
+    assert loaded.notes == {"candidate": "test"}
+    assert len(data) < 2**20
+    assert adapter_digest(data) == adapter_digest(adapter_to_bytes(loaded))
+
+
+def test_identity_and_interpolation(bundle):
+    assert identity_adapter(bundle.model, bundle.digest).is_identity
+    adapter = _adapter(bundle, 0.5)
+    assert not adapter.is_identity
+    assert adapter.interpolate(0.0).is_identity
+    assert torch.allclose(adapter.interpolate(0.5).row.film_BF, adapter.row.film_BF / 2)
+
+
+def test_another_base_model_is_refused(bundle):
+    with pytest.raises(AdapterError, match="Adapt the domain again"):
+        adapter_from_bytes(adapter_to_bytes(_adapter(bundle, 0.1)), "f" * 64)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 100, -4])
+def test_damage_is_refused(bundle, cut):
+    data = adapter_to_bytes(_adapter(bundle, 0.1))
+    with pytest.raises(AdapterError):
+        adapter_from_bytes(data[:cut], bundle.digest)
+
+
+def test_nan_is_refused(bundle):
+    with pytest.raises(AdapterError, match="NaN"):
+        adapter_from_bytes(adapter_to_bytes(_adapter(bundle, float("nan"))), bundle.digest)
+
+
+def test_a_bank_mixes_domains_and_evicts_the_least_recently_used(bundle):
+    bank = AdapterBank(bundle.model, bundle.digest, slots=2)
+    adapters = {name: _adapter(bundle, value) for name, value in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
+    bank.put("a", adapters["a"])
+    bank.put("b", adapters["b"])
+    image = torch.rand(3, 3, 32, 32)
+
+    mixed = bundle.model(image, bank.gather(["a", None, "b"]))
+
+    for index, row in enumerate((adapters["a"].row, None, adapters["b"].row)):
+        alone = bundle.model(image[index : index + 1], row)
+        assert float((mixed[index] - alone[0]).abs().max()) < 1e-5
+    held = bank.gather(["a"])
+    bank.gather(["b"])
+    bank.put("c", adapters["c"])  # "a" is the oldest
+    assert "a" not in bank
+    assert "b" in bank
+    assert bank.evictions == 1
+    assert torch.equal(held.film_BF, adapters["a"].row.film_BF)  # a batch under way is not touched
+    with pytest.raises(AdapterError, match="not resident"):
+        bank.gather(["a"])
+
+
+def test_a_bank_refuses_another_base_and_no_slots(bundle):
+    with pytest.raises(ConfigError):
+        AdapterBank(bundle.model, bundle.digest, slots=0)
+    with pytest.raises(AdapterError):
+        AdapterBank(bundle.model, "f" * 64).put("x", _adapter(bundle, 0.1))

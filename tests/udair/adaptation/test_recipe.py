@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from udair.adaptation.evidence import Pairs, Yardstick
+from udair.adaptation.matching import look, match
+from udair.adaptation.projection import align
+from udair.adaptation.recipe import adapt
+from udair.adaptation.scope import fit_scope
+from udair.adaptation.test_time import adapt_at_test_time
+from udair.config import RecipeConfig, TestTimeConfig
+from udair.data.degradations import FAMILIES
+from udair.data.patches import to_array
+from udair.data.scenes import dead_leaves
+from udair.errors import AdaptationError, ConfigError
+
+
+def _dusk(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    scenes = np.stack(dead_leaves(count, 96, seed=seed))
+    clean = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 255
+    values = {name: torch.full((count,), value) for name, value in
+              {"exposure": 0.35, "gamma": 1.0, "warmth": 0.1, "sigma": 0.02}.items()}  # fmt: skip
+    return FAMILIES["low_light"].degrade(clean, values, torch.Generator().manual_seed(seed)), clean
+
+
+def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle):
+    degraded, _ = _dusk(12, seed=50)
+    images = [to_array(image) for image in degraded]
+    phases: list[str] = []
+
+    made = adapt(
+        bundle, images[:8], images[8:], RecipeConfig(steps=40, batch=4, patch=48, match_trials=60, learning_rate=1e-2),
+        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None,
+    )  # fmt: skip
+
+    assert phases == ["EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"]
+    assert made.candidates["re-degradation"] > 0.1
+    assert made.evidence.target_images == 12
+    assert made.evidence.finite
+    assert made.match["matched"][0]["parameters"]
+    assert made.adapter.base_digest == bundle.digest
+
+
+def test_the_same_seed_gives_the_same_adapter(bundle):
+    degraded, _ = _dusk(4, seed=51)
+    images = [to_array(image) for image in degraded]
+    config = RecipeConfig(steps=5, batch=2, patch=32, match_trials=25, seed=4)
+    first, again = (adapt(bundle, images, [], config) for _ in range(2))
+    assert torch.equal(first.adapter.row.film_BF, again.adapter.row.film_BF)
+
+
+def test_matching_prefers_the_degradation_that_is_there(bundle):
+    degraded, _ = _dusk(12, seed=52)
+    replay = bundle.replay_NCHW.float() / 255
+    found = match(bundle.model, look(bundle.model, degraded), replay, trials=120, generator=torch.Generator().manual_seed(0))
+    assert "low_light" in found[0].chain
+    assert found == sorted(found, key=lambda m: m.distance)
+
+
+def test_alignment_reduces_pull_and_touches_the_projection_alone(bundle):
+    embedding = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)) + 0.5
+    row, figures = align(embedding, bundle.stats, bundle.model.identity())
+    assert figures["pull_after"] < figures["pull_before"]
+    assert bool(row.projection_BDD.any())
+    assert not bool(row.film_BF.any())
+
+
+def test_a_scope_keeps_its_own_and_leaves_others_out():
+    generator = torch.Generator().manual_seed(0)
+    alike, others = torch.randn(200, 5, generator=generator) + 3, torch.randn(200, 5, generator=generator) - 3
+    from udair.models.modulation import Modulation
+
+    row = Modulation.identity(1, 2, 2, 2)
+    row = fit_scope(row, alike, others)
+    assert float(((alike * row.scope_weight_BS).sum(1) + row.scope_bias_B > 0).float().mean()) > 0.97
+    assert float(((others * row.scope_weight_BS).sum(1) + row.scope_bias_B > 0).float().mean()) < 0.03
+
+
+def test_test_time_adaptation_starts_afresh_and_leaves_a_single_crop_alone(bundle):
+    image = torch.rand(3, 192, 192)
+    row = bundle.model.identity()
+    fitted = adapt_at_test_time(bundle.model, bundle.stats, image, row, TestTimeConfig())
+    assert bool(fitted.projection_BDD.any())
+    assert not bool(row.projection_BDD.any())
+    assert adapt_at_test_time(bundle.model, bundle.stats, image[:, :50, :50], row, TestTimeConfig()) is row
+
+
+def test_planted_harm_shows_in_the_evidence(bundle):
+    from dataclasses import replace
+
+    from udair.adaptation.adapter import Adapter
+
+    degraded, clean = _dusk(4, seed=53)
+    pairs = Pairs.make(bundle.model, degraded, clean)
+    yardstick = Yardstick(bundle, pairs, pairs, list(degraded), 20, seed=0)
+    identity = bundle.model.identity()
+    shifted = replace(identity, affine_B6=torch.tensor([[0.0, 0.0, 0.0, 0.5, -0.3, 0.5]]))
+
+    evidence = yardstick.measure(Adapter(bundle.digest, shifted))
+
+    assert evidence.drift > 0.05
+    assert evidence.source_loss_db > 0.05 or evidence.matched_gain_db < 0.1
+    harmless = yardstick.measure(Adapter(bundle.digest, identity))
+    assert harmless.matched_gain_db == pytest.approx(0.0)
+    assert harmless.disagreement_ratio == pytest.approx(1.0)
+
+
+def test_no_images_and_bad_settings_are_refused(bundle):
+    with pytest.raises(AdaptationError) as caught:
+        adapt(bundle, [], [])
+    assert caught.value.reason == "TOO_FEW_IMAGES"
+    with pytest.raises(ConfigError, match=r"adapt\.steps is -1; expected 0 to 2000"):
+        RecipeConfig(steps=-1)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from udair.config import ModelConfig, TrainConfig
+from udair.data.patches import PatchSource, read_folder
+from udair.errors import BundleError, ConfigError
+from udair.training import CLASSES, SourceTrainer, make_batch
+
+CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
+
+
+def test_batches_are_balanced_and_seeded(scenes):
+    source = PatchSource(scenes)
+    batch = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
+    again = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
+    assert torch.bincount(batch.label_B, minlength=len(CLASSES)).tolist() == [2] * 8
+    assert torch.equal(batch.degraded_BCHW, again.degraded_BCHW)
+    clean_rows = batch.label_B == CLASSES.index("clean")
+    assert torch.equal(batch.degraded_BCHW[clean_rows], batch.clean_BCHW[clean_rows])
+
+
+def test_training_lowers_the_loss_and_continues_from_disk(scenes, tmp_path):
+    config = TrainConfig(steps=40, minutes=5, batch=16, patch=32, learning_rate=3e-3)
+    trainer = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    losses = [trainer.step()["loss"] for _ in range(30)]
+    assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    trainer.save(tmp_path)
+
+    other = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    other.load(tmp_path)
+
+    assert other.steps == 30
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(other.averaged()(image), trainer.averaged()(image))
+    assert other.progress == pytest.approx(0.75)
+
+
+def test_time_ends_a_run(scenes):
+    trainer = SourceTrainer(CONFIG, TrainConfig(steps=10**6, minutes=0.02, batch=16, patch=32), PatchSource(scenes))
+    while trainer.progress < 1:
+        trainer.step()
+    assert 0 < trainer.steps < 10**6
+
+
+def test_a_torn_checkpoint_is_refused(scenes, tmp_path):
+    with pytest.raises(BundleError, match="no complete checkpoint"):
+        SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes)).load(tmp_path)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no image"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"patch": 33}, {"batch": 1}, {"minutes": 0}, {"ema": 2.0}])
+def test_settings_out_of_range_are_refused_when_they_are_made(change):
+    with pytest.raises(ConfigError, match="expected"):
+        TrainConfig(**change)

@@ -1,0 +1,190 @@
+"""kill -9 between any two steps: one job, one version, whatever the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from udair_jobs.storage import Storage
+from udair_platform.entities.job import JobState
+from udair_platform.registry import routes
+from udair_platform.state.database import Database
+
+
+class Killed(BaseException):
+    """The process is gone. No `except Exception` may notice."""
+
+
+@dataclass
+class Fuse:
+    """Burns one step before and one after everything that leaves a trace; blows at step `at`."""
+
+    at: int = -1
+    burnt: int = 0
+    where: list[str] = field(default_factory=list)
+
+    def burn(self, what: str) -> None:
+        self.burnt += 1
+        self.where.append(what)
+        if self.burnt - 1 == self.at:
+            raise Killed(what)
+
+
+class MortalStore:
+    """A store whose user may die just before or after a write."""
+
+    def __init__(self, store: Storage, fuse: Fuse) -> None:
+        self._store, self._fuse = store, fuse
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def at(self, prefix: str) -> MortalStore:
+        return MortalStore(self._store.at(prefix), self._fuse)
+
+    def put(self, key: str, data: bytes, **options) -> str:
+        self._fuse.burn(f"before put {key}")
+        etag = self._store.put(key, data, **options)
+        self._fuse.burn(f"after put {key}")
+        return etag
+
+
+class MortalDatabase(Database):
+    """A database whose user may die just before or after a commit."""
+
+    def __init__(self, database: Database, fuse: Fuse) -> None:
+        super().__init__(database._engine)
+        self._fuse = fuse
+
+    @contextmanager
+    def write(self) -> Iterator:
+        with super().write() as state:
+            yield state
+            self._fuse.burn("before commit")
+        self._fuse.burn("after commit")
+
+
+class MortalLauncher:
+    """A launcher whose user may die just before or after a launch or a stop."""
+
+    def __init__(self, launcher, fuse: Fuse) -> None:
+        self._launcher, self._fuse = launcher, fuse
+
+    def __getattr__(self, name: str):
+        return getattr(self._launcher, name)
+
+    def launch(self, request) -> None:
+        self._fuse.burn("before launch")
+        self._launcher.launch(request)
+        self._fuse.burn("after launch")
+
+    def stop(self, submission_id: str) -> None:
+        self._fuse.burn("before stop")
+        self._launcher.stop(submission_id)
+        self._fuse.burn("after stop")
+
+
+def live(plane, fuse: Fuse, job_id: str, during: Callable[[int], None] = lambda _: None) -> None:
+    """Tick until the job is done; after each death a new reconciler, once the lease has run out."""
+
+    def born():
+        return plane.restarted(
+            database=MortalDatabase(plane.database, fuse),
+            store=MortalStore(plane.store, fuse),
+            launcher=MortalLauncher(plane.launcher, fuse),
+        )
+
+    reconciler, settled = born(), 0
+    for turn in range(60):
+        try:
+            reconciler.tick()
+        except Killed:
+            reconciler = born()
+            plane.clock.forward(16)
+        during(turn)
+        plane.clock.forward(20)
+        settled += plane.job(job_id).done  # one more tick after the end: routes follow
+        if settled > 1:
+            return
+    pytest.fail(f"not done after 60 ticks: {plane.job(job_id)}")
+
+
+def check(plane, job_id: str, *, attempts: int) -> None:
+    """One version, no state outside the table, one launch per attempt, and nothing left to do."""
+    job = plane.job(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.version == 1
+    assert len(plane.launcher.launched) == len(set(plane.launcher.launched)) == attempts
+    with plane.database.read() as state:
+        assert len(state.versions.page("acme", job.domain_id)) == 1
+        assert state.snapshots.get("acme", job.snapshot_id).state == "ACTIVE"
+        kinds = [e.kind for e in state.events.page("acme", noun="job", name=job_id)]
+        assert kinds.count("job.SUCCEEDED") == 1
+        assert kinds.count("job.QUEUED") == 1
+        assert routes.render(state) == routes.read(plane.store)
+
+
+def steps_of(make_plane, script: list[str]) -> int:
+    """How many places to die there are in an undisturbed life."""
+    plane, fuse = make_plane(), Fuse()
+    plane.launcher.script = list(script)
+    live(plane, fuse, plane.submit(plane.domain()).id)
+    return fuse.burnt
+
+
+@pytest.mark.parametrize(("script", "attempts"), [([], 1), (["vanish"], 2)])
+def test_killed_at_any_step_exactly_one_version_results(make_plane, script, attempts: int) -> None:
+    places = steps_of(make_plane, script)
+    assert places >= 14 * attempts - 4  # the walk below has enough places to die
+
+    for at in range(places):
+        plane, fuse = make_plane(), Fuse(at)
+        plane.launcher.script = list(script)
+        job = plane.submit(plane.domain())
+        live(plane, fuse, job.id)
+        assert fuse.burnt > at, "the fuse never blew"
+        check(plane, job.id, attempts=attempts)
+
+
+def test_killed_at_every_step_in_turn(make_plane) -> None:
+    """Each life gets one step further than the one before."""
+    plane = make_plane()
+    job = plane.submit(plane.domain())
+    fuse = Fuse(at=0)
+
+    class Relentless(Fuse):
+        def burn(self, what: str) -> None:
+            if fuse.at == fuse.burnt:
+                fuse.at, fuse.burnt = fuse.at + 1, 0
+                raise Killed(what)
+            fuse.burnt += 1
+
+    live(plane, Relentless(), job.id)
+    check(plane, job.id, attempts=1)
+
+
+def test_killed_at_any_step_of_a_cancellation(make_plane) -> None:
+    def cancel_in_second_tick(plane, job_id: str) -> Callable[[int], None]:
+        def during(turn: int) -> None:
+            if turn == 1 and not plane.job(job_id).done:
+                assert plane.client.post(f"/v1/domains/-/jobs/{job_id}:cancel").status_code == 200
+
+        return during
+
+    plane, fuse = make_plane(), Fuse()
+    plane.launcher.script = ["run"]
+    job = plane.submit(plane.domain())
+    live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id))
+
+    for at in range(fuse.burnt):
+        plane, fuse = make_plane(), Fuse(at)
+        plane.launcher.script = ["run"]
+        job = plane.submit(plane.domain())
+        live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id))
+        assert plane.job(job.id).state is JobState.CANCELLED
+        with plane.database.read() as state:
+            assert state.versions.page("acme", job.domain_id) == []
+            assert all(item.finished_time is not None for item in state.attempts.of_job("acme", job.id))

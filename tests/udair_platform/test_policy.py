@@ -1,0 +1,113 @@
+"""What starts, what is tried again, and when to give up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udair_jobs.specs import RETRY_CLASS
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
+from udair_platform.scheduler import policy
+from udair_platform.settings import load_settings
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+REASONS = sorted(RETRY_CLASS)
+
+
+def job(seq: int, state: JobState = JobState.QUEUED, tenant: str = "acme", **fields) -> Job:
+    return Job(
+        f"j-{seq}", tenant, "d-1", "s-1", "b", "d", "u", "me", NOW, NOW, state=state, seq=seq, **fields
+    )
+
+
+def attempt(number: int, reason: str | None = None, **fields) -> Attempt:
+    return Attempt("j-1", "acme", number, f"j-1-{number}", "/o", NOW, reason=reason, **fields)
+
+
+def admitted(*jobs: Job, room: int = 2) -> list[str]:
+    return [item.id for item in policy.admit(jobs, now=NOW, max_concurrent=room)]
+
+
+def test_oldest_first_up_to_the_room_there_is() -> None:
+    assert admitted(job(3), job(1), job(2)) == ["j-1", "j-2"]
+    assert admitted(job(1, JobState.RUNNING), job(2, JobState.CANCELLING), job(3)) == []
+
+
+def test_tenants_take_turns() -> None:
+    assert admitted(job(1), job(2), job(3, tenant="globex"), room=2) == ["j-1", "j-3"]
+    assert admitted(job(1, JobState.RUNNING), job(2), job(3, tenant="globex"), room=2) == ["j-3"]
+
+
+def test_retry_waits_for_its_time() -> None:
+    later = job(1, JobState.RECOVERING, not_before=NOW + timedelta(seconds=1))
+    due = job(2, JobState.RECOVERING, not_before=NOW)
+
+    assert admitted(later, due) == ["j-2"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(JobState)), st.sampled_from(["a-b", "c-d", "e-f"])), max_size=30),
+    st.integers(1, 5),
+)
+def test_room_is_never_exceeded_and_never_wasted(states: list[tuple[JobState, str]], room: int) -> None:
+    jobs = [job(seq, state, tenant) for seq, (state, tenant) in enumerate(states)]
+    busy = sum(j.state in policy._BUSY for j in jobs)
+    waiting = sum(j.state in policy._WAITING for j in jobs)
+
+    assert len(admitted(*jobs, room=room)) == max(0, min(room - busy, waiting))
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_first_failure_of_each_reason(reason: str) -> None:
+    decision = policy.after_failure(reason, [attempt(1)], now=NOW, max_attempts=3)
+
+    expected = {
+        "USER": JobState.FAILED,
+        "NUMERIC": JobState.FAILED,
+        "DEADLINE": JobState.EXPIRED,
+        "SYSTEM": JobState.RECOVERING,
+        "CAPACITY": JobState.RECOVERING,
+    }
+    assert decision.state is expected[RETRY_CLASS[reason]]
+
+
+def test_system_faults_spend_attempts_and_capacity_does_not() -> None:
+    def after(*reasons: str) -> JobState:
+        attempts = [attempt(n, reason) for n, reason in enumerate(reasons, 1)]
+        return policy.after_failure(reasons[-1], attempts, now=NOW, max_attempts=3).state
+
+    assert after("OOM", "NODE_LOST") is JobState.RECOVERING
+    assert after("OOM", "NODE_LOST", "OOM") is JobState.FAILED
+    assert after("OOM", "PREEMPTED", "NO_CAPACITY", "OOM") is JobState.RECOVERING
+    assert after(*["PREEMPTED"] * 50) is JobState.RECOVERING
+
+
+def test_unknown_reason_is_taken_for_a_fault_of_ours() -> None:
+    assert policy.retry_class("SOMETHING_NEW") == "SYSTEM"
+
+
+def test_backoff_grows_to_a_minute() -> None:
+    assert [policy.backoff_s(n) for n in (1, 2, 3, 7, 8, 10_000)] == [1, 2, 4, 60, 60, 60]
+
+
+def test_deadlines_of_an_attempt(tmp_path) -> None:
+    settings = load_settings(home=tmp_path, pending_timeout_s=100, run_timeout_s=1000, heartbeat_timeout_s=10)
+
+    def late(seconds: float, **fields) -> str | None:
+        found = policy.overdue(attempt(1, **fields), now=NOW + timedelta(seconds=seconds), settings=settings)
+        return found and found[0]
+
+    running = {"launched_time": NOW, "state": AttemptState.RUNNING}
+    assert late(99) is None
+    assert late(101) == "PENDING_TIMEOUT"
+    assert late(101, launched_time=NOW, state=AttemptState.LAUNCHED) == "PENDING_TIMEOUT"
+    assert late(9, **running) is None
+    assert late(11, **running) == "HEARTBEAT_LOST"
+    assert late(900, **running, heartbeat_seen_time=NOW + timedelta(seconds=895)) is None
+    assert late(1001, **running, heartbeat_seen_time=NOW + timedelta(seconds=1000)) == "RUN_TIMEOUT"
+    assert policy.waited_too_long(job(1), now=NOW + timedelta(seconds=101), settings=settings)
+    assert not policy.waited_too_long(replace(job(1), updated_time=NOW), now=NOW, settings=settings)

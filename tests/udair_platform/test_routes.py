@@ -1,0 +1,161 @@
+"""routes.json follows the database, whatever happened to either."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from udair_jobs.storage import PreconditionFailed, StorageUnavailable
+from udair_platform.entities.domain import BaseModel
+from udair_platform.errors import StoreDown
+from udair_platform.registry import layout, routes
+
+PROMOTE = "/v1/domains/foggy-cams/versions/1:promote"
+
+
+def test_document_says_what_serves(plane) -> None:
+    domain = plane.domain()
+    plane.version(domain)
+    plane.domain("rainy-cams", tenant="globex")
+
+    assert plane.client.post(PROMOTE).status_code == 200
+
+    document = routes.read(plane.store)
+    assert document is not None
+    served = document["domains"]["acme/foggy-cams"]
+    assert document["schema_version"] == 1
+    assert document["base_model"] == {"name": "udair-test", "digest": "b" * 64, "uri": "packaged:tiny"}
+    assert served["version"] == 1
+    assert served["candidate_uri"].endswith("/attempts/1/candidate")
+    assert len(served["adapter_digest"]) == 64
+    assert document["domains"]["globex/rainy-cams"] == {
+        "version": 0,
+        "adapter_digest": None,
+        "candidate_uri": None,
+    }
+
+
+def test_generation_rises_with_every_change_and_rests_otherwise(plane) -> None:
+    generations = []
+    plane.domain()
+    generations.append(routes.publish(plane.database, plane.store))
+    assert routes.publish(plane.database, plane.store) == generations[0]
+    plane.version(plane.domain("rainy-cams"))
+    generations.append(routes.publish(plane.database, plane.store))
+    plane.client.post("/v1/domains/rainy-cams/versions/1:promote")
+    generations.append(routes.read(plane.store)["generation"])
+    kid = plane.client.post("/v1/apiKeys", json={"name": "x", "scopes": ["restore:invoke"]}).json()["kid"]
+    plane.client.post(f"/v1/apiKeys/{kid}:revoke")
+    generations.append(routes.read(plane.store)["generation"])
+
+    assert generations == sorted(set(generations))
+    assert routes.read(plane.store)["revoked_keys"] == [kid]
+
+
+def test_crash_between_alias_and_document_heals_at_the_next_tick(plane, monkeypatch) -> None:
+    plane.version(plane.domain())
+    with monkeypatch.context() as away:
+        away.setattr(routes, "publish", lambda *_: (_ for _ in ()).throw(StoreDown("gone")))
+        assert plane.client.post(PROMOTE).status_code == 200
+    assert routes.read(plane.store)["domains"]["acme/foggy-cams"]["version"] == 0
+
+    plane.reconciler.tick()
+
+    assert routes.read(plane.store)["domains"]["acme/foggy-cams"]["version"] == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"generation": "x"}', None])
+def test_damaged_or_missing_document_is_written_again(plane, damage: bytes | None) -> None:
+    plane.domain()
+    routes.publish(plane.database, plane.store)
+    if damage is None:
+        plane.store.delete(layout.ROUTES)
+    else:
+        plane.store.put(layout.ROUTES, damage)
+
+    plane.reconciler.tick()
+
+    assert "acme/foggy-cams" in routes.read(plane.store)["domains"]
+
+
+def test_document_of_a_lost_database_is_overtaken(plane) -> None:
+    plane.domain()
+    routes.publish(plane.database, plane.store)
+    newer = {**routes.read(plane.store), "generation": 500, "domains": {}}
+    plane.store.put(layout.ROUTES, json.dumps(newer).encode())
+
+    assert routes.publish(plane.database, plane.store) == 501
+    assert "acme/foggy-cams" in routes.read(plane.store)["domains"]
+
+
+def test_older_document_never_replaces_a_newer_one(plane, monkeypatch) -> None:
+    """A writer that read the database and then slept finds that it was overtaken."""
+    plane.domain()
+    routes.publish(plane.database, plane.store)
+    render, slept = routes.render, []
+
+    def render_and_be_overtaken(state):
+        document = render(state)
+        if not slept:
+            slept.append(True)
+            plane.domain("rainy-cams")
+            routes.publish(plane.database, plane.store)
+        return document
+
+    monkeypatch.setattr(routes, "render", render_and_be_overtaken)
+    plane.domain("dusty-cams")
+    routes.publish(plane.database, plane.store)
+
+    assert set(routes.read(plane.store)["domains"]) == {
+        "acme/foggy-cams",
+        "acme/rainy-cams",
+        "acme/dusty-cams",
+    }
+
+
+def test_champion_of_another_base_model_is_routed_to_the_source_model(plane) -> None:
+    plane.version(plane.domain())
+    plane.client.post(PROMOTE)
+    with plane.database.write() as state:
+        state.bases.add(BaseModel("newer", "e" * 64, "packaged:newer", plane.clock()))
+        routes.changed(state)
+
+    routes.publish(plane.database, plane.store)
+
+    assert routes.read(plane.store)["domains"]["acme/foggy-cams"]["version"] == 0
+
+
+def test_store_that_is_away_is_unavailable(plane) -> None:
+    class Away:
+        uri = "s3://gone"
+
+        def head(self, key):
+            raise StorageUnavailable("s3://gone", "no answer")
+
+    with pytest.raises(StoreDown):
+        routes.publish(plane.database, Away())
+
+
+def test_store_that_always_changes_is_given_up_for_now(plane) -> None:
+    class Contended:
+        uri = plane.store.uri
+
+        def __getattr__(self, name):
+            return getattr(plane.store, name)
+
+        def put(self, key, data, **_):
+            raise PreconditionFailed(key, "changed")
+
+    plane.domain()
+    with pytest.raises(StoreDown, match="changed 5 times"):
+        routes.publish(plane.database, Contended())
+
+
+def test_deleted_domain_leaves_the_document(plane) -> None:
+    plane.domain()
+    routes.publish(plane.database, plane.store)
+
+    plane.client.delete("/v1/domains/foggy-cams")
+
+    assert routes.read(plane.store)["domains"] == {}
