@@ -1,6 +1,6 @@
 """Seconds of every stage of the main job, from bucket to restored pixels, and what it gained.
 
-    python benchmarks/demo.py --json benchmarks/results/demo.json
+python benchmarks/demo.py --json benchmarks/results/demo.json
 """
 
 from __future__ import annotations

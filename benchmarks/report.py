@@ -47,7 +47,9 @@ def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namesp
     print(f"{'figure':<{width}}  {'value':>10}  {'spread':>8}  {'floor':>8}  {'aim':>8}  unit")
     for name, figure in figures.items():
         cells = [f"{figure.value:>10.3f}"]
-        cells += [f"{value:>8.3g}" if value is not None else " " * 8 for value in (figure.spread, figure.floor, figure.aim)]
+        cells += [
+            f"{value:>8.3g}" if value is not None else " " * 8 for value in (figure.spread, figure.floor, figure.aim)
+        ]
         print(f"{name:<{width}}  " + "  ".join(cells) + f"  {figure.unit}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+
 from udair.data.images import decode, encode_png
 from udair_platform.client import Client
 from udair_platform.demo.customer import camera_at_dusk, photographs
@@ -21,9 +22,7 @@ from udair_platform.local.platform import LocalOptions, LocalPlatform
 
 @pytest.fixture(scope="module")
 def platform(s3, tmp_path_factory):
-    options = LocalOptions(
-        tmp_path_factory.mktemp("home"), port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url
-    )
+    options = LocalOptions(tmp_path_factory.mktemp("home"), port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url)
     running = LocalPlatform(options)
     with running:
         yield running
@@ -107,7 +106,11 @@ def _until_served(client, domain: str, image: np.ndarray, version: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "prefix", "reason"),
-    [("empty-cams", "nothing/", "DATA_EMPTY"), ("text-cams", "text/", "DATA_UNREADABLE"), ("lost-cams", None, "ACCESS_DENIED")],
+    [
+        ("empty-cams", "nothing/", "DATA_EMPTY"),
+        ("text-cams", "text/", "DATA_UNREADABLE"),
+        ("lost-cams", None, "ACCESS_DENIED"),
+    ],
 )
 def test_a_job_on_unusable_data_fails_with_its_reason_and_is_not_retried(client, s3, name, prefix, reason):
     bucket = s3.bucket()

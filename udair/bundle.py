@@ -64,7 +64,12 @@ class Bundle:
 
 
 def save_bundle(
-    folder: Path, name: str, model: Restorer, stats: SourceStats, replay_NCHW: Tensor, card: Mapping[str, Any] | None = None
+    folder: Path,
+    name: str,
+    model: Restorer,
+    stats: SourceStats,
+    replay_NCHW: Tensor,
+    card: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a base model, the manifest last; returns its digest.
 
@@ -123,7 +128,9 @@ def load_bundle(folder: Path, expected_digest: str | None = None, device: torch.
             )
     digest = str(manifest["digest"])
     if digest != _digest(manifest["files"]):
-        raise BundleError(f"{folder / MANIFEST} names digest {digest[:12]}, which its files do not give; it was altered.")
+        raise BundleError(
+            f"{folder / MANIFEST} names digest {digest[:12]}, which its files do not give; it was altered."
+        )
     if expected_digest is not None and digest != expected_digest:
         raise BundleError(f"{folder} holds base model {digest[:12]}; expected {expected_digest[:12]}.")
     try:

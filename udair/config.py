@@ -49,7 +49,7 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Side that images are padded to a multiple of, in pixels."""
-        return max(16, 2 ** len(self.encoder_blocks))
+        return max(16, 1 << len(self.encoder_blocks))
 
     @classmethod
     def named(cls, name: str) -> ModelConfig:

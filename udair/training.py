@@ -227,7 +227,8 @@ class SourceTrainer:
 
     def averaged(self) -> Restorer:
         """A copy of the averaged restorer: what gets published."""
-        return copy.deepcopy(self.ema.restorer).eval()
+        model: Restorer = copy.deepcopy(self.ema.restorer).eval()
+        return model
 
 
 def main() -> None:

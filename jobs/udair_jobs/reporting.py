@@ -56,7 +56,7 @@ class Reporter:
         if changed:
             self._leave_phase()
             self._phase = phase
-            log.info("%-10s %s", phase.lower(), message)
+            log.info("%s", f"{phase.lower():10} {message}".rstrip())
         # NaN and infinity are no JSON, and a reader must always be able to read a heartbeat.
         self._metrics.update({k: float(v) for k, v in (metrics or {}).items() if math.isfinite(v)})
         done = sum(_WEIGHTS[p] for p in PHASES[: PHASES.index(phase)])

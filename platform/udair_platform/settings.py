@@ -36,18 +36,14 @@ class Settings(BaseSettings):
     store_uri: str = Field("", description="the platform's own objects; default: store/ under home")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of store_uri, if not AWS")
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint of customers' buckets, if not AWS")
-    allow_local_sources: bool = Field(
-        False, description="accept file:// domains: the API's users may read files"
-    )
+    allow_local_sources: bool = Field(False, description="accept file:// domains: the API's users may read files")
     signing_key_path: Path | None = Field(None, description="32 random bytes, mode 0600; made on first start")
 
     launcher: Literal["local", "ray"] = Field("local", description="what runs jobs")
     ray_address: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard (Jobs API)")
     job_cpus: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a job")
     job_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a job")
-    job_python: str = Field(
-        "", description="Python that runs jobs; default: this one (local) or 'python' (ray)"
-    )
+    job_python: str = Field("", description="Python that runs jobs; default: this one (local) or 'python' (ray)")
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)

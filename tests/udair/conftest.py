@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from udair.bundle import Bundle, load_bundle, save_bundle
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource

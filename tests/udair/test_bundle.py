@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+
 from udair.bundle import load_bundle
 from udair.errors import BundleError
 from udair.weights import packaged, read_manifest

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from udair.errors import ConfigError, ShapeError
 from udair.inference import restore
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from skimage import data
 from skimage.metrics import structural_similarity
+
 from udair.errors import ShapeError
 from udair.metrics import codebook_perplexity, niqe, niqe_features, psnr_db, ssim
 
@@ -31,7 +32,9 @@ def test_ssim_agrees_with_scikit_image():
 
 def test_niqe_ranks_a_photograph_before_its_damaged_copies():
     photo = _photo()[0]
-    pristine = torch.cat([niqe_features(torch.from_numpy(i).permute(2, 0, 1).float() / 255) for i in (data.coffee(), data.astronaut())])
+    pristine = torch.cat(
+        [niqe_features(torch.from_numpy(i).permute(2, 0, 1).float() / 255) for i in (data.coffee(), data.astronaut())]
+    )
     mean, cov = pristine.mean(0), torch.cov(pristine.T)
     noisy = (photo + 0.15 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     blurred = torch.nn.functional.avg_pool2d(photo[None], 7, stride=1, padding=3)[0]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource, read_folder
 from udair.errors import BundleError, ConfigError

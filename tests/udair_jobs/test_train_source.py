@@ -23,7 +23,7 @@ from udair_jobs.storage import open_storage
 from udair_jobs.train_source import main, spec_from, train_source
 from udair_jobs.train_specs import TrainSpec
 
-STEPS = 150
+STEPS = 100
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_AUTH_MODE": "disabled",
@@ -73,7 +73,7 @@ def trained(s3, picture, tmp_path_factory):
         f"train.steps={STEPS}",
         "train.batch=2",
         "train.patch=32",
-        "checkpoint_every=25",
+        "checkpoint_every=20",
         "replay_scenes=4",
         "replay_side=96",
         "statistics_batches=4",
@@ -94,7 +94,7 @@ def trained(s3, picture, tmp_path_factory):
         )
     killed = False
     try:
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 540
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
             if not killed and output.exists("checkpoints/train/checkpoint_manager_snapshot.json"):

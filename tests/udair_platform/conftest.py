@@ -117,9 +117,7 @@ def run_job(request: LaunchRequest, outcome: str, evidence: Evidence) -> LaunchS
     output = open_storage(spec.output_uri)
     if outcome == "pending":
         return LaunchState.PENDING
-    progress = Progress(
-        phase="ADAPTING", progress_percent=40, metrics={"loss": 0.5}, heartbeat_time=NOW.isoformat()
-    )
+    progress = Progress(phase="ADAPTING", progress_percent=40, metrics={"loss": 0.5}, heartbeat_time=NOW.isoformat())
     output.put("progress.json", progress.model_dump_json().encode())
     if outcome == "run":
         return LaunchState.RUNNING
@@ -134,9 +132,7 @@ def run_job(request: LaunchRequest, outcome: str, evidence: Evidence) -> LaunchS
         "evidence.json": json.dumps(evidence.to_dict()).encode(),
         "metrics.json": b'{"loss": 0.25}',
     }
-    manifest = publish_candidate(
-        output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0"
-    )
+    manifest = publish_candidate(output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0")
     result = AdaptResult(
         state="SUCCEEDED",
         snapshot=summary,
@@ -359,7 +355,7 @@ def data_plane() -> Starlette:
 
 @pytest.fixture
 def live(make_plane, serve) -> Iterator[Live]:
-    plane = make_plane(reconcile_interval_s=0.02, serve_url=serve(data_plane()))
+    plane = make_plane(reconcile_interval_s=0.1, serve_url=serve(data_plane()))
     url = serve(plane.client.app)
     stop = threading.Event()
     thread = threading.Thread(target=plane.reconciler.run_forever, args=[stop])

@@ -215,9 +215,7 @@ def test_rejected_version_is_not_promoted_by_any_route(plane, evidence) -> None:
 def test_alias_moves_by_compare_and_set(plane) -> None:
     plane.version(plane.domain())
 
-    problem(
-        plane.client.put(f"{D}/aliases/champion", json={"version": 1, "if_current": 5}), 409, "ALIAS_MOVED"
-    )
+    problem(plane.client.put(f"{D}/aliases/champion", json={"version": 1, "if_current": 5}), 409, "ALIAS_MOVED")
     problem(plane.client.post(f"{D}:rollback", json={"if_current": 5}), 409, "INVALID_STATE")
     assert plane.client.put(f"{D}/aliases/champion", json={"version": 1, "if_current": 0}).is_success
     problem(plane.client.post(f"{D}:rollback", json={"if_current": 0}), 409, "ALIAS_MOVED")
@@ -299,9 +297,7 @@ def test_expired_revoked_and_unknown_keys_are_refused(plane) -> None:
 )
 def test_scopes(plane, scope: str, method: str, path: str, allowed: bool) -> None:
     plane.domain()
-    reply = plane.client.request(
-        method, path, json={}, headers={"Authorization": f"Bearer {plane.token(scope)}"}
-    )
+    reply = plane.client.request(method, path, json={}, headers={"Authorization": f"Bearer {plane.token(scope)}"})
     if allowed:
         assert reply.is_success, reply.text
     else:

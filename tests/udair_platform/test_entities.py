@@ -48,9 +48,7 @@ NOUNS: list[tuple[Mapping[Any, frozenset[Any]], Any]] = [
 
 
 @given(st.sampled_from(NOUNS), st.data())
-def test_only_moves_of_the_table_are_made(
-    noun: tuple[Mapping[Any, frozenset[Any]], Any], data: st.DataObject
-) -> None:
+def test_only_moves_of_the_table_are_made(noun: tuple[Mapping[Any, frozenset[Any]], Any], data: st.DataObject) -> None:
     table, advance = noun
     current, to = data.draw(st.sampled_from(list(table))), data.draw(st.sampled_from(list(table)))
 
@@ -91,18 +89,14 @@ def test_good_names(name: str) -> None:
     assert check_domain_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", "ab", "Foggy", "1abc", "foggy_cams", "a/b", "../x", "a" * 64, "foggy\n", "-ab"]
-)
+@pytest.mark.parametrize("name", ["", "ab", "Foggy", "1abc", "foggy_cams", "a/b", "../x", "a" * 64, "foggy\n", "-ab"])
 def test_bad_names_point_at_the_field(name: str) -> None:
     with pytest.raises(Invalid) as caught:
         check_domain_name(name)
     assert caught.value.errors[0].pointer == "/name"
 
 
-@pytest.mark.parametrize(
-    "uri", ["s3://acme-photos", "s3://acme-photos/cams/", "s3://acme.photos/fotos é/2026"]
-)
+@pytest.mark.parametrize("uri", ["s3://acme-photos", "s3://acme-photos/cams/", "s3://acme.photos/fotos é/2026"])
 def test_good_sources(uri: str) -> None:
     assert check_source_uri(uri, allow_local=False) == uri
 

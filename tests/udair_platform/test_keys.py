@@ -50,9 +50,7 @@ def test_signature_binds_the_name() -> None:
         verify(SIGNING_KEY, f"ak_000000000000.{body}.{signature}", now=0)
 
 
-@pytest.mark.parametrize(
-    "token", ["", "ak_", "ak_abcd.x", "ak_abcd.!!.??", "Bearer x", "ak_ab/cd.e.f", "a" * 5000]
-)
+@pytest.mark.parametrize("token", ["", "ak_", "ak_abcd.x", "ak_abcd.!!.??", "Bearer x", "ak_ab/cd.e.f", "a" * 5000])
 def test_malformed_key_is_refused(token: str) -> None:
     with pytest.raises(KeyInvalid):
         verify(SIGNING_KEY, token, now=0)

@@ -19,9 +19,7 @@ REASONS = sorted(RETRY_CLASS)
 
 
 def job(seq: int, state: JobState = JobState.QUEUED, tenant: str = "acme", **fields) -> Job:
-    return Job(
-        f"j-{seq}", tenant, "d-1", "s-1", "b", "d", "u", "me", NOW, NOW, state=state, seq=seq, **fields
-    )
+    return Job(f"j-{seq}", tenant, "d-1", "s-1", "b", "d", "u", "me", NOW, NOW, state=state, seq=seq, **fields)
 
 
 def attempt(number: int, reason: str | None = None, **fields) -> Attempt:

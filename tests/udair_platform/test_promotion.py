@@ -16,9 +16,7 @@ from udair_platform.registry import domains, promotion, versions
 def promote(plane, domain: Domain, number: int, **options) -> int:
     with plane.database.write() as state:
         domain = state.domains.get("acme", domain.name)
-        alias = promotion.promote(
-            state, domain, number, actor="ann", reason="why not", now=plane.clock(), **options
-        )
+        alias = promotion.promote(state, domain, number, actor="ann", reason="why not", now=plane.clock(), **options)
     return alias.version
 
 

@@ -130,9 +130,7 @@ def test_launcher_and_store_may_be_away_for_a_while(plane, monkeypatch) -> None:
         plane.reconciler.tick()
     assert plane.job(job.id).state is JobState.PROVISIONING
     with monkeypatch.context() as away:
-        away.setattr(
-            type(plane.store), "put", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable("s", "gone"))
-        )
+        away.setattr(type(plane.store), "put", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable("s", "gone")))
         plane.reconciler.tick()
 
     assert plane.settle(job.id).state is JobState.SUCCEEDED
@@ -194,9 +192,7 @@ def test_result_that_cannot_be_read_is_a_fault_of_ours(plane) -> None:
 def test_altered_candidate_is_never_registered(plane) -> None:
     job = plane.submit(plane.domain())
     plane.reconciler.tick()
-    plane.store.put(
-        f"t/acme/d/foggy-cams/jobs/{job.id}/attempts/1/candidate/adapter.safetensors", b"something else"
-    )
+    plane.store.put(f"t/acme/d/foggy-cams/jobs/{job.id}/attempts/1/candidate/adapter.safetensors", b"something else")
 
     job = plane.settle(job.id)
 

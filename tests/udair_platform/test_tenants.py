@@ -41,9 +41,7 @@ def test_every_route_with_another_tenants_ids_is_not_found(plane) -> None:
                     one = one.replace(place, value)
                 assert "{" not in one, f"{path} has a place that this test does not know"
                 body = BODIES.get(path, {}) if method in ("post", "put", "patch") else None
-                reply = plane.client.request(
-                    method, one, json=body, headers={"Authorization": f"Bearer {stranger}"}
-                )
+                reply = plane.client.request(method, one, json=body, headers={"Authorization": f"Bearer {stranger}"})
                 assert (reply.status_code, reply.json()["code"]) == (404, "NOT_FOUND"), (method, one)
                 walked += 1
     assert walked >= 25

@@ -105,9 +105,7 @@ def test_recording_a_job_again_returns_the_same_version(plane) -> None:
 
 def test_rules_of_the_moment_are_applied(plane) -> None:
     domain = plane.domain()
-    reply = plane.client.patch(
-        "/v1/domains/foggy-cams", json={"gate": {"limits": {"min_matched_gain_db": 9.0}}}
-    )
+    reply = plane.client.patch("/v1/domains/foggy-cams", json={"gate": {"limits": {"min_matched_gain_db": 9.0}}})
     assert reply.status_code == 200
 
     plane.version(replace(domain))

@@ -52,7 +52,9 @@ class AdapterBank:
             AdapterError: It was made for another base model.
         """
         if adapter.base_digest != self.base_digest:
-            raise AdapterError(f"adapter is for base {adapter.base_digest[:12]}; the bank is for {self.base_digest[:12]}.")
+            raise AdapterError(
+                f"adapter is for base {adapter.base_digest[:12]}; the bank is for {self.base_digest[:12]}."
+            )
         if digest in self._slot_of:
             self._slot_of.move_to_end(digest)
             return

@@ -105,12 +105,17 @@ class Yardstick:
         return [run(self._bundle.model, image[None], row)[0] for image in self._images]
 
     def _spread(self, row: Modulation | None) -> float:
-        """How much the answer depends on flips and half turns of the input."""
+        """How much the answer depends on flips and half turns of the input, in units of its contrast.
+
+        A brighter answer has larger differences of every kind: without the unit, adapters that
+        rightly lift a dark image would be refused for it.
+        """
         total = 0.0
         for image in self._images[:DISAGREEMENT_IMAGES]:
             views = torch.stack([image, image.flip(2), image.rot90(2, (1, 2))])
             plain, mirrored, turned = run(self._bundle.model, views, row)
-            total += float((plain - mirrored.flip(2)).abs().mean() + (plain - turned.rot90(2, (1, 2))).abs().mean())
+            apart = (plain - mirrored.flip(2)).abs().mean() + (plain - turned.rot90(2, (1, 2))).abs().mean()
+            total += float(apart / plain.std().clamp(min=0.02))
         return total
 
     def _naturalness(self, after: Sequence[Tensor]) -> tuple[float, float, float]:

@@ -60,9 +60,7 @@ class GatePolicy:
         try:
             return POLICIES[name]
         except KeyError:
-            raise ConfigError(
-                f"gate policy {name!r} is unknown; expected one of {', '.join(POLICIES)}."
-            ) from None
+            raise ConfigError(f"gate policy {name!r} is unknown; expected one of {', '.join(POLICIES)}.") from None
 
 
 POLICIES: Mapping[str, GatePolicy] = {
@@ -117,8 +115,8 @@ class Evidence:
         if unknown:
             raise ConfigError(f"gate evidence has unknown keys {sorted(unknown)}.")
         # JSON has no NaN: what could not be measured is written as null.
-        measured = {name: math.nan if item is None else item for name, item in value.items()}
-        return cls(**{**measured, "notes": tuple(value.get("notes", ()))})
+        measured: dict[str, Any] = {name: math.nan if item is None else item for name, item in value.items()}
+        return cls(**measured | {"notes": tuple(value.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -170,19 +168,31 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
     enough_for_niqe = evidence.gate_images >= policy.min_niqe_images
     checks = (
         at_least("target images", evidence.target_images, policy.min_images, "usable images in the snapshot"),
-        at_least("matched gain", evidence.matched_gain_db, policy.min_matched_gain_db,
-                 "dB on held-out clean images with the matched degradation"),
-        at_most("source loss", evidence.source_loss_db, policy.max_source_loss_db,
-                "dB lost on the source domain"),
-        at_most("naturalness", evidence.niqe_worsening_low, policy.max_niqe_worsening,
-                f"NIQE {evidence.niqe_source:.2f} -> {evidence.niqe_adapted:.2f}, lower 95 % bound of the rise"
-                + ("" if enough_for_niqe else f"; not judged below {policy.min_niqe_images} gate images"),
-                enough_for_niqe),
-        at_most("disagreement", evidence.disagreement_ratio, policy.max_disagreement_ratio,
-                "spread under flips and rotations, adapted / source"),
+        at_least(
+            "matched gain",
+            evidence.matched_gain_db,
+            policy.min_matched_gain_db,
+            "dB on held-out clean images with the matched degradation",
+        ),
+        at_most("source loss", evidence.source_loss_db, policy.max_source_loss_db, "dB lost on the source domain"),
+        at_most(
+            "naturalness",
+            evidence.niqe_worsening_low,
+            policy.max_niqe_worsening,
+            f"NIQE {evidence.niqe_source:.2f} -> {evidence.niqe_adapted:.2f}, lower 95 % bound of the rise"
+            + ("" if enough_for_niqe else f"; not judged below {policy.min_niqe_images} gate images"),
+            enough_for_niqe,
+        ),
+        at_most(
+            "disagreement",
+            evidence.disagreement_ratio,
+            policy.max_disagreement_ratio,
+            "spread under flips and rotations, adapted / source",
+        ),
         at_most("colour drift", evidence.drift, policy.max_drift, "mean colour outside the clean band"),
-        at_most("clipping", evidence.clipped_share_growth, policy.max_clipped_share,
-                "growth of the share of clipped values"),
+        at_most(
+            "clipping", evidence.clipped_share_growth, policy.max_clipped_share, "growth of the share of clipped values"
+        ),
         Check("finite", None, None, evidence.finite, True, "no NaN or infinity in any output"),
     )
     by_name = {check.name: check for check in checks}

@@ -65,7 +65,9 @@ def align(
         coral = coral_distance(cov_DD, covariance(moved_ND))
         loss = pull + coral * moved_ND.shape[1] ** 2 + 0.1 * projection.square().sum()
         if not torch.isfinite(loss):
-            raise AdaptationError("NAN_LOSS", f"alignment loss is {loss.item()} at step {step}; the source model is kept.")
+            raise AdaptationError(
+                "NAN_LOSS", f"alignment loss is {loss.item()} at step {step}; the source model is kept."
+            )
         last = (float(coral.detach()), float(pull.detach()))
         first = last if step == 0 else first
         if step == steps:

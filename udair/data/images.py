@@ -64,9 +64,7 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> ImageArray:
         except Image.DecompressionBombError as error:
             raise ImageError("TOO_MANY_PIXELS", f"image header is a decompression bomb: {error}.") from error
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-            raise ImageError(
-                "NOT_AN_IMAGE", f"{len(data)} bytes are no {', '.join(FORMATS)} image."
-            ) from error
+            raise ImageError("NOT_AN_IMAGE", f"{len(data)} bytes are no {', '.join(FORMATS)} image.") from error
         with image:
             width, height = image.size
             if width * height > limits.max_pixels:

@@ -30,7 +30,9 @@ class PatchSource:
     """
 
     def __init__(self, images: Iterable[ImageArray], device: torch.device | str = "cpu") -> None:
-        self.images = [torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1).contiguous().to(device) for i in images]
+        self.images = [
+            torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1).contiguous().to(device) for i in images
+        ]
         if not self.images:
             raise ConfigError("there are 0 images to take patches from; expected 1 or more.")
 
@@ -40,7 +42,7 @@ class PatchSource:
     def crops(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
         """Random patches (B, 3, side, side) as floats in [0, 1]; small images are mirrored up to size."""
         draws = torch.rand(batch, 4, generator=generator, device=generator.device).tolist()
-        patches = [self._crop(*draw, side) for draw in draws]
+        patches = [self._crop(which, down, right, turn, side) for which, down, right, turn in draws]
         return torch.stack(patches).float() / 255
 
     def _crop(self, which: float, down: float, right: float, symmetry: float, side: int) -> Tensor:

@@ -41,7 +41,7 @@ def _scene(side: int, rng: np.random.Generator) -> ImageArray:
         _paint(canvas, float(radius), palette[rng.integers(len(palette))], rng)
     small = canvas.reshape(side, 2, side, 2, 3).mean((1, 3))
     light = 0.75 + 0.5 * _ramp(side, rng)  # one soft light over the whole scene
-    return np.clip(np.rint(small * light[..., None] * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(small * light[..., None] * 255), 0, 255).astype(np.uint8))
 
 
 def _palette(rng: np.random.Generator) -> Plane:
@@ -49,13 +49,13 @@ def _palette(rng: np.random.Generator) -> Plane:
     luminance = rng.beta(1.2, 1.25, size=(12, 1))
     cast = rng.normal(0, 0.06, size=(1, 3))
     chroma = rng.normal(0, 1, size=(12, 3)) * rng.choice([0.04, 0.08, 0.25], size=(12, 1), p=[0.4, 0.4, 0.2])
-    return np.clip(luminance + cast + chroma - chroma.mean(1, keepdims=True), 0.0, 1.0)
+    return np.asarray(np.clip(luminance + cast + chroma - chroma.mean(1, keepdims=True), 0.0, 1.0))
 
 
 def _power_law(rng: np.random.Generator, count: int, low: float, high: float) -> Plane:
     # Density r^-3: each octave of sizes covers the same area, hence scale invariance.
     uniform = rng.random(count)
-    return 1 / np.sqrt(1 / low**2 + uniform * (1 / high**2 - 1 / low**2))
+    return np.asarray(1 / np.sqrt(1 / low**2 + uniform * (1 / high**2 - 1 / low**2)))
 
 
 def _paint(canvas: Plane, radius: float, colour: Plane, rng: np.random.Generator) -> None:

@@ -52,7 +52,10 @@ def local_mean(x_BCHW: Tensor, window: int) -> Tensor:
     tall, wide = min(window, height), min(window, width)
     total = F.pad(x_BCHW.float().cumsum(2).cumsum(3), (1, 0, 1, 0))
     mean = (
-        total[:, :, tall:, wide:] - total[:, :, :-tall, wide:] - total[:, :, tall:, :-wide] + total[:, :, :-tall, :-wide]
+        total[:, :, tall:, wide:]
+        - total[:, :, :-tall, wide:]
+        - total[:, :, tall:, :-wide]
+        + total[:, :, :-tall, :-wide]
     ) / (tall * wide)
     top, left = (height - mean.shape[2]) // 2, (width - mean.shape[3]) // 2
     pad = (left, width - mean.shape[3] - left, top, height - mean.shape[2] - top)
@@ -103,4 +106,5 @@ class NAFBlock(nn.Module):
         x_BCHW = x_BCHW + y * self.beta
         y = self.norm2(x_BCHW) * (1 + scale2) + shift2
         y = self.narrow(simple_gate(self.widen(y)))
-        return x_BCHW + y * self.gamma
+        out: Tensor = x_BCHW + y * self.gamma
+        return out

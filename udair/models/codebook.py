@@ -70,7 +70,9 @@ class Codebook(nn.Module):
         straight_ND = vectors_ND + (quantised_ND - vectors_ND).detach() if self.training else quantised_ND
         indices_Bhw = indices_N.view(batch, height, width)
         histogram_BK = torch.zeros(batch, codes, device=latent_BDhw.device)
-        histogram_BK.scatter_add_(1, indices_Bhw.flatten(1), torch.ones_like(indices_Bhw.flatten(1), dtype=torch.float32))
+        histogram_BK.scatter_add_(
+            1, indices_Bhw.flatten(1), torch.ones_like(indices_Bhw.flatten(1), dtype=torch.float32)
+        )
         return Quantised(
             straight_ND.view(batch, height, width, dim).permute(0, 3, 1, 2).to(latent_BDhw.dtype),
             indices_Bhw,
@@ -79,7 +81,7 @@ class Codebook(nn.Module):
         )
 
     def _move(self, vectors_ND: Tensor, indices_N: Tensor) -> None:
-        codes, dim = self.codes_KD.shape
+        codes = len(self.codes_KD)
         count_K = torch.bincount(indices_N, minlength=codes).float()
         sum_KD = torch.zeros_like(self.sum_KD).index_add_(0, indices_N, vectors_ND)
         pick_K = torch.randint(len(vectors_ND), (codes,), device=vectors_ND.device)

@@ -5,6 +5,7 @@ Axes: B samples, H x W pixels, D code width, h x w latent grid (stride 16), K co
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,7 @@ class DegradationEncoder(nn.Module):
         w = config.embedder_width
         widths = (6, w, w * 3 // 2, w * 2, w * 3)
         layers: list[nn.Module] = []
-        for entering, leaving in zip(widths, widths[1:], strict=False):
+        for entering, leaving in pairwise(widths):
             layers += [nn.Conv2d(entering, leaving, 3, stride=2, padding=1), nn.SiLU()]
         self.trunk = nn.Sequential(*layers)
         for layer in self.trunk:

@@ -44,7 +44,9 @@ class Modulation:
     scope_bias_B: Tensor
 
     @classmethod
-    def identity(cls, batch: int, code_dim: int, codes: int, films: int, device: torch.device | str = "cpu") -> Modulation:
+    def identity(
+        cls, batch: int, code_dim: int, codes: int, films: int, device: torch.device | str = "cpu"
+    ) -> Modulation:
         """The zero modulation of `batch` samples."""
         return cls(
             torch.zeros(batch, code_dim, code_dim, device=device),

@@ -24,9 +24,7 @@ def create(
 ) -> None:
     """Register a domain; the source model serves it until a version is promoted."""
     domain = connect(home).domains.create(name, source, gate=gate, description=description)
-    show(
-        output, domain, [("domain", domain.name), ("source", domain.source_uri), ("gate", domain.gate.policy)]
-    )
+    show(output, domain, [("domain", domain.name), ("source", domain.source_uri), ("gate", domain.gate.policy)])
     note(f"next: udair run -d {domain.name}")
 
 

@@ -30,9 +30,7 @@ def run(
     wait: Annotated[bool, typer.Option("--wait/--detach", help="Watch it, or return at once.")] = True,
     steps: Annotated[int | None, typer.Option(min=0, max=2000, help="Adapter-training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
-    budget_s: Annotated[
-        float | None, typer.Option("--budget-s", help="Training ends after, seconds.")
-    ] = None,
+    budget_s: Annotated[float | None, typer.Option("--budget-s", help="Training ends after, seconds.")] = None,
     snapshot: Annotated[str | None, typer.Option(help="Use a snapshot again: its id, or 'latest'.")] = None,
     timeout: Timeout = 0.0,
     home: Home = "",

@@ -26,9 +26,7 @@ def create(
             help="domain:read, domain:write, job:run, version:approve, restore:invoke, admin. Repeatable.",
         ),
     ],
-    domain: Annotated[
-        list[str] | None, typer.Option("--domain", "-d", help="Only these domains. Repeatable.")
-    ] = None,
+    domain: Annotated[list[str] | None, typer.Option("--domain", "-d", help="Only these domains. Repeatable.")] = None,
     expires_in: Annotated[str | None, typer.Option(help="e.g. 90d, 12h, 30m; never by default.")] = None,
     home: Home = "",
     output: Format = Output.TABLE,

@@ -33,12 +33,8 @@ def up(
 
 
 def demo(
-    home: Annotated[
-        Path | None, typer.Option("--home", metavar="DIR", help="Keep the platform there.")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For report.json, gallery.html.")] = Path(
-        "runs/demo"
-    ),
+    home: Annotated[Path | None, typer.Option("--home", metavar="DIR", help="Keep the platform there.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For report.json, gallery.html.")] = Path("runs/demo"),
     images: Annotated[str | None, typer.Option(help="Your own photographs: a folder or s3://….")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many photographs.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,

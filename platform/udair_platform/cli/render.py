@@ -24,9 +24,7 @@ def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[t
         print(f"{name:<{width}}  {text(item)}".rstrip())
 
 
-def table(
-    output: Output, items: Iterable[BaseModel], columns: Mapping[str, str | None], *, empty: str
-) -> None:
+def table(output: Output, items: Iterable[BaseModel], columns: Mapping[str, str | None], *, empty: str) -> None:
     """Many things: as a JSON list, or as a table of `columns` (title -> field)."""
     found = list(items)
     if output is Output.JSON:

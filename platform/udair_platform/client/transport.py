@@ -54,9 +54,7 @@ class Transport:
         try:
             return response.json()
         except ValueError:
-            raise ConnectionFailed(
-                f"{self.url} answered something that is no JSON; is it the control API?"
-            ) from None
+            raise ConnectionFailed(f"{self.url} answered something that is no JSON; is it the control API?") from None
 
     def text(self, path: str, *, params: dict[str, Any] | None = None) -> str:
         """The reply as text."""
@@ -68,9 +66,7 @@ class Transport:
         """Every item of a list, page after page."""
         token, given = "", 0
         while True:
-            page = self.json(
-                "GET", path, params={**(params or {}), **({"page_token": token} if token else {})}
-            )
+            page = self.json("GET", path, params={**(params or {}), **({"page_token": token} if token else {})})
             for item in page[items]:
                 if limit is not None and given >= limit:
                     return

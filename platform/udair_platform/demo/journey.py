@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -110,8 +111,9 @@ def _journey(
         recipe: dict[str, Any] = {"seed": seed} | ({"steps": steps} if steps is not None else {})
         job = domain.adapt(**recipe)
         with narrator.bar() as bar:
-            for job in job.stream(timeout_s=JOB_TIMEOUT_S):
-                bar.update(job.phase or job.state, job.progress_percent or 0.0)
+            for now in job.stream(timeout_s=JOB_TIMEOUT_S):
+                job = now
+                bar.update(now.phase or now.state, now.progress_percent or 0.0)
         if job.state != "SUCCEEDED":
             raise StartFailed(f"job {job.id} ended {job.state}: {job.reason}: {job.detail}")
         version = domain.version(job.version or 0)
@@ -210,7 +212,9 @@ def _restore_all(
             if _try_version(client, domain, images[0]) == str(version):
                 break
         if time.monotonic() > deadline:
-            raise StartFailed(f"the endpoint did not serve version {version} of {domain} within {ROUTE_TIMEOUT_S:.0f} s.")
+            raise StartFailed(
+                f"the endpoint did not serve version {version} of {domain} within {ROUTE_TIMEOUT_S:.0f} s."
+            )
         time.sleep(0.3)
     restored, spent_ms = [], []
     for image in images:
@@ -231,8 +235,8 @@ def _try_version(client: Client, domain: str, image: ImageArray) -> str | None:
 
 
 def _psnr(image: ImageArray, truth: ImageArray) -> float:
-    error = np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2) / 255**2
-    return float(-10 * np.log10(max(error, 1e-10)))
+    error = float(np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2)) / 255**2
+    return -10 * math.log10(max(error, 1e-10))
 
 
 def _spread(cases: Sequence[Case], rows: int = 4) -> list[Case]:
@@ -246,8 +250,12 @@ def _print(report: dict[str, Any], out: Path) -> None:
     kept = "" if report["alias"]["champion"] else "   the domain keeps the source model"
     print(f"images   {report['images']} usable, {report['snapshot'].get('skipped', 0)} skipped and listed")
     print(f"gate     {report['gate']['verdict']}{kept}")
-    print(f"psnr     camera {psnr['input']:.2f} dB   source model {psnr['source']:.2f} dB   served {psnr['served']:.2f} dB")
-    print(f"serving  version {report['alias']['champion']}, {report['serving']['p50_ms']:.0f} ms median, {report['serving']['endpoint']}")
+    print(
+        f"psnr     camera {psnr['input']:.2f} dB   source model {psnr['source']:.2f} dB   served {psnr['served']:.2f} dB"
+    )
+    print(
+        f"serving  version {report['alias']['champion']}, {report['serving']['p50_ms']:.0f} ms median, {report['serving']['endpoint']}"
+    )
     print(f"seconds  {report['seconds']['total']:.0f} in all, {report['seconds']['job']:.0f} of them adapting")
     print(f"look at  {out / 'gallery.html'}", flush=True)
 

@@ -121,6 +121,4 @@ def _reply(
 
 def too_large(limit: int) -> BodyTooLarge:
     """The refusal of a body above `limit` bytes."""
-    return BodyTooLarge(
-        f"The body has more than {limit} bytes, which is the most that the control API reads."
-    )
+    return BodyTooLarge(f"The body has more than {limit} bytes, which is the most that the control API reads.")

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -90,7 +90,9 @@ class LocalPlatform:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -198,7 +200,7 @@ class LocalPlatform:
 
         self._say("database, signing key and base model")
         prefix = "UDAIR_"
-        fields = {name for name in Settings.model_fields}
+        fields = set(Settings.model_fields)
         chosen = {
             name.removeprefix(prefix).lower(): value
             for name, value in self._environment.items()
@@ -263,10 +265,13 @@ class LocalPlatform:
             raise StartFailed(f"{name} {happened} at {url}. The end of {child.log}:\n{child.tail()}")
 
     def _answers(self, child: Child, url: str, timeout_s: float, token: str | None = None) -> bool:
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - our own loopback URL
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and child.exit_status is None:
-            with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(request, timeout=5) as reply:
+            with (
+                contextlib.suppress(OSError, urllib.error.URLError),
+                urllib.request.urlopen(request, timeout=5) as reply,  # noqa: S310
+            ):
                 if reply.status == 200:
                     return True
             time.sleep(0.2)
@@ -276,7 +281,9 @@ class LocalPlatform:
         self._restarts += 1
         child = self._children[name]
         if self._restarts > _RESTARTS:
-            raise StartFailed(f"{name} keeps ending (status {child.exit_status}). The end of {child.log}:\n{child.tail()}")
+            raise StartFailed(
+                f"{name} keeps ending (status {child.exit_status}). The end of {child.log}:\n{child.tail()}"
+            )
         self._say(f"{name} ended with status {child.exit_status}; starting it again")
         if name == "ray":
             # A new cluster has new ports: whoever talks to it starts anew, too.
@@ -293,7 +300,7 @@ class LocalPlatform:
         return self.home / "logs" / f"{name}.log"
 
     @contextlib.contextmanager
-    def _timed(self, name: str):  # type: ignore[no-untyped-def]
+    def _timed(self, name: str) -> Iterator[None]:
         began = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - began, 2)

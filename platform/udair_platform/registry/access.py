@@ -57,9 +57,7 @@ def create_key(
             key.scopes,
             key.domains,
         ) or known.revoked_time:
-            raise AlreadyExists(
-                f"Key {key.kid} was created by another request with the same idempotency key."
-            )
+            raise AlreadyExists(f"Key {key.kid} was created by another request with the same idempotency key.")
         return known, token_of(signing_key, known)
     state.keys.add(key)
     data = {"scopes": list(scopes), "domains": list(domains) if domains is not None else None}
@@ -86,9 +84,7 @@ def token_of(signing_key: bytes, key: ApiKey) -> str:
     return issue(signing_key, Claims(key.kid, key.tenant, key.scopes, key.domains, exp))
 
 
-def _record(
-    state: State, key: ApiKey, kind: str, *, actor: str, now: datetime, data: Mapping[str, object]
-) -> None:
+def _record(state: State, key: ApiKey, kind: str, *, actor: str, now: datetime, data: Mapping[str, object]) -> None:
     state.record(
         tenant=key.tenant,
         now=now,

@@ -117,9 +117,7 @@ def _admin_key(state: State, signing_key: bytes, tenant: str, now: datetime) -> 
 def _read_signing_key(path: Path) -> bytes:
     mode = path.stat().st_mode & 0o077
     if mode:
-        raise SettingsError(
-            f"The signing key {path} is open to others (mode {mode:03o}). Run: chmod 600 {path}"
-        )
+        raise SettingsError(f"The signing key {path} is open to others (mode {mode:03o}). Run: chmod 600 {path}")
     key = path.read_bytes()
     if len(key) != SIGNING_KEY_BYTES:
         raise SettingsError(

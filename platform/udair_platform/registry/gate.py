@@ -32,20 +32,14 @@ def policy_of(rules: GateRules) -> GatePolicy:
         Invalid: An unknown policy or limit, or a value out of range; points at the field.
     """
     if rules.policy not in POLICIES:
-        raise _invalid(
-            "/gate/policy", f"gate policy {rules.policy!r} is unknown; expected {', '.join(POLICIES)}."
-        )
+        raise _invalid("/gate/policy", f"gate policy {rules.policy!r} is unknown; expected {', '.join(POLICIES)}.")
     for name, value in rules.limits.items():
         if name not in LIMITS:
-            raise _invalid(
-                f"/gate/limits/{name}", f"limit {name!r} is unknown; expected one of {', '.join(LIMITS)}."
-            )
+            raise _invalid(f"/gate/limits/{name}", f"limit {name!r} is unknown; expected one of {', '.join(LIMITS)}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise _invalid(f"/gate/limits/{name}", f"limit {name} is {value!r}; expected a finite number.")
         if name in _COUNTS and (value != int(value) or value < 1):
-            raise _invalid(
-                f"/gate/limits/{name}", f"limit {name} is {value!r}; expected a whole number, 1 or more."
-            )
+            raise _invalid(f"/gate/limits/{name}", f"limit {name} is {value!r}; expected a whole number, 1 or more.")
     limits: dict[str, Any] = {
         name: int(value) if name in _COUNTS else float(value) for name, value in rules.limits.items()
     }

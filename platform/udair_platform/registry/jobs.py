@@ -82,9 +82,7 @@ def cancel(state: State, job: Job, *, actor: str, now: datetime) -> Job:
         return change(state, job, JobState.CANCELLING, now=now, actor=actor, cause="request")
     if job.done:
         raise InvalidState(f"Job {job.id} is {job.state}; only a job that has not ended can be cancelled.")
-    return finish(
-        state, job, JobState.CANCELLED, reason="USER_CANCELLED", now=now, actor=actor, cause="request"
-    )
+    return finish(state, job, JobState.CANCELLED, reason="USER_CANCELLED", now=now, actor=actor, cause="request")
 
 
 def change(
@@ -193,9 +191,7 @@ def _pinned(state: State, domain: Domain, name: str) -> Snapshot:
     if name == LATEST:
         latest = state.snapshots.latest(domain.tenant, domain.id)
         if latest is None:
-            raise NotFound(
-                f"Domain {domain.name!r} has no usable snapshot yet; leave `snapshot` out to make one."
-            )
+            raise NotFound(f"Domain {domain.name!r} has no usable snapshot yet; leave `snapshot` out to make one.")
         return latest
     snapshot = state.snapshots.get(domain.tenant, name, domain_id=domain.id)
     if snapshot.state is not SnapshotState.ACTIVE:

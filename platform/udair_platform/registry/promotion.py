@@ -77,9 +77,7 @@ def rollback(
     previous = state.aliases.find(domain.tenant, domain.id, PREVIOUS)
     if previous is None:
         raise InvalidState(f"Domain {domain.name!r} has served one version only; there is no way back.")
-    return promote(
-        state, domain, previous.version, actor=actor, reason=reason, now=now, if_current=if_current
-    )
+    return promote(state, domain, previous.version, actor=actor, reason=reason, now=now, if_current=if_current)
 
 
 def point(
@@ -102,9 +100,7 @@ def point(
     if alias == CHAMPION:
         return promote(state, domain, number, actor=actor, reason=reason, now=now, if_current=if_current)
     if alias in (PREVIOUS, CANDIDATE) or not re.match(ALIAS_NAME, alias):
-        detail = (
-            f"Alias {alias!r} cannot be set; expected {CHAMPION!r} or a name of your own (a-z, 0-9, '-')."
-        )
+        detail = f"Alias {alias!r} cannot be set; expected {CHAMPION!r} or a name of your own (a-z, 0-9, '-')."
         raise Invalid(detail, errors=[FieldError("/alias", detail)])
     if number != SOURCE_VERSION:
         state.versions.get(domain.tenant, domain.id, number)
@@ -127,9 +123,7 @@ def _check_promotable(state: State, domain: Domain, number: int, *, actor: str, 
     version = state.versions.get(domain.tenant, domain.id, number)
     name = f"{domain.name}@{number}"
     if version.state is VersionState.REJECTED:
-        raise GateRejected(
-            f"{name} was rejected by the gate ({version.verdict}); `udair version show {name}`."
-        )
+        raise GateRejected(f"{name} was rejected by the gate ({version.verdict}); `udair version show {name}`.")
     if version.state is VersionState.PENDING_APPROVAL:
         if not domain.gate.allow_inconclusive:
             raise GateRejected(

@@ -105,6 +105,22 @@ def publish(database: Database, store: Storage) -> int:
     raise StoreDown(f"routes.json changed {_TRIES} times while it was written; trying again later.")
 
 
+def mark(database: Database, store: Storage) -> tuple[int, str | None]:
+    """What can be asked cheaply: the generation wanted, and the etag of the document that is there.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    with database.read() as state:
+        generation = state.counters.value(GENERATION)
+    try:
+        return generation, store.head(layout.ROUTES).etag
+    except NotFound:
+        return generation, None
+    except StorageError as error:
+        raise StoreDown(f"routes.json cannot be read: {error}") from error
+
+
 def _read(store: Storage) -> tuple[dict[str, Any] | None, str | None]:
     try:
         etag = store.head(layout.ROUTES).etag

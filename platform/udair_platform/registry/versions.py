@@ -134,9 +134,7 @@ def resolve(state: State, domain: Domain, text: str) -> int:
 
 def _read(storage: Storage, manifest: Manifest, name: str) -> Any:
     if name not in manifest.files:
-        raise CandidateInvalid(
-            f"{storage.uri} has no {name} in its manifest, so the gate has nothing to judge."
-        )
+        raise CandidateInvalid(f"{storage.uri} has no {name} in its manifest, so the gate has nothing to judge.")
     try:
         return json.loads(storage.get(name, max_bytes=_MAX_JSON_BYTES))
     except ObjectNotFound as error:

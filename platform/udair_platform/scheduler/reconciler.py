@@ -67,6 +67,7 @@ class Reconciler:
         self._token: int | None = None
         self._renewed: datetime | None = None
         self._swept: datetime | None = None
+        self._routes: tuple[int, str | None] | None = None
         self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
 
     def tick(self) -> bool:
@@ -86,12 +87,10 @@ class Reconciler:
             elif policy.waited_too_long(job, now=self._clock(), settings=self._settings):
                 self._guarded(self._steps.expire, job)
         waiting = self._unfinished()
-        for job in policy.admit(
-            waiting, now=self._clock(), max_concurrent=self._settings.max_concurrent_jobs
-        ):
+        for job in policy.admit(waiting, now=self._clock(), max_concurrent=self._settings.max_concurrent_jobs):
             self._guarded(self._steps.provision, job)
         with self._noted("routes"):
-            routes.publish(self._database, self._store)
+            self._heal_routes()
         self._sweep()
         return True
 
@@ -161,6 +160,13 @@ class Reconciler:
             _log.warning("step postponed", what=what, code=error.code, detail=error.detail)
         except Exception:
             _log.exception("step failed; trying again", what=what)
+
+    def _heal_routes(self) -> None:
+        # Rendering costs a pass over all domains: only when either side has changed since.
+        if self._routes == routes.mark(self._database, self._store):
+            return
+        generation = routes.publish(self._database, self._store)
+        self._routes = (generation, routes.mark(self._database, self._store)[1])
 
     def _sweep(self) -> None:
         now = self._clock()

@@ -40,9 +40,7 @@ class Steps:
                 created_time=tools.now(),
             )
             state.attempts.add(attempt)
-            job = tools.change(
-                state, replace(job, attempt=number, heartbeat_time=None), JobState.PROVISIONING
-            )
+            job = tools.change(state, replace(job, attempt=number, heartbeat_time=None), JobState.PROVISIONING)
         self._launch(self._work(job, attempt, domain))
 
     def advance(self, job: Job) -> None:
@@ -75,9 +73,7 @@ class Steps:
         spec = spec_of(work.job, work.attempt, work.domain, snapshot, tools.settings)
         uri = work.files.write_spec(spec)
         try:
-            tools.launcher.launch(
-                LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url)
-            )
+            tools.launcher.launch(LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url))
         except NoCapacity as error:
             settling.fail(tools, work, "NO_CAPACITY", error.detail)
             return

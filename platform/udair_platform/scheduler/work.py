@@ -46,14 +46,10 @@ class Tools:
     settings: Settings
     now: Callable[[], datetime]
 
-    def change(
-        self, state: State, job: Job, to: JobState, *, reason: str | None = None, detail: str = ""
-    ) -> Job:
+    def change(self, state: State, job: Job, to: JobState, *, reason: str | None = None, detail: str = "") -> Job:
         """Move the job, with its event."""
         cause = f"attempt {job.attempt}"
-        return jobs.change(
-            state, job, to, now=self.now(), actor=ACTOR, cause=cause, reason=reason, detail=detail
-        )
+        return jobs.change(state, job, to, now=self.now(), actor=ACTOR, cause=cause, reason=reason, detail=detail)
 
     def change_attempt(
         self, state: State, attempt: Attempt, to: AttemptState, *, reason: str | None = None, detail: str = ""

@@ -43,11 +43,11 @@ def build_app(
     """
     # Same domain, same backbone: its adapter is resident there. The domain travels as session id
     # and never as a multiplexed model id, by which Serve would split batches.
-    routing = RequestRouterConfig(
-        request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",
+    routing: Any = RequestRouterConfig(
+        request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",  # type: ignore[arg-type]
         request_router_kwargs={"num_fallback_replicas": 1},
     )
-    backbone = serve.deployment(
+    backbone: Any = serve.deployment(
         Backbone,
         name="Backbone",
         num_replicas=replicas,
@@ -56,10 +56,11 @@ def build_app(
         request_router_config=routing,
         ray_actor_options={"num_cpus": 0.5},
         graceful_shutdown_timeout_s=5,
-    ).bind(base_folder, base_digest, store_endpoint_url, threads=threads)
+    )
+    bound = backbone.bind(base_folder, base_digest, store_endpoint_url, threads=threads)
 
     def ingress_app() -> Any:
-        handle: DeploymentHandle | None = None
+        handle: DeploymentHandle[Any] | None = None
 
         async def infer(domain: str, image: ImageArray, route: Route) -> Restored:
             nonlocal handle
@@ -71,7 +72,7 @@ def build_app(
         router = Router(open_storage(store_uri, endpoint_url=store_endpoint_url), poll_s)
         return create_ingress(router, Path(signing_key_file).read_bytes(), infer, base_name)
 
-    ingress = serve.deployment(
+    ingress: Any = serve.deployment(
         serve.ingress(ingress_app)(Ingress),
         name="Ingress",
         num_replicas=1,
@@ -79,7 +80,7 @@ def build_app(
         ray_actor_options={"num_cpus": 0.1},
         graceful_shutdown_timeout_s=5,
     )
-    application: serve.Application = ingress.bind(backbone)
+    application: serve.Application = ingress.bind(bound)
     return application
 
 
@@ -90,5 +91,5 @@ class Ingress:
         backbone: Handle of the backbone deployment: it makes Serve deploy it with this one.
     """
 
-    def __init__(self, backbone: DeploymentHandle) -> None:
+    def __init__(self, backbone: DeploymentHandle[Any]) -> None:
         self._backbone = backbone

@@ -97,5 +97,3 @@ def create_ingress(
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=bounds.max_bytes)
     return app
-
-

@@ -70,9 +70,7 @@ class Database:
             with self._engine.connect().execution_options(**{_READ_ONLY: read_only}) as connection:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
-            raise StateUnavailable(
-                f"The database does not answer: {_first_line(error)}. Try again."
-            ) from error
+            raise StateUnavailable(f"The database does not answer: {_first_line(error)}. Try again.") from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise StateUnavailable("The connection to the database broke. Try again.") from error
@@ -129,18 +127,12 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() != "sqlite":
             return create_engine(parsed, pool_pre_ping=True)
         if not parsed.database or parsed.database == ":memory:":
-            raise SettingsError(
-                f"UDAIR_DATABASE_URL has value {url!r}; expected a file: sqlite:////absolute/file.db."
-            )
+            raise SettingsError(f"UDAIR_DATABASE_URL has value {url!r}; expected a file: sqlite:////absolute/file.db.")
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(
-            parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=10, max_overflow=50
-        )
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=10, max_overflow=50)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         shown = url.split("@")[-1]
-        raise SettingsError(
-            f"UDAIR_DATABASE_URL ({shown!r}) cannot be opened: {_first_line(error)}."
-        ) from error
+        raise SettingsError(f"UDAIR_DATABASE_URL ({shown!r}) cannot be opened: {_first_line(error)}.") from error
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_from_bytes, adapter_to_bytes, identity_adapter
 from udair.adaptation.bank import AdapterBank
 from udair.errors import AdapterError, ConfigError

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.errors import ConfigError
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from udair.adaptation.evidence import Pairs, Yardstick
 from udair.adaptation.matching import look, match
 from udair.adaptation.projection import align
@@ -51,7 +52,9 @@ def test_the_same_seed_gives_the_same_adapter(bundle):
 def test_matching_prefers_the_degradation_that_is_there(bundle):
     degraded, _ = _dusk(12, seed=52)
     replay = bundle.replay_NCHW.float() / 255
-    found = match(bundle.model, look(bundle.model, degraded), replay, trials=120, generator=torch.Generator().manual_seed(0))
+    found = match(
+        bundle.model, look(bundle.model, degraded), replay, trials=120, generator=torch.Generator().manual_seed(0)
+    )
     assert "low_light" in found[0].chain
     assert found == sorted(found, key=lambda m: m.distance)
 

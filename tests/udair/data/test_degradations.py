@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from udair.data.degradations import FAMILIES, SOURCE_CHAINS, Chain
 from udair.data.degradations.family import Range
 from udair.errors import ConfigError, ShapeError

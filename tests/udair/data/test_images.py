@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+
 from udair.data.images import DecodeLimits, decode, encode_png
 from udair.errors import ConfigError, ImageError
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from udair.errors import ShapeError
 from udair.losses.alignment import centre_pull, cluster_distance
 from udair.losses.contrastive import contrastive_loss

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from udair.errors import ShapeError
 from udair.models.codebook import Codebook
 

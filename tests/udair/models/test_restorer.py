@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from udair.config import ModelConfig
 from udair.errors import ShapeError
 from udair.models.blocks import local_mean

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+
 from udair_platform.errors import SettingsError
 from udair_platform.local.children import MARK, Child, end_marked, marked
 from udair_platform.local.platform import LocalOptions, LocalPlatform
@@ -48,7 +49,9 @@ def test_a_child_ends_with_its_supervisor_even_when_that_is_killed(tmp_path):
         "print('up', flush=True); time.sleep(600)"
     )
     mark = f"orphan-{os.getpid()}"
-    supervisor = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ | {MARK: mark})
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ | {MARK: mark}
+    )
     assert supervisor.stdout.readline() == b"up\n"
     supervisor.kill()
     supervisor.wait()

@@ -2,6 +2,7 @@ import asyncio
 import threading
 
 import pytest
+
 from udair_platform.serving.batcher import MicroBatcher
 
 

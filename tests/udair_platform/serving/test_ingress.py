@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
+
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_to_bytes
 from udair.bundle import load_bundle
 from udair.data.images import DecodeLimits, decode, encode_png

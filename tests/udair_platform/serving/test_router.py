@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
 from udair_platform.serving.router import ROUTES, Router

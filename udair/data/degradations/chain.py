@@ -18,9 +18,7 @@ from udair.data.degradations.rain import RAIN
 from udair.errors import ConfigError, ShapeError
 
 # In the order in which the world applies them.
-FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (HAZE, RAIN, LOW_LIGHT, BLUR, NOISE, JPEG)
-}
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (HAZE, RAIN, LOW_LIGHT, BLUR, NOISE, JPEG)}
 
 # Pairs that the source model is trained on beside the single families.
 SOURCE_CHAINS: tuple[tuple[str, ...], ...] = (

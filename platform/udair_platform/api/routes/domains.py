@@ -27,9 +27,7 @@ def create_domain(
 ) -> DomainView:
     """Register a place: where its images are, and which limits its gate keeps."""
     if not who.claims.reaches(body.name):
-        raise Forbidden(
-            f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them."
-        )
+        raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
     with context.database.write() as state:
         created = domains.create(
             state,
@@ -151,7 +149,5 @@ def _patched(rules: GateRules, patch: GatePatch) -> GateRules:
     return GateRules(
         policy=rules.policy if patch.policy is None else patch.policy,
         limits={name: value for name, value in limits.items() if value is not None},
-        allow_inconclusive=(
-            rules.allow_inconclusive if patch.allow_inconclusive is None else patch.allow_inconclusive
-        ),
+        allow_inconclusive=(rules.allow_inconclusive if patch.allow_inconclusive is None else patch.allow_inconclusive),
     )

@@ -26,8 +26,6 @@ def list_events(
     """Everything that happened, oldest first: who, what, when, and because of what."""
     with context.database.read() as state:
         domain_id = who.domain(state, domain).id if domain else None
-        events = state.events.page(
-            who.tenant, domain_id=domain_id, noun=noun, after=page.after, size=page.size + 1
-        )
+        events = state.events.page(who.tenant, domain_id=domain_id, noun=noun, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
     return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)

@@ -53,14 +53,10 @@ def list_jobs(domain: str, page: Paged, context: Ctx, who: DomainReader) -> JobP
     """Jobs, newest first."""
     with context.database.read() as state:
         one = None if domain == ANY else who.domain(state, domain)
-        found = state.jobs.page(
-            who.tenant, domain_id=one.id if one else None, after=page.after, size=page.size + 1
-        )
+        found = state.jobs.page(who.tenant, domain_id=one.id if one else None, after=page.after, size=page.size + 1)
         shown, token = page.cut(found, lambda job: job.seq)
         names = {id: state.domains.by_id(who.tenant, id).name for id in {job.domain_id for job in shown}}
-    views = [
-        JobView.of(job, names[job.domain_id]) for job in shown if who.claims.reaches(names[job.domain_id])
-    ]
+    views = [JobView.of(job, names[job.domain_id]) for job in shown if who.claims.reaches(names[job.domain_id])]
     return JobPage(jobs=views, next_page_token=token)
 
 
@@ -111,9 +107,7 @@ def list_job_events(domain: str, job: str, page: Paged, context: Ctx, who: Domai
     """What happened to the job, oldest first."""
     with context.database.read() as state:
         found, _ = _job(state, who, domain, job)
-        events = state.events.page(
-            who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1
-        )
+        events = state.events.page(who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
     return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
 

@@ -38,9 +38,7 @@ class RayLauncher:
         num_cpus, num_gpus: What the cluster reserves for one attempt.
     """
 
-    def __init__(
-        self, address: str, *, python: str = "python", num_cpus: float = 1.0, num_gpus: float = 0.0
-    ) -> None:
+    def __init__(self, address: str, *, python: str = "python", num_cpus: float = 1.0, num_gpus: float = 0.0) -> None:
         self._address = address
         self._python = python
         self._num_cpus, self._num_gpus = num_cpus, num_gpus
@@ -121,9 +119,7 @@ class RayLauncher:
         except (ConnectionError, RequestException, RuntimeError, OSError) as error:
             self._client = None  # the cluster may come back elsewhere, or as another one
             said = redact_text(str(error)).strip().splitlines() or [type(error).__name__]
-            raise LauncherDown(
-                f"Ray at {self._address} does not answer as it should: {said[0][:300]}"
-            ) from error
+            raise LauncherDown(f"Ray at {self._address} does not answer as it should: {said[0][:300]}") from error
 
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient

@@ -42,9 +42,7 @@ class BaseModels(Repository):
     def current(self, digest: str | None = None) -> BaseModel | None:
         """The base model with `digest`, or the one registered last."""
         statement = select(_BASES).order_by(_BASES.c.seq.desc()).limit(1)
-        return self._one(
-            BaseModel, statement if digest is None else statement.where(_BASES.c.digest == digest)
-        )
+        return self._one(BaseModel, statement if digest is None else statement.where(_BASES.c.digest == digest))
 
     def all(self) -> list[BaseModel]:
         """All of them, oldest first."""
@@ -165,9 +163,7 @@ class Aliases(Repository):
             try:
                 self._insert(_ALIASES, Alias(domain_id, tenant, name, to, now))
             except IntegrityError as error:
-                raise AliasMoved(
-                    f"Alias {name!r} points somewhere already; expected it to be new."
-                ) from error
+                raise AliasMoved(f"Alias {name!r} points somewhere already; expected it to be new.") from error
         else:
             values = {"version": to, "updated_time": now, "row_version": _ALIASES.c.row_version + 1}
             statement = update(_ALIASES).where(*where, _ALIASES.c.version == expected).values(**values)

@@ -71,9 +71,7 @@ class Leases(Repository):
         """
         where = (_LEASES.c.name == name, _LEASES.c.holder == holder, _LEASES.c.token == token)
         if self._connection.scalar(select(_LEASES.c.name).where(*where)) is None:
-            raise LeaseLost(
-                f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written."
-            )
+            raise LeaseLost(f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written.")
 
     def release(self, name: str, holder: str, *, now: datetime) -> None:
         """Let another take it at once."""
@@ -91,9 +89,7 @@ class Counters(Repository):
     def step(self, name: str, *, at_least: int = 0) -> int:
         """Raise the counter by one, or to `at_least` if that is more; its new value."""
         value = max(self.value(name) + 1, at_least)
-        changed = self._connection.execute(
-            update(_COUNTERS).where(_COUNTERS.c.name == name).values(value=value)
-        )
+        changed = self._connection.execute(update(_COUNTERS).where(_COUNTERS.c.name == name).values(value=value))
         if changed.rowcount == 0:
             self._connection.execute(insert(_COUNTERS).values(name=name, value=value))
         return value

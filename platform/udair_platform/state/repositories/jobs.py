@@ -44,9 +44,7 @@ class Snapshots(Repository):
         )
         return self._one(Snapshot, paged(_SNAPSHOTS, *where, after=None, size=1, newest_first=True))
 
-    def page(
-        self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100
-    ) -> list[Snapshot]:
+    def page(self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100) -> list[Snapshot]:
         """Snapshots of the domain, newest first."""
         where = (in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.domain_id == domain_id)
         return self._all(Snapshot, paged(_SNAPSHOTS, *where, after=after, size=size, newest_first=True))

@@ -96,9 +96,7 @@ class Repository:
         return replace(cast(Any, entity), row_version=version)  # type: ignore[no-any-return]
 
 
-def paged(
-    table: Table, *where: ColumnElement[bool], after: int | None, size: int, newest_first: bool
-) -> Select[Any]:
+def paged(table: Table, *where: ColumnElement[bool], after: int | None, size: int, newest_first: bool) -> Select[Any]:
     """`size` rows beyond the row numbered `after`, in the order of `seq`."""
     statement = select(table).where(*where).limit(size)
     if newest_first:

@@ -57,9 +57,7 @@ class Versions(Repository):
             statement = statement.where(_VERSIONS.c.number < after)
         return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.number.desc()).limit(size))
 
-    def many(
-        self, tenant: TenantScope, keys: Iterable[tuple[str, int]]
-    ) -> dict[tuple[str, int], AdapterVersion]:
+    def many(self, tenant: TenantScope, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], AdapterVersion]:
         """The versions with these (domain id, number), in one or few questions."""
         wanted = list(keys)
         found: dict[tuple[str, int], AdapterVersion] = {}

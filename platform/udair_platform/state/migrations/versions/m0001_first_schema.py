@@ -229,9 +229,7 @@ def upgrade() -> None:
         sa.Column("row_version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["domain_id"], ["domains.id"], name=op.f("fk_adapter_versions_domain_id")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_adapter_versions_job_id")),
-        sa.ForeignKeyConstraint(
-            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_adapter_versions_snapshot_id")
-        ),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshots.id"], name=op.f("fk_adapter_versions_snapshot_id")),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_adapter_versions_tenant")),
         sa.PrimaryKeyConstraint("domain_id", "number", name=op.f("pk_adapter_versions")),
         sa.UniqueConstraint("job_id", name=op.f("uq_adapter_versions_job_id")),
