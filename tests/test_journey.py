@@ -15,7 +15,7 @@ from PIL import Image
 
 from udair.data.images import decode, encode_png
 from udair_platform.client import Client
-from udair_platform.demo.customer import camera_at_dusk, photographs
+from udair_platform.demo.customer import night_camera, photographs
 from udair_platform.local.children import marked
 from udair_platform.local.platform import LocalOptions, LocalPlatform
 
@@ -38,7 +38,7 @@ def client(platform):
 @pytest.fixture(scope="module")
 def dusk():
     rng = np.random.default_rng(0)
-    return [camera_at_dusk(photo, rng) for photo in photographs(None, 12)]
+    return [night_camera(photo, rng) for photo in photographs(None, 12)]
 
 
 def _cli(platform, *arguments: str) -> subprocess.CompletedProcess[str]:

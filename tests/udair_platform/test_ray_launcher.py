@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +43,7 @@ def free_ports(count: int) -> list[int]:
 def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the dashboard of a head node that belongs to this module."""
     gcs, dashboard, agent, client = free_ports(4)
-    folder = Path("/tmp") / f"udair-ray-{os.getpid()}"  # sockets allow about 60 characters of path
+    folder = tempfile.mkdtemp(prefix="udair-ray-")  # sockets allow about 60 characters of path
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")
         environment.setenv("RAY_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
@@ -74,6 +76,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 os.killpg(head.pid, signal.SIGKILL)
                 head.wait(20)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class AdapterBank:
     def __init__(self, model: Restorer, base_digest: str, slots: int = 64) -> None:
         if slots < 1:
             raise ConfigError(f"bank has {slots} slots; expected 1 or more.")
-        self.base_digest = base_digest
+        self.base_digest, self.slots = base_digest, slots
         identity = model.identity()
         index = torch.zeros(slots + 1, dtype=torch.long, device=identity.gain_B.device)
         self._rows = identity.rows(index)

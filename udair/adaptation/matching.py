@@ -29,6 +29,7 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     *((name,) for name in FAMILIES),
     *itertools.combinations(FAMILIES, 2),
 )
+TRIES_PER_CHAIN = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def distance(a: Look, b: Look, embedding_width: int) -> float:
     embedding = effect[:embedding_width].square().mean().sqrt()
     # Brightness and colour say as much of the scene as of the damage: they count for less.
     weight = torch.ones_like(effect[embedding_width:])
-    weight[:PHOTOMETRIC] = 0.3
+    weight[:PHOTOMETRIC] = 0.8
     looks = ((effect[embedding_width:] * weight).square().sum() / weight.square().sum()).sqrt()
     return float(0.5 * embedding + looks + 0.5 * _jensen_shannon(a.histogram_K, b.histogram_K))
 
@@ -111,7 +112,7 @@ def match(
 ) -> list[Matched]:
     """Search for the target's degradation; the best few, nearest first.
 
-    A third of the trials samples every chain at random; the rest perturbs the best found so far
+    Half of the trials explores by successive halving over chains; the rest perturbs the best found
     with a shrinking radius, and now and then lends it a family or takes one away.
 
     Args:
@@ -143,22 +144,33 @@ def match(
     def late() -> bool:
         return deadline is not None and time.monotonic() > deadline
 
-    explore = max(len(CHAINS), trials // 3)
-    for index in range(min(explore, trials)):
-        if late():
-            break
-        names = CHAINS[index % len(CHAINS)]
-        chain = Chain(names)
-        attempt(chain.names, chain.sample(1, generator)[0])
-    radius = 0.25
+    # Explore: every chain gets the same number of random tries, then the better half of the chains
+    # some more; one lucky chain must not starve the others.
+    chains = [Chain(names) for names in CHAINS]
+    while chains and len(found) < trials // 2 and not late():
+        for chain in chains:
+            for _ in range(TRIES_PER_CHAIN):
+                if len(found) < trials and not late():
+                    attempt(chain.names, chain.sample(1, generator)[0])
+        best = {chain.names: min(m.distance for m in found if m.chain == chain.names) for chain in chains if found}
+        chains = sorted(chains, key=lambda c: best[c.names])[: max(2, len(chains) // 2)]
+    # Refine: perturb the best of each of the few best chains with a shrinking radius.
+    refinements, begun = trials - len(found), len(found)
     while len(found) < trials and not late():
-        found.sort(key=lambda m: m.distance)
-        elite = found[: max(6, keep)]
+        done = (len(found) - begun) / max(refinements, 1)
+        elite = _elite(found, 4 if done < 0.4 else 2 if done < 0.7 else 1, 3)
         parent = elite[int(torch.randint(len(elite), (1,), generator=generator))]
-        names, unit_P = _neighbour(parent, radius, generator)
+        names, unit_P = _neighbour(parent, 0.25 * (1 - done) + 0.02, generator)
         attempt(names, unit_P)
-        radius = max(0.02, radius * 0.985)
     return _distinct(sorted(found, key=lambda m: m.distance), keep)
+
+
+def _elite(found: Sequence[Matched], chains: int, each: int) -> list[Matched]:
+    """The nearest few of each of the nearest few chains."""
+    by_chain: dict[tuple[str, ...], list[Matched]] = {}
+    for matched in sorted(found, key=lambda m: m.distance):
+        by_chain.setdefault(matched.chain, []).append(matched)
+    return [matched for group in list(by_chain.values())[:chains] for matched in group[:each]]
 
 
 def _neighbour(parent: Matched, radius: float, generator: torch.Generator) -> tuple[tuple[str, ...], Tensor]:

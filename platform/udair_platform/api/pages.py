@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from udair_platform.api.views import (
-    AliasChangeView,
-    AliasView,
-    BaseView,
-    DomainView,
-    EventView,
-    JobView,
-    KeyView,
-    SnapshotView,
-    VersionView,
-)
+from udair_platform.api.views.domains import AliasChangeView, AliasView, DomainView, SnapshotView
+from udair_platform.api.views.jobs import JobView
+from udair_platform.api.views.platform import BaseView, EventView, KeyView
+from udair_platform.api.views.versions import VersionView
 
 
 class DomainPage(BaseModel):

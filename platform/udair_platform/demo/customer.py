@@ -1,8 +1,9 @@
-"""A customer for the demo: real photographs, and a camera at dusk that the source model never saw.
+"""A customer for the demo: real photographs, and a night camera that the source model never saw.
 
-The camera is simulated from physics, not with the library's degradation families: an underexposed,
-warm scene falls on a Bayer sensor, photons are counted, read noise is added, and the camera
-interpolates the mosaic. Clean originals stay with the customer.
+The camera is simulated from physics, not with the library's degradation families: little light
+falls on a small Bayer sensor, photons are counted, gain lifts signal and read noise alike, and the
+camera interpolates the mosaic, which leaves coloured grain several pixels wide. The source model
+was trained on white noise. Clean originals stay with the customer.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from udair_platform.errors import SettingsError
 
 SIDE = 160  # of a photograph's crop, pixels
 DEFAULT_COUNT = 36
-EXPOSURE, TONE, WARMTH = 0.42, 1.15, (1.18, 1.0, 0.78)
-PHOTONS, READ_NOISE = 160.0, 0.02
+WHITE_BALANCE = (1.06, 1.0, 0.92)
+PHOTONS, READ_NOISE = 30.0, 0.08  # full-well photons at this gain; read noise relative to white
 
 Plane = npt.NDArray[np.float64]
 
@@ -49,9 +50,9 @@ def photographs(images: str | None, count: int | None) -> list[ImageArray]:
     return crops[::step][:wanted]
 
 
-def camera_at_dusk(clean: ImageArray, rng: np.random.Generator) -> ImageArray:
+def night_camera(clean: ImageArray, rng: np.random.Generator) -> ImageArray:
     """What the customer's camera makes of a scene; (H, W, 3) uint8 of the same size."""
-    scene = EXPOSURE * (clean / 255.0) ** TONE * np.array(WARMTH)
+    scene = clean / 255.0 * np.array(WHITE_BALANCE)
     height, width = scene.shape[:2]
     channel = np.zeros((height, width), dtype=np.intp)  # RGGB
     channel[0::2, 1::2] = channel[1::2, 0::2] = 1

@@ -21,7 +21,7 @@ import numpy as np
 from udair.data.images import ImageArray, decode, encode_png
 from udair_jobs.storage import open_storage
 from udair_platform.client import Client
-from udair_platform.demo.customer import camera_at_dusk, photographs, uploads
+from udair_platform.demo.customer import night_camera, photographs, uploads
 from udair_platform.demo.gallery import Case, render, strip
 from udair_platform.demo.narrator import Narrator
 from udair_platform.errors import PlatformError
@@ -29,7 +29,7 @@ from udair_platform.local.children import MARK, Child
 from udair_platform.local.platform import LocalOptions, LocalPlatform, StartFailed
 from udair_platform.local.ports import free_ports
 
-BUCKET, PREFIX, DOMAIN = "acme-cams", "dusk/", "dusk-cams"
+BUCKET, PREFIX, DOMAIN = "acme-cams", "night/", "night-cams"
 JOB_TIMEOUT_S = 900.0
 ROUTE_TIMEOUT_S = 30.0
 
@@ -89,10 +89,10 @@ def _journey(
     steps: int | None,
 ) -> dict[str, Any]:
     began = time.monotonic()
-    with narrator.stage("camera", "photographs, and a camera at dusk that the source model never saw"):
+    with narrator.stage("camera", "photographs, and a night camera that the source model never saw"):
         clean = photographs(images, count)
         rng = np.random.default_rng(seed)
-        degraded = [camera_at_dusk(image, rng) for image in clean]
+        degraded = [night_camera(image, rng) for image in clean]
     with narrator.stage("s3", "an S3 endpoint with the customer's bucket"):
         endpoint = stack.enter_context(_embedded_s3(home))
         bucket = open_storage(f"s3://{BUCKET}/{PREFIX}", endpoint_url=endpoint)

@@ -1,8 +1,9 @@
 """Child processes that never outlive their platform, however it ends.
 
-Every process that a platform starts inherits a mark in its environment. Whatever still carries it
-when the platform stops, or starts again after being killed, is ended: Ray's daemons detach from the
-process that started them, so that no process group holds them all.
+Every process that a platform starts inherits a mark in its environment, and keeps its files in a
+folder that is named by the mark. Whatever still carries either when the platform stops, or starts
+again after being killed, is ended: Ray's daemons detach from the process that started them, so that
+no process group holds them all, and some overwrite their environment with their title.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MARK = "UDAIR_PLATFORM_MARK"
+FOLDER = "udair-ray-"  # + mark + "-" + anything: a folder of a platform's Ray
 _PR_SET_PDEATHSIG = 1
 
 
@@ -64,14 +66,20 @@ class Child:
 
 def marked(mark: str) -> list[int]:
     """Processes of this machine that carry `mark`, this one excepted."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and _carries(pid, mark)]
+
+
+def _carries(pid: int, mark: str) -> bool:
+    folder = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError):
+        if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            return True
+        for descriptor in (folder / "fd").iterdir():
             with contextlib.suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                if f"/{FOLDER}{mark}-" in os.readlink(descriptor):
+                    return True
+    return False
 
 
 def end_marked(mark: str, patience_s: float = 3.0) -> int:

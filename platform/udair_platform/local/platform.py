@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from udair_platform.errors import PlatformError, SettingsError
-from udair_platform.local.children import MARK, Child, end_marked
+from udair_platform.local.children import FOLDER, MARK, Child, end_marked
 from udair_platform.local.ports import claim_port, free_ports
 
 CLIENT_FILE = "client.json"
@@ -75,7 +75,7 @@ class LocalPlatform:
         self._options, self._say = options, say
         self.home = options.home.expanduser().absolute()
         self._children: dict[str, Child] = {}
-        self._mark = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+        self._mark = hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
         self._ray_files: Path | None = None
         self._lock_file: int | None = None
         self._restarts = 0
@@ -222,7 +222,7 @@ class LocalPlatform:
             if self._ray_files is not None:
                 shutil.rmtree(self._ray_files, ignore_errors=True)
             # Not under home: Ray's sockets allow about 60 characters of path.
-            self._ray_files = Path(tempfile.mkdtemp(prefix="udair-ray-"))
+            self._ray_files = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{self._mark}-"))
             child = self._children["ray"] = Child("ray", self._ray_command(), self._environment, self._log("ray"))
             dashboard = self._environment["UDAIR_RAY_ADDRESS"]
             token = self._environment["RAY_AUTH_TOKEN"]

@@ -149,7 +149,7 @@ class Backbone:
             # A large image is tiled by itself; its tiles are its batch.
             key = shape if max(shape[:2]) <= TILE else (*shape, index)
             by_shape.setdefault(key, []).append(index)
-        for indices in by_shape.values():
+        for indices in (part for group in by_shape.values() for part in self._that_fit(items, group)):
             began = time.perf_counter()
             try:
                 images = self._restore([items[i] for i in indices])
@@ -162,6 +162,19 @@ class Backbone:
             for i, image in zip(indices, images, strict=True):
                 answers[i] = (image, spent, len(indices))
         return answers
+
+    def _that_fit(self, items: Sequence[_Item], indices: Sequence[int]) -> list[list[int]]:
+        """Split a group so that no part has more adapters than the bank has slots."""
+        parts: list[list[int]] = [[]]
+        held: set[str] = set()
+        for index in indices:
+            digest = items[index].digest
+            if digest is not None and digest not in held and len(held) == self._bank.slots:
+                parts.append([])
+                held = set()
+            parts[-1].append(index)
+            held |= {digest} if digest is not None else set()
+        return parts
 
     @torch.inference_mode()
     def _restore(self, items: Sequence[_Item]) -> list[ImageArray]:

@@ -9,7 +9,7 @@ from udair_platform.api.context import Ctx
 from udair_platform.api.pages import AliasHistory, AliasPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import AliasPut
-from udair_platform.api.views import AliasChangeView, AliasView
+from udair_platform.api.views.domains import AliasChangeView, AliasView
 from udair_platform.registry import promotion
 
 router = APIRouter(prefix="/v1/domains/{domain}/aliases", tags=["aliases"])

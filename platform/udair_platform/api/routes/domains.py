@@ -12,7 +12,7 @@ from udair_platform.api.idempotency import IdempotentRoute, derived
 from udair_platform.api.pages import DomainPage, SnapshotPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import DomainCreate, DomainPatch, GatePatch, Rollback
-from udair_platform.api.views import AliasView, DomainView, SnapshotView, etag_of
+from udair_platform.api.views.domains import AliasView, DomainView, SnapshotView, etag_of
 from udair_platform.entities.domain import Domain, GateRules
 from udair_platform.errors import EtagMismatch, Forbidden
 from udair_platform.registry import domains, promotion

@@ -10,7 +10,7 @@ from udair_platform.api.auth import Admin
 from udair_platform.api.context import Ctx
 from udair_platform.api.pages import EventPage
 from udair_platform.api.paging import Paged
-from udair_platform.api.views import EventView
+from udair_platform.api.views.platform import EventView
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 

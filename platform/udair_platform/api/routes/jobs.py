@@ -15,7 +15,8 @@ from udair_platform.api.idempotency import IdempotentRoute, derived
 from udair_platform.api.pages import EventPage, JobPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import JobCreate
-from udair_platform.api.views import EventView, JobView
+from udair_platform.api.views.jobs import JobView
+from udair_platform.api.views.platform import EventView
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
 from udair_platform.errors import NotFound, StoreDown

@@ -10,7 +10,7 @@ from udair_platform.api.idempotency import derived
 from udair_platform.api.pages import KeyPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import KeyCreate
-from udair_platform.api.views import KeyCreated, KeyView
+from udair_platform.api.views.platform import KeyCreated, KeyView
 from udair_platform.registry import access
 
 # No IdempotentRoute: it would store the token. The derived kid makes a repeated request the same.

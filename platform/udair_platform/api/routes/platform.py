@@ -10,7 +10,7 @@ import udair
 from udair_platform.api.auth import AnyKey, DomainReader
 from udair_platform.api.context import Ctx
 from udair_platform.api.pages import BasePage
-from udair_platform.api.views import BaseView, PlatformView
+from udair_platform.api.views.platform import BaseView, PlatformView
 
 router = APIRouter(prefix="/v1", tags=["platform"])
 

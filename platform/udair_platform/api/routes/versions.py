@@ -10,7 +10,8 @@ from udair_platform.api.idempotency import IdempotentRoute
 from udair_platform.api.pages import VersionPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import Promote
-from udair_platform.api.views import AliasView, GateReportView, VersionView
+from udair_platform.api.views.domains import AliasView
+from udair_platform.api.views.versions import GateReportView, VersionView
 from udair_platform.registry import promotion, versions
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions", tags=["versions"], route_class=IdempotentRoute)
