@@ -147,13 +147,12 @@ def match(
     # Explore: every chain gets the same number of random tries, then the better half of the chains
     # some more; one lucky chain must not starve the others.
     chains = [Chain(names) for names in CHAINS]
-    while chains and len(found) < trials // 2 and not late():
+    while chains and len(found) < max(1, trials // 2) and not late():
         for chain in chains:
             for _ in range(TRIES_PER_CHAIN):
                 if len(found) < trials and not late():
                     attempt(chain.names, chain.sample(1, generator)[0])
-        best = {chain.names: min(m.distance for m in found if m.chain == chain.names) for chain in chains if found}
-        chains = sorted(chains, key=lambda c: best[c.names])[: max(2, len(chains) // 2)]
+        chains = sorted(chains, key=lambda chain: _nearest(found, chain.names))[: max(2, len(chains) // 2)]
     # Refine: perturb the best of each of the few best chains with a shrinking radius.
     refinements, begun = trials - len(found), len(found)
     while len(found) < trials and not late():
@@ -163,6 +162,11 @@ def match(
         names, unit_P = _neighbour(parent, 0.25 * (1 - done) + 0.02, generator)
         attempt(names, unit_P)
     return _distinct(sorted(found, key=lambda m: m.distance), keep)
+
+
+def _nearest(found: Sequence[Matched], names: tuple[str, ...]) -> float:
+    """Distance of a chain's best try; infinity if few trials left none for it."""
+    return min((matched.distance for matched in found if matched.chain == names), default=float("inf"))
 
 
 def _elite(found: Sequence[Matched], chains: int, each: int) -> list[Matched]:

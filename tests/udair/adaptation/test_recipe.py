@@ -59,6 +59,15 @@ def test_matching_prefers_the_degradation_that_is_there(bundle):
     assert found == sorted(found, key=lambda m: m.distance)
 
 
+@pytest.mark.parametrize("trials", [0, 1, 5, 23, 70])
+def test_few_trials_find_something_or_nothing_but_never_fail(bundle, trials):
+    degraded, _ = _dusk(4, seed=54)
+    replay = bundle.replay_NCHW[:4].float() / 255
+    seed = torch.Generator().manual_seed(0)
+    found = match(bundle.model, look(bundle.model, degraded), replay, trials=trials, generator=seed)
+    assert bool(found) == (trials > 0)
+
+
 def test_alignment_reduces_pull_and_touches_the_projection_alone(bundle):
     embedding = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)) + 0.5
     row, figures = align(embedding, bundle.stats, bundle.model.identity())
