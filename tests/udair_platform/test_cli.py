@@ -189,7 +189,7 @@ def test_keys(live) -> None:
         (("nonsense",), 2, "nonsense"),
         (("key", "create", "x", "-s", "root"), 1, "scopes"),
         (("key", "create", "x", "-s", "admin", "--expires-in", "soon"), 2, "no duration"),
-        (("restore", "/nowhere.png", "-d", "foggy-cams", "-o", "/tmp/x"), 1, "cannot be read"),
+        (("restore", "/nowhere.png", "-d", "foggy-cams", "-o", "restored.png"), 1, "cannot be read"),
         (("domain", "delete", "nowhere", "-y"), 5, "NOT_FOUND"),
     ],
 )
