@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import sys
@@ -19,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from udair.data.images import ImageArray, decode, encode_png
+from udair.data.patches import to_tensor
+from udair.metrics import psnr_db
 from udair_jobs.storage import open_storage
 from udair_platform.client import Client
+from udair_platform.client.errors import NotFound
 from udair_platform.demo.customer import night_camera, photographs, uploads
 from udair_platform.demo.gallery import Case, render, strip
 from udair_platform.demo.narrator import Narrator
-from udair_platform.errors import PlatformError
 from udair_platform.local.children import MARK, Child
 from udair_platform.local.platform import LocalOptions, LocalPlatform, StartFailed
 from udair_platform.local.ports import free_ports
@@ -207,14 +208,9 @@ def _restore_all(
 ) -> tuple[list[ImageArray], list[float]]:
     """Restore every image through the endpoint, once it serves `version`; with milliseconds of each."""
     deadline = time.monotonic() + ROUTE_TIMEOUT_S
-    while True:
-        with contextlib.suppress(PlatformError, LookupError, RuntimeError):
-            if _try_version(client, domain, images[0]) == str(version):
-                break
+    while _served_version(client, domain, images[0]) != str(version):
         if time.monotonic() > deadline:
-            raise StartFailed(
-                f"the endpoint did not serve version {version} of {domain} within {ROUTE_TIMEOUT_S:.0f} s."
-            )
+            raise StartFailed(f"version {version} of {domain} was not served within {ROUTE_TIMEOUT_S:.0f} s.")
         time.sleep(0.3)
     restored, spent_ms = [], []
     for image in images:
@@ -225,18 +221,15 @@ def _restore_all(
     return restored, spent_ms
 
 
-def _try_version(client: Client, domain: str, image: ImageArray) -> str | None:
-    from udair_platform.client.errors import ClientError
-
+def _served_version(client: Client, domain: str, image: ImageArray) -> str | None:
     try:
         return client.restore(encode_png(image), domain).version
-    except ClientError:
+    except NotFound:
         return None  # the route of a new domain is on its way
 
 
 def _psnr(image: ImageArray, truth: ImageArray) -> float:
-    error = float(np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2)) / 255**2
-    return -10 * math.log10(max(error, 1e-10))
+    return float(psnr_db(to_tensor([image]), to_tensor([truth])))
 
 
 def _spread(cases: Sequence[Case], rows: int = 4) -> list[Case]:

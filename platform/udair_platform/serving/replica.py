@@ -22,12 +22,12 @@ from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
 from udair.errors import AdapterError
 from udair.inference import TILE, restore
+from udair_jobs.publish import ADAPTER
 from udair_jobs.storage import StorageError, open_storage
 from udair_platform.serving.batcher import MicroBatcher
 from udair_platform.serving.router import Route
 from udair_platform.telemetry import logger
 
-ADAPTER = "adapter.safetensors"
 _MAX_ADAPTER_BYTES = 16 * 2**20
 _log = logger("serving")
 

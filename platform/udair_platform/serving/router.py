@@ -12,9 +12,9 @@ from typing import Any
 from udair_jobs.storage import NotFound, Storage, StorageError
 from udair_platform.errors import NotFound as NoSuchDomain
 from udair_platform.errors import Unavailable
+from udair_platform.registry.layout import ROUTES
 from udair_platform.telemetry import logger
 
-ROUTES = "serving/routes.json"
 _MAX_BYTES = 256 * 2**20
 _log = logger("serving")
 

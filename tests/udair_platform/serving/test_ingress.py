@@ -23,9 +23,10 @@ from udair.weights import packaged
 from udair_jobs.storage import open_storage
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
+from udair_platform.registry.layout import ROUTES
 from udair_platform.serving.ingress import create_ingress
 from udair_platform.serving.replica import Backbone
-from udair_platform.serving.router import ROUTES, Router
+from udair_platform.serving.router import Router
 
 KEY = b"k" * 32
 BUNDLE = load_bundle(packaged("tiny"))

@@ -4,7 +4,8 @@ import pytest
 
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
-from udair_platform.serving.router import ROUTES, Router
+from udair_platform.registry.layout import ROUTES
+from udair_platform.serving.router import Router
 
 
 def _document(generation: int, version: int = 0, revoked: tuple[str, ...] = ()) -> bytes:

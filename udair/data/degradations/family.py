@@ -80,11 +80,6 @@ class Family:
         ranges = (getattr(parameter, space) for parameter in self.parameters.values())
         return {name: r.at(unit_BP[:, i]) for i, (name, r) in enumerate(zip(self.parameters, ranges, strict=True))}
 
-    def sample(self, batch: int, generator: torch.Generator, space: str = "source") -> Tensor:
-        """Uniform unit-cube positions (B, P)."""
-        del space  # the cube is the same; `values` maps it
-        return torch.rand(batch, len(self.parameters), generator=generator, device=generator.device)
-
     def severity(self, unit_BP: Tensor) -> Tensor:
         """Rough severity (B,) in [0, 1]: weighted position of the parameters that damage."""
         weights_P = unit_BP.new_tensor([p.severity for p in self.parameters.values()])
