@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class ModelConfig:
         codes: K, number of codes.
         code_dim: D, width of a code.
         embedder_width: Channels of the degradation encoder's first layer.
+        stem: Side of the pixel blocks that become channels before the first level; 2 halves the
+            resolution of the whole U-Net (Zhang et al. 2018, FFDNet; docs/adr/0005).
     """
 
     name: str
@@ -34,12 +37,14 @@ class ModelConfig:
     codes: int = 64
     code_dim: int = 32
     embedder_width: int = 24
+    stem: int = 1
 
     def __post_init__(self) -> None:
         _within("model", "width", self.width, 4, 256)
         _within("model", "codes", self.codes, 2, 8192)
         _within("model", "code_dim", self.code_dim, 2, 1024)
         _within("model", "embedder_width", self.embedder_width, 4, 512)
+        _within("model", "stem", self.stem, 1, 4)
         if len(self.encoder_blocks) != len(self.decoder_blocks) or not self.encoder_blocks:
             raise ConfigError(
                 f"model has {len(self.encoder_blocks)} encoder and {len(self.decoder_blocks)} decoder levels; "
@@ -49,7 +54,7 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Side that images are padded to a multiple of, in pixels."""
-        return max(16, 1 << len(self.encoder_blocks))
+        return math.lcm(16, self.stem << len(self.encoder_blocks))
 
     @classmethod
     def named(cls, name: str) -> ModelConfig:
@@ -71,8 +76,8 @@ class ModelConfig:
 
 SIZES = {
     "tiny": ModelConfig("tiny", 16, (1, 1, 2), 2, (1, 1, 1)),
-    "small": ModelConfig("small", 16, (2, 2, 4, 8), 4, (2, 2, 2, 2), codes=128, code_dim=64, embedder_width=32),
-    "base": ModelConfig("base", 24, (2, 2, 4, 8), 4, (2, 2, 2, 2), codes=256, code_dim=64, embedder_width=48),
+    "small": ModelConfig("small", 32, (2, 4, 6), 4, (2, 2, 2), codes=128, code_dim=64, embedder_width=32, stem=2),
+    "base": ModelConfig("base", 48, (2, 4, 6), 4, (2, 2, 2), codes=256, code_dim=64, embedder_width=48, stem=2),
 }
 
 
@@ -86,9 +91,13 @@ class TrainConfig:
             of the two is further.
         batch: Patches per step and worker.
         patch: Side of a training patch, pixels.
+        finish_patch, finish_share: The last share of the run takes patches of this side, fewer of
+            them, so that the net meets statistics of larger images; share 0 turns it off.
         learning_rate: Peak of the cosine schedule (AdamW).
         fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight: Loss weights.
             The paper states none of them: these are our reading.
+        covariance_contrast: Share of the contrastive loss that compares covariances of latents
+            instead of pooled codes, in [0, 1].
         ema: Decay of the averaged weights that are published.
         seed: Of patches, degradations and initial weights.
     """
@@ -97,12 +106,15 @@ class TrainConfig:
     minutes: float = 60.0
     batch: int = 16
     patch: int = 96
+    finish_patch: int = 160
+    finish_share: float = 0.15
     learning_rate: float = 1e-3
     fft_weight: float = 0.1
     contrast_weight: float = 0.05
     class_weight: float = 0.05
     severity_weight: float = 0.05
     commitment_weight: float = 0.25
+    covariance_contrast: float = 0.0
     ema: float = 0.999
     seed: int = 0
 
@@ -113,8 +125,11 @@ class TrainConfig:
         _within("train", "patch", self.patch, 32, 1024)
         _within("train", "learning_rate", self.learning_rate, 1e-8, 1.0)
         _within("train", "ema", self.ema, 0.0, 0.99999)
-        if self.patch % 16:
-            raise ConfigError(f"train.patch is {self.patch}; expected a multiple of 16.")
+        _within("train", "finish_share", self.finish_share, 0.0, 1.0)
+        _within("train", "covariance_contrast", self.covariance_contrast, 0.0, 1.0)
+        for name in ("patch", "finish_patch"):
+            if getattr(self, name) % 16:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; expected a multiple of 16.")
 
 
 @dataclass(frozen=True)

@@ -14,65 +14,27 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from udair.config import ModelConfig, TrainConfig
-from udair.data.degradations import FAMILIES, SOURCE_CHAINS, Chain
+from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource, read_folder
+from udair.data.tasks import CLASSES, TRAINING_SHARES, Batch, make_batch
 from udair.errors import BundleError
-from udair.losses.contrastive import contrastive_loss
+from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
 from udair.losses.restoration import restoration_loss
+from udair.models.degradation import Degradation
 from udair.models.restorer import Restorer
 
-# Degradation classes: what CSCL and the class head tell apart.
-CLASSES = ("clean", *FAMILIES, "chain")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch.
-
-    Attributes:
-        degraded_BCHW, clean_BCHW: RGB in [0, 1].
-        label_B: Index into `CLASSES`.
-        severity_B: In [0, 1].
-    """
-
-    degraded_BCHW: Tensor
-    clean_BCHW: Tensor
-    label_B: Tensor
-    severity_B: Tensor
-
-
-def make_batch(source: PatchSource, batch: int, patch: int, generator: torch.Generator) -> Batch:
-    """Degrade random patches, the same number of each class (the remainder goes to random classes)."""
-    clean = source.crops(batch, patch, generator)
-    order = torch.randperm(len(CLASSES), generator=generator, device=generator.device)
-    label_B = order.repeat(-(-batch // len(CLASSES)))[:batch].sort().values.to(clean.device)
-    degraded, severity_B = clean.clone(), torch.zeros(batch, device=clean.device)
-    for label in label_B.unique().tolist():
-        rows = (label_B == label).nonzero().squeeze(1)
-        chain = _chain(CLASSES[label], generator)
-        if chain is None:
-            continue
-        unit_BP = chain.sample(len(rows), generator)
-        degraded[rows] = chain.degrade(clean[rows], unit_BP, generator)
-        severity_B[rows] = chain.severity(unit_BP)
-    return Batch(degraded, clean, label_B, severity_B)
-
-
-def _chain(name: str, generator: torch.Generator) -> Chain | None:
-    if name == "clean":
-        return None
-    if name != "chain":
-        return Chain([name])
-    which = int(torch.randint(len(SOURCE_CHAINS), (1,), generator=generator, device=generator.device))
-    return Chain(SOURCE_CHAINS[which])
+CLOCK = "checkpoint.json"
+SHARD = "checkpoint-{:02}.safetensors"
+SHARD_BYTES = 15 * 2**20  # small enough for what moves checkpoints between leased machines
 
 
 class SourceModel(nn.Module):
@@ -98,16 +60,30 @@ class SourceModel(nn.Module):
         parts = {
             "restoration": restoration_loss(restored, batch.clean_BCHW, weights.fft_weight),
             "commitment": weights.commitment_weight * degradation.commitment,
-            "contrast": weights.contrast_weight * contrastive_loss(embedding_BD, batch.label_B),
+            "contrast": weights.contrast_weight * _contrast(degradation, batch.label_B, weights.covariance_contrast),
             "class": weights.class_weight * nn.functional.cross_entropy(self.class_head(embedding_BD), batch.label_B),
-            "severity": weights.severity_weight
-            * nn.functional.mse_loss(self.severity_head(embedding_BD).squeeze(1).sigmoid(), batch.severity_B),
+            "severity": weights.severity_weight * self._severity_loss(embedding_BD, batch.severity_B),
         }
         total = torch.stack(list(parts.values())).sum()
         with torch.no_grad():
             error = (restored.float().clamp(0, 1) - batch.clean_BCHW).square().flatten(1).mean(1)
             parts["psnr_db"] = (-10 * error.clamp(min=1e-10).log10()).mean()
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def _severity_loss(self, embedding_BD: Tensor, severity_B: Tensor) -> Tensor:
+        """Mean squared error where the severity is known: real pairs do not say."""
+        known_B = torch.isfinite(severity_B)
+        error_B = self.severity_head(embedding_BD).squeeze(1).float().sigmoid() - severity_B.nan_to_num()
+        return (error_B.square() * known_B).sum() / known_B.sum().clamp(min=1)
+
+
+def _contrast(degradation: Degradation, label_B: Tensor, covariance_share: float) -> Tensor:
+    loss = degradation.embedding_BD.new_zeros(())
+    if covariance_share < 1:
+        loss = loss + (1 - covariance_share) * contrastive_loss(degradation.embedding_BD, label_B)
+    if covariance_share > 0:
+        loss = loss + covariance_share * covariance_contrastive_loss(degradation.map_BDhw, label_B)
+    return loss
 
 
 class SourceTrainer:
@@ -116,10 +92,11 @@ class SourceTrainer:
     Args:
         model_config, config: Architecture and recipe.
         source: Clean photographs.
-        device: Where to train; bfloat16 autocast on CUDA, float32 elsewhere.
+        device: Where to train; bfloat16 autocast where the device computes in it, else float32.
         rank: Of this worker; ranks draw different patches.
         wrap: Turns the model into its distributed form, e.g. `ray.train.torch.prepare_model`.
-        compile: Fuse the restorer's kernels: about twice as fast, after a minute or more of compiling.
+        compile: Fuse the restorer's kernels, after a minute or more of compiling.
+        pairs: Real pairs to mix in.
     """
 
     def __init__(
@@ -131,8 +108,11 @@ class SourceTrainer:
         rank: int = 0,
         wrap: Callable[[nn.Module], nn.Module] | None = None,
         compile: bool = False,
+        pairs: PairSource | None = None,
     ) -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+        self.config, self.source, self.pairs, self.device = config, source, pairs, torch.device(device)
+        self.bfloat16 = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.model_config, self.rank = model_config, rank
         torch.manual_seed(config.seed)
         self.model = SourceModel(model_config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -142,8 +122,9 @@ class SourceTrainer:
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
-        self.generator = torch.Generator(self.device).manual_seed(config.seed * 1009 + rank)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.generator = torch.Generator(self.device)
+        self._reseed(0)
         self.steps = 0
         self.spent_s = 0.0
 
@@ -162,10 +143,10 @@ class SourceTrainer:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = make_batch(self.source, self.config.batch, self.config.patch, self.generator)
+        batch = make_batch(self.source, *self._size(), self.generator, TRAINING_SHARES, self.pairs)
         batch = replace(batch, degraded_BCHW=batch.degraded_BCHW.contiguous(memory_format=torch.channels_last))
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss, parts = self.forward(batch, self.config)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {self.steps}; lower train.learning_rate.")
@@ -179,6 +160,13 @@ class SourceTrainer:
         return {"loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": float(norm)} | {
             name: float(part) for name, part in parts.items()
         }
+
+    def _size(self) -> tuple[int, int]:
+        """Patches a step and their side: large patches at the end, as many pixels as before."""
+        if self.progress < 1 - self.config.finish_share:
+            return self.config.batch, self.config.patch
+        shrink = (self.config.patch / self.config.finish_patch) ** 2
+        return max(2, round(self.config.batch * min(1.0, shrink))), self.config.finish_patch
 
     def _learning_rate(self) -> float:
         done = self.progress
@@ -196,14 +184,27 @@ class SourceTrainer:
             else:
                 averaged.copy_(current[name])
 
-    def save(self, folder: Path) -> None:
-        """Write weights, EMA weights and the clock; safetensors only, the clock last."""
+    def save(self, folder: Path, *, averaged_only: bool = False) -> None:
+        """Write weights, EMA weights and the clock; safetensors in shards, the clock last.
+
+        Args:
+            folder: Made if it is not there.
+            averaged_only: Leave the raw weights out; a run continues from the average as well.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        state |= {f"ema.{k}": v.contiguous() for k, v in self.ema.state_dict().items()}
-        save_file(state, folder / "checkpoint.safetensors")
-        clock = {"steps": self.steps, "spent_s": self.spent_s, "train": asdict(self.config)}
-        (folder / "checkpoint.json").write_text(json.dumps(clock, indent=1))
+        state = {f"ema.{k}": v.contiguous() for k, v in self.ema.state_dict().items()}
+        if not averaged_only:
+            state |= {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        shards = _shards(state)
+        for index, shard in enumerate(shards):
+            save_file(shard, folder / SHARD.format(index))
+        clock = {
+            "steps": self.steps, "spent_s": self.spent_s, "shards": len(shards), "size": self.model_config.to_dict(),
+            "train": asdict(self.config),
+        }  # fmt: skip
+        temporary = folder / f"{CLOCK}.part"
+        temporary.write_text(json.dumps(clock, indent=1))
+        temporary.replace(folder / CLOCK)
 
     def load(self, folder: Path, *, continue_clock: bool = True) -> None:
         """Read what `save` wrote. The optimizer's moments start again: the warm-up covers that.
@@ -213,17 +214,44 @@ class SourceTrainer:
             continue_clock: False starts a new schedule from these weights.
 
         Raises:
-            BundleError: The checkpoint is incomplete.
+            BundleError: The checkpoint is incomplete, or of another architecture.
         """
         try:
-            state = load_file(folder / "checkpoint.safetensors", device=str(self.device))
-            clock = json.loads((folder / "checkpoint.json").read_text())
-        except (OSError, ValueError) as error:
+            clock = json.loads((folder / CLOCK).read_text())
+            state: dict[str, Tensor] = {}
+            for index in range(int(clock["shards"])):
+                state |= load_file(folder / SHARD.format(index), device=str(self.device))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise BundleError(f"{folder} holds no complete checkpoint ({error}); train from the start.") from error
-        self.model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
-        self.ema.load_state_dict({k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")})
+        averaged = {k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")}
+        raw = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        try:
+            self.ema.load_state_dict(averaged)
+            self.model.load_state_dict(raw or averaged)
+        except RuntimeError as error:
+            raise BundleError(
+                f"{folder} holds a checkpoint of another architecture ({clock['size']}); "
+                f"this run trains {self.model_config.to_dict()}. Train under another folder."
+            ) from error
         if continue_clock:
             self.steps, self.spent_s = int(clock["steps"]), float(clock["spent_s"])
+        self._reseed(int(clock["steps"]))
+
+    def start_from(self, restorer: Restorer) -> None:
+        """Start from published weights; the heads, which are not published, start afresh.
+
+        Raises:
+            BundleError: The weights are of another architecture.
+        """
+        try:
+            for model in (self.model, self.ema):
+                model.restorer.load_state_dict(restorer.state_dict())
+        except RuntimeError as error:
+            raise BundleError(f"cannot start from a model of another architecture: {error}") from error
+
+    def _reseed(self, steps: int) -> None:
+        # A continued run must not see the patches that its first part has seen.
+        self.generator.manual_seed(self.config.seed * 1009 + self.rank + 7919 * steps)
 
     def averaged(self) -> Restorer:
         """A copy of the averaged restorer: what gets published."""
@@ -231,13 +259,27 @@ class SourceTrainer:
         return model
 
 
+def _shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for name, tensor in state.items():
+        if used + tensor.nbytes > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            used = 0
+        shards[-1][name] = tensor
+        used += tensor.nbytes
+    return shards
+
+
 def main() -> None:
     """Train on one device until the budget ends; print a line every 20 seconds."""
     parser = argparse.ArgumentParser(description="Train a base model on one device, without Ray.")
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
+    parser.add_argument("--pairs", type=Path, help="folder of real pairs: <class>/input and <class>/target")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; continued when it holds one")
     parser.add_argument("--size", default="tiny", help="tiny, small or base")
     parser.add_argument("--restart-schedule", action="store_true", help="new schedule from the weights found")
+    parser.add_argument("--averaged-only", action="store_true", help="checkpoints of half the size: EMA weights")
     parser.add_argument("--compile", action="store_true", help="fuse kernels; pays beyond some minutes")
     defaults = TrainConfig()
     for name, value in asdict(defaults).items():
@@ -247,24 +289,26 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = PatchSource(read_folder(arguments["data"]), device)
     model_config = ModelConfig.named(arguments["size"])
-    trainer = SourceTrainer(model_config, config, source, device, compile=arguments["compile"])
-    if (arguments["out"] / "checkpoint.json").is_file():
+    pairs = read_pairs(arguments["pairs"], device) if arguments["pairs"] else None
+    trainer = SourceTrainer(model_config, config, source, device, compile=arguments["compile"], pairs=pairs)
+    if (arguments["out"] / CLOCK).is_file():
         trainer.load(arguments["out"], continue_clock=not arguments["restart_schedule"])
     print(f"{len(source)} images, {arguments['size']} on {device}, from step {trainer.steps}", flush=True)
     shown = saved = time.monotonic()
+    begun = (trainer.steps, trainer.spent_s)
     mean: dict[str, float] = {}
     while trainer.progress < 1.0:
         for name, value in trainer.step().items():
             mean[name] = value if name not in mean else 0.98 * mean[name] + 0.02 * value
         if time.monotonic() - shown > 20:
             shown = time.monotonic()
-            rate = trainer.steps * config.batch / max(trainer.spent_s, 1e-9)
+            rate = (trainer.steps - begun[0]) * config.batch / max(trainer.spent_s - begun[1], 1e-9)
             print(f"step {trainer.steps} {trainer.progress:6.1%} {rate:.1f} patches/s "
                   + " ".join(f"{k} {v:.4g}" for k, v in mean.items()), flush=True)  # fmt: skip
         if time.monotonic() - saved > 120:
             saved = time.monotonic()
-            trainer.save(arguments["out"])
-    trainer.save(arguments["out"])
+            trainer.save(arguments["out"], averaged_only=arguments["averaged_only"])
+    trainer.save(arguments["out"], averaged_only=arguments["averaged_only"])
     print(f"done at step {trainer.steps} after {trainer.spent_s:.0f} s", flush=True)
 
 

@@ -53,8 +53,6 @@ def train_worker(document: dict[str, Any]) -> None:
         with resumed.as_directory() as folder:
             trainer.load(Path(folder))
         print(f"worker {rank} continues from step {trainer.steps}", flush=True)  # Ray shows it to the driver
-        # Other patches than those that the first part of the run has seen.
-        trainer.generator.manual_seed(trainer.config.seed * 1009 + rank + 7919 * trainer.steps)
     figures: dict[str, float] = {}
     while trainer.progress < 1.0:
         figures = trainer.step()

@@ -152,13 +152,9 @@ def _check(spec: TrainSpec) -> None:
 
 
 def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Result) -> None:
-    import torch
-
-    from udair.bundle import save_bundle
     from udair.config import ModelConfig, TrainConfig
     from udair.data.patches import PatchSource
-    from udair.data.scenes import dead_leaves
-    from udair.source_stats import source_statistics
+    from udair.publishing import publish_bundle
     from udair.training import SourceTrainer
     from udair_jobs.train_loop import images_of
 
@@ -169,11 +165,6 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
     trainer = SourceTrainer(ModelConfig.named(spec.size), TrainConfig(**spec.train), source)
     with result.checkpoint.as_directory() as folder:
         trainer.load(Path(folder))
-    model = trainer.averaged()
-    statistics = source_statistics(model, source, batches=spec.statistics_batches)
-    # Generated scenes: the base model carries nobody's photographs to its customers.
-    scenes = dead_leaves(spec.replay_scenes, spec.replay_side, seed=trainer.config.seed)
-    replay = torch.stack([torch.from_numpy(scene).permute(2, 0, 1) for scene in scenes])
     metrics = {name: value for name, value in (result.metrics or {}).items() if isinstance(value, float)}
     card = {
         "steps": trainer.steps,
@@ -185,7 +176,11 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
         "metrics": metrics,
     }
     with tempfile.TemporaryDirectory(prefix="udair-") as folder:
-        save_bundle(Path(folder), spec.name, model, statistics, replay, card)
+        publish_bundle(
+            Path(folder), spec.name, trainer.averaged(), source,
+            replay_scenes=spec.replay_scenes, replay_side=spec.replay_side,
+            statistics_batches=spec.statistics_batches, seed=trainer.config.seed, card=card,
+        )  # fmt: skip
         try:
             publish_base_model(Path(folder), output.at(BASE))
         except PreconditionFailed:

@@ -22,7 +22,9 @@ from udair.errors import AdapterError
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 
-FORMAT = "udair-adapter-1"
+FORMAT = "udair-adapter-2"
+# Where an adapter applies; everything else in a row is what it changes.
+SCOPE = ("scope_weight_BS", "scope_bias_B")
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,11 @@ class Adapter:
     @property
     def is_identity(self) -> bool:
         """True when it changes no parameter."""
-        changed = ("projection_BDD", "bias_BD", "codes_BKD", "film_BF", "gain_B", "affine_B6")
-        return all(not bool(getattr(self.row, name).any()) for name in changed)
+        return all(not bool(getattr(self.row, i.name).any()) for i in fields(self.row) if i.name not in SCOPE)
 
     def interpolate(self, share: float) -> Adapter:
         """The adapter between identity (0) and itself (1); its scope stays."""
-        scope = ("scope_weight_BS", "scope_bias_B")
-        scaled = {i.name: getattr(self.row, i.name) * share for i in fields(self.row) if i.name not in scope}
+        scaled = {i.name: getattr(self.row, i.name) * share for i in fields(self.row) if i.name not in SCOPE}
         return replace(self, row=replace(self.row, **scaled))
 
 

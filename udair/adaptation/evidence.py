@@ -8,49 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.gate import Evidence
+from udair.adaptation.pairs import Pairs, run
 from udair.bundle import Bundle
-from udair.metrics import NIQE_PATCH, niqe, niqe_features, psnr_db
+from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.modulation import Modulation
-from udair.models.restorer import Restorer
 
 BOOTSTRAPS = 200
 DISAGREEMENT_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Degraded and clean images of one size, with the source model's answer.
-
-    Attributes:
-        degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
-    """
-
-    degraded_NCHW: Tensor
-    clean_NCHW: Tensor
-    source_NCHW: Tensor
-
-    @classmethod
-    def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor) -> Pairs:
-        """Pair up and run the source model once, for every candidate to be compared with."""
-        return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None))
-
-    def gain_db(self, model: Restorer, row: Modulation) -> float:
-        """Mean PSNR gain of an adapter over the source model, dB."""
-        adapted = psnr_db(run(model, self.degraded_NCHW, row), self.clean_NCHW)
-        return float((adapted - psnr_db(self.source_NCHW, self.clean_NCHW)).mean())
-
-
-@torch.no_grad()
-def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8) -> Tensor:
-    """Restore equal-sized images in batches; clamped to [0, 1]."""
-    return torch.cat([model(part, row).clamp(0, 1) for part in image_NCHW.split(batch)])
 
 
 class Yardstick:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,11 +40,13 @@ class Matched:
         chain: Names of its families.
         unit_P: Its position in the search space's unit cube.
         distance: To the target; lower is nearer.
+        weight: How often training draws it, relative to the others that were matched.
     """
 
     chain: tuple[str, ...]
     unit_P: Tensor
     distance: float
+    weight: float = 1.0
 
     def degrade(self, clean_BCHW: Tensor, generator: torch.Generator, jitter: float = 0.0) -> Tensor:
         """Degrade a batch with these parameters, each sample's moved a little by `jitter`."""
@@ -205,7 +207,8 @@ def _parts(matched: Matched) -> dict[str, Tensor]:
 def _distinct(ordered: Sequence[Matched], keep: int) -> list[Matched]:
     """The best few that are not much worse than the best: a spread of guesses, not of nonsense."""
     limit = ordered[0].distance * 1.25 + 0.02
-    return [matched for matched in ordered[:keep] if matched.distance <= limit]
+    near = [matched for matched in ordered[:keep] if matched.distance <= limit]
+    return [replace(matched, weight=1.0 / (1 + rank)) for rank, matched in enumerate(near)]
 
 
 def _jensen_shannon(p: Tensor, q: Tensor) -> Tensor:

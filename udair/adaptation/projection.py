@@ -17,12 +17,6 @@ from udair.models.modulation import Modulation
 from udair.source_stats import SourceStats
 
 
-def in_domain_share(embedding_ND: Tensor, stats: SourceStats) -> float:
-    """Share of target samples inside the 99 % ball of some source cluster."""
-    distance_NG = cluster_distance(embedding_ND, stats.centre_GD, stats.precision_GDD) / embedding_ND.shape[1]
-    return float((distance_NG <= stats.quantile_G3[None, :, 2]).any(1).float().mean())
-
-
 def assigned_cluster(embedding_ND: Tensor, stats: SourceStats) -> int:
     """The source cluster nearest to most target samples."""
     distance_NG = cluster_distance(embedding_ND, stats.centre_GD, stats.precision_GDD)

@@ -9,29 +9,32 @@ Axes: N images or crops, B a batch, C channels, H x W pixels, D code width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter, identity_adapter
-from udair.adaptation.evidence import Pairs, Yardstick
+from udair.adaptation.candidates import zero_gradient
+from udair.adaptation.detection import Detection, detect
+from udair.adaptation.evidence import Yardstick
+from udair.adaptation.fitting import fit_adapter
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.adaptation.matching import Matched, look, match
-from udair.adaptation.projection import align, in_domain_share
+from udair.adaptation.pairs import Pairs, crop_scenes, degrade_mixed, matched_pairs, photos, source_pairs
+from udair.adaptation.projection import align, assigned_cluster
 from udair.adaptation.scope import fit_scope
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
 from udair.data.images import ImageArray
-from udair.data.patches import PatchSource, to_array
+from udair.data.patches import PatchSource
+from udair.data.tasks import make_batch
 from udair.errors import AdaptationError
-from udair.losses.coral import coral_distance, covariance
-from udair.losses.restoration import restoration_loss
+from udair.models.appearance import appearance
 from udair.models.degradation import scope_features
 from udair.models.modulation import Modulation
-from udair.training import make_batch
 
 Progress = Callable[[str, float, dict[str, float]], None]
 
@@ -42,8 +45,7 @@ GATE_IMAGES = 24
 GATE_SIDE = 192
 SOURCE_PAIRS = 48
 MEASURED_CANDIDATES = 4
-# Parameters that training moves, with the factor on the learning rate of each.
-TRAINED = {"film_BF": 1.0, "projection_BDD": 0.2, "bias_BD": 0.5, "codes_BKD": 0.2, "gain_B": 0.5, "affine_B6": 0.2}
+FLAT = 1.0  # standard deviation, of 255, below which an image shows nothing
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Adaptation:
         metrics: Figures of the run.
         match: The degradations that were matched, JSON-ready.
         candidates: Gain on held-out matched pairs of each candidate, dB.
+        adapters: Every candidate, for benchmarks and reports.
     """
 
     adapter: Adapter
@@ -63,6 +66,7 @@ class Adaptation:
     metrics: dict[str, float]
     match: dict[str, Any]
     candidates: dict[str, float]
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
 
 
 def adapt(
@@ -74,6 +78,9 @@ def adapt(
 ) -> Adaptation:
     """Adapt a base model to one domain.
 
+    A target inside the source domain, or one with fewer images than the gate needs, gets the
+    identity at once: there is nothing to gain, or no way to show a gain.
+
     Args:
         bundle: The base model with statistics and replay scenes.
         adapt_images: (H, W, 3) uint8 arrays of the target that adaptation may use.
@@ -82,114 +89,114 @@ def adapt(
         on_progress: Called with phase (EMBEDDING, ALIGNING, ADAPTING, EVALUATING), share, metrics.
 
     Raises:
-        AdaptationError: TOO_FEW_IMAGES (none to adapt on), NAN_LOSS.
+        AdaptationError: TOO_FEW_IMAGES (none to adapt on, or none that shows anything), NAN_LOSS.
 
     Source: UDAIR (arXiv 2505.22284) for projection and CORAL; matching, re-degradation, candidates
     and the gate are ours (docs/method.md).
     """
     config = config or RecipeConfig()
-    if not adapt_images:
-        raise AdaptationError("TOO_FEW_IMAGES", "there are 0 images to adapt on; expected 1, better 20 or more.")
     report = on_progress or (lambda phase, share, metrics: None)
-    device = bundle.model.enter.weight.device
-    generator = torch.Generator().manual_seed(config.seed)
     started = time.monotonic()
-    deadline = started + config.budget_s
-    metrics: dict[str, float] = {}
+    generator = torch.Generator().manual_seed(config.seed)
+    shown, gate_shown, notes = _shown(adapt_images, gate_images)
 
     report("EMBEDDING", 0.0, {})
-    crops = PatchSource(adapt_images, device).crops(EMBED_CROPS, CROP, generator)
+    device = bundle.model.enter.weight.device
+    crops = PatchSource(shown, device).crops(EMBED_CROPS, CROP, generator)
     with torch.no_grad():
-        embedding_ND = bundle.model.embed(crops).embedding_BD.float()
-    metrics["in_domain_share"] = in_domain_share(embedding_ND, bundle.stats)
+        seen = bundle.model.embed(crops)
+    embedding_ND = seen.embedding_BD.float()
+    found = detect(embedding_ND, appearance(crops), bundle.stats, config.seed)
+    metrics = {"in_domain_share": found.in_domain_share, "separation": found.separation}
+    if len(found.groups) > 1:
+        notes.append(f"target looks like {len(found.groups)} domains (separation {found.separation:.2f}); split it")
     report("EMBEDDING", 1.0, dict(metrics))
 
-    report("ALIGNING", 0.0, {})
+    needed = GatePolicy().min_images
+    total = len(shown) + len(gate_shown)
+    matches: list[Matched] = []
+    candidates: dict[str, Adapter] = {}
     identity = identity_adapter(bundle.model, bundle.digest)
-    aligned, figures = align(embedding_ND, bundle.stats, identity.row)
-    metrics |= figures
-    scenes = bundle.replay_train_NCHW.float() / 255
-    matches = match(
-        bundle.model,
-        look(bundle.model, crops),
-        _crop_scenes(scenes, MATCH_SCENES, CROP, generator),
-        trials=config.match_trials,
-        generator=generator,
-        deadline=started + 0.4 * config.budget_s,
-        on_trial=lambda share: report("ALIGNING", share, {}),
-    )
-    if matches:
-        metrics["match_distance"] = matches[0].distance
-    report("ALIGNING", 1.0, dict(metrics))
-
-    gate_pairs = _matched_pairs(bundle, matches, generator)
-    candidates = {"coral": Adapter(bundle.digest, aligned, {"candidate": "coral"})}
-    candidates |= _zero_gradient(identity)
-    if matches and config.steps:
-        trained, losses = _train(bundle, matches, embedding_ND, config, deadline, generator, report)
-        metrics |= losses
-        trained = _scoped(bundle, trained, crops, matches, generator)
-        full = Adapter(bundle.digest, trained, {"candidate": "re-degradation"})
-        for share in (1.0, 0.75, 0.5, 0.25):
-            name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
-            candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
+    if total < needed:
+        notes.append(f"{total} usable images; {needed} are needed to judge an adapter")
+    elif found.in_domain:
+        notes.append(
+            f"in domain: {found.in_domain_share:.0%} of crops lie inside the source; it keeps the source model"
+        )
+    else:
+        deadline = started + config.budget_s
+        report("ALIGNING", 0.0, {})
+        aligned, figures = align(embedding_ND, bundle.stats, identity.row)
+        metrics |= figures
+        candidates["coral"] = Adapter(bundle.digest, aligned, {"candidate": "coral"})
+        cluster = assigned_cluster(embedding_ND, bundle.stats)
+        candidates |= zero_gradient(bundle, identity, crops, seen.histogram_BK.mean(0), cluster)
+        matches = _match(bundle, crops, found, config, generator, started + 0.4 * config.budget_s, report)
+        if matches:
+            metrics["match_distance"] = matches[0].distance
+        report("ALIGNING", 1.0, dict(metrics))
+        if matches and config.steps:
+            trained, losses = _train(bundle, matches, embedding_ND, config, deadline, generator, report)
+            metrics |= losses
+            trained = _scoped(bundle, trained, crops, matches, generator)
+            full = Adapter(bundle.digest, trained, {"candidate": "re-degradation"})
+            for share in (1.0, 0.75, 0.5, 0.25):
+                name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
+                candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
 
     report("EVALUATING", 0.0, {})
-    gains = {name: gate_pairs.gain_db(bundle.model, c.row) for name, c in candidates.items()} if gate_pairs else {}
+    held_out = matched_pairs(bundle, matches, generator)
+    gains = {name: held_out.gain_db(bundle.model, c.row) for name, c in candidates.items()} if held_out else {}
     report("EVALUATING", 0.4, {})
-    adapter, evidence = _choose(bundle, candidates, gains, gate_pairs, identity, gate_images, len(adapt_images), config)
+    adapter, evidence = _choose(bundle, candidates, gains, held_out, identity, gate_shown, total, config.seed)
+    evidence = replace(evidence, notes=(*evidence.notes, *notes))
     metrics |= {"seconds": time.monotonic() - started, "matched_gain_db": evidence.matched_gain_db}
     report("EVALUATING", 1.0, dict(metrics))
     described = {"matched": [m.to_dict() for m in matches]}
-    return Adaptation(adapter, evidence, metrics, described, gains)
+    return Adaptation(adapter, evidence, metrics, described, gains, candidates)
 
 
-def _zero_gradient(identity: Adapter) -> dict[str, Adapter]:
-    """Candidates that cost nothing: more of the residual that the source model already gives."""
-    made = {}
-    for gain in (0.25, 0.5):
-        row = replace(identity.row, gain_B=torch.full_like(identity.row.gain_B, gain))
-        name = f"residual gain {1 + gain:g}"
-        made[name] = Adapter(identity.base_digest, row, {"candidate": name})
-    return made
+def _shown(
+    adapt_images: Sequence[ImageArray], gate_images: Sequence[ImageArray]
+) -> tuple[list[ImageArray], list[ImageArray], list[str]]:
+    """The images that show something; all-black and all-white ones are counted, not used."""
+    if not adapt_images:
+        raise AdaptationError("TOO_FEW_IMAGES", "there are 0 images to adapt on; expected 1, better 20 or more.")
+    shown, gate_shown = ([image for image in images if image.std() >= FLAT] for images in (adapt_images, gate_images))
+    flat = len(adapt_images) + len(gate_images) - len(shown) - len(gate_shown)
+    if not shown:
+        raise AdaptationError(
+            "TOO_FEW_IMAGES",
+            f"all {len(adapt_images)} images to adapt on are of one colour (lens cap? blown out?); expected photographs.",
+        )
+    return shown, gate_shown, [f"{flat} images of one colour were not used"] if flat else []
 
 
-def _crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Generator) -> Tensor:
-    pick = torch.randint(len(scenes_NCHW), (count,), generator=generator)
-    height, width = scenes_NCHW.shape[2:]
-    corners = torch.rand(count, 2, generator=generator)
-    crops = []
-    for index, (down, right) in zip(pick.tolist(), corners.tolist(), strict=True):
-        top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
-        crops.append(scenes_NCHW[index, :, top : top + side, left : left + side])
-    return torch.stack(crops)
-
-
-def _degrade_mixed(matches: Sequence[Matched], clean: Tensor, generator: torch.Generator, jitter: float) -> Tensor:
-    """Each sample takes one of the matched degradations, the nearest more often."""
-    weights = torch.tensor([1.0 / (1 + rank) for rank in range(len(matches))])
-    which = torch.multinomial(weights, len(clean), replacement=True, generator=generator)
-    degraded = clean.clone()
-    for rank, matched in enumerate(matches):
-        rows = (which == rank).nonzero().squeeze(1)
-        if len(rows):
-            degraded[rows] = matched.degrade(clean[rows], generator, jitter)
-    return degraded
-
-
-def _matched_pairs(bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator) -> Pairs | None:
-    if not matches:
-        return None
-    clean = bundle.replay_gate_NCHW.float() / 255
-    return Pairs.make(bundle.model, _degrade_mixed(matches, clean, generator, jitter=0.03), clean)
-
-
-def _source_pairs(bundle: Bundle, seed: int) -> Pairs:
-    """Held-out scenes with the degradations of source training, for the do-no-harm check."""
-    scenes = _photos(bundle.replay_gate_NCHW.float() / 255)
-    generator = torch.Generator(bundle.replay_NCHW.device).manual_seed(seed + 1)
-    drawn = make_batch(scenes, SOURCE_PAIRS, CROP, generator)
-    return Pairs.make(bundle.model, drawn.degraded_BCHW, drawn.clean_BCHW)
+def _match(
+    bundle: Bundle,
+    crops: Tensor,
+    found: Detection,
+    config: RecipeConfig,
+    generator: torch.Generator,
+    deadline: float,
+    report: Progress,
+) -> list[Matched]:
+    """Match every domain that the target holds; each weighs as its share of the crops."""
+    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, MATCH_SCENES, CROP, generator)
+    matches: list[Matched] = []
+    for index, group in enumerate(found.groups):
+        share = len(group) / len(crops)
+        own = match(
+            bundle.model,
+            look(bundle.model, crops[group]),
+            scenes,
+            trials=config.match_trials // len(found.groups),
+            generator=generator,
+            deadline=deadline,
+            on_trial=lambda done, index=index: report("ALIGNING", (index + done) / len(found.groups), {}),  # type: ignore[misc]
+        )
+        matches += [replace(matched, weight=matched.weight * share) for matched in own]
+    return matches
 
 
 def _train(
@@ -201,68 +208,29 @@ def _train(
     generator: torch.Generator,
     report: Progress,
 ) -> tuple[Modulation, dict[str, float]]:
-    """Train the adapter alone on clean scenes that carry the matched degradation.
-
-    The published row is the running average of the trained one. A small CORAL term keeps projected
-    target embeddings at the second-order statistics that they had: a projection that tears them
-    apart helps no image.
-    """
-    model = bundle.model
-    row = model.identity()
-    parameters = {name: getattr(row, name).clone().requires_grad_(True) for name in TRAINED}
-    groups = [{"params": [p], "lr": config.learning_rate * TRAINED[n]} for n, p in parameters.items()]
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    averaged = {name: p.detach().clone() for name, p in parameters.items()}
-    rates = [group["lr"] for group in optimizer.param_groups]
     scenes = bundle.replay_train_NCHW.float() / 255
-    cov_DD = covariance(embedding_ND)
-    first = last = 0.0
-    steps = 0
+
+    def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        clean = crop_scenes(scenes, batch, patch, generator)
+        return degrade_mixed(matches, clean, generator, jitter=0.05), clean
+
     report("ADAPTING", 0.0, {})
-    for step in range(config.steps):
-        if time.monotonic() > deadline:
-            break
-        decay = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / config.steps)).item())
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (0.05 + 0.95 * decay)
-        clean = _crop_scenes(scenes, config.batch, config.patch, generator)
-        degraded = _degrade_mixed(matches, clean, generator, jitter=0.05)
-        current = replace(row, **parameters)
-        loss = restoration_loss(model(degraded, current), clean)
-        moved_ND = embedding_ND + embedding_ND @ parameters["projection_BDD"][0].T + parameters["bias_BD"]
-        loss = loss + config.coral_weight * coral_distance(cov_DD, covariance(moved_ND)) * cov_DD.shape[0] ** 2
-        if not torch.isfinite(loss):
-            raise AdaptationError(
-                "NAN_LOSS", f"adaptation loss is {loss.item()} at step {step}; the source model is kept. "
-                f"Lower recipe.learning_rate (now {config.learning_rate:g})."
-            )  # fmt: skip
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
-        optimizer.step()
-        steps += 1
-        last = float(loss.detach()) if step == 0 else 0.9 * last + 0.1 * float(loss.detach())
-        first = last if step == 0 else first
-        keep = min(0.95, (1 + step) / (10 + step))
-        for name, value in averaged.items():
-            value.lerp_(parameters[name].detach(), 1 - keep)
-        report("ADAPTING", (step + 1) / config.steps, {"loss": last})
-    report("ADAPTING", 1.0, {"loss": last})
-    return replace(row, **averaged), {"loss_first": first, "loss_last": last, "steps": float(steps)}
+    fitted = fit_adapter(
+        bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline,
+        on_step=lambda share, loss: report("ADAPTING", share, {"loss": loss}),
+    )  # fmt: skip
+    report("ADAPTING", 1.0, {})
+    return fitted
 
 
 def _scoped(
     bundle: Bundle, row: Modulation, crops: Tensor, matches: Sequence[Matched], generator: torch.Generator
 ) -> Modulation:
     """Limit the adapter to images like the target's, or like scenes with its degradation."""
-    scenes = _crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * EMBED_CROPS, CROP, generator)
-    alike = torch.cat([crops, _degrade_mixed(matches, scenes[:EMBED_CROPS], generator, jitter=0.05)])
-    others = make_batch(_photos(scenes), 2 * EMBED_CROPS, CROP, generator).degraded_BCHW
+    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * EMBED_CROPS, CROP, generator)
+    alike = torch.cat([crops, degrade_mixed(matches, scenes[:EMBED_CROPS], generator, jitter=0.05)])
+    others = make_batch(photos(scenes), 2 * EMBED_CROPS, CROP, generator).degraded_BCHW
     return fit_scope(row, _features(bundle, alike), _features(bundle, others))
-
-
-def _photos(scenes_NCHW: Tensor) -> PatchSource:
-    return PatchSource([to_array(scene) for scene in scenes_NCHW], scenes_NCHW.device)
 
 
 @torch.no_grad()
@@ -272,13 +240,13 @@ def _features(bundle: Bundle, image_NCHW: Tensor) -> Tensor:
 
 def _choose(
     bundle: Bundle,
-    candidates: dict[str, Adapter],
-    gains: dict[str, float],
+    candidates: Mapping[str, Adapter],
+    gains: Mapping[str, float],
     matched: Pairs | None,
     identity: Adapter,
     gate_images: Sequence[ImageArray],
-    adapt_count: int,
-    config: RecipeConfig,
+    target_images: int,
+    seed: int,
 ) -> tuple[Adapter, Evidence]:
     """The candidate with the best gain among those that pass the standard gate.
 
@@ -287,11 +255,10 @@ def _choose(
     """
     device = bundle.model.enter.weight.device
     images = [_centre(torch.from_numpy(image).permute(2, 0, 1).float() / 255) for image in gate_images[:GATE_IMAGES]]
-    source = _source_pairs(bundle, config.seed)
+    source = source_pairs(bundle, SOURCE_PAIRS, CROP, seed)
     yardstick = Yardstick(
-        bundle, matched or source, source, [image.to(device) for image in images],
-        adapt_count + len(gate_images), config.seed,
-    )  # fmt: skip
+        bundle, matched or source, source, [image.to(device) for image in images], target_images, seed
+    )
     policy = GatePolicy()
     promising = sorted((n for n in gains if gains[n] >= policy.min_matched_gain_db), key=lambda n: -gains[n])
     refused: tuple[Adapter, Evidence] | None = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from udair.models.modulation import Modulation
 
 KEPT = 0.98  # share of the domain's own samples that the boundary must keep
-RIDGE = 0.05
+RIDGE = 0.3  # boundaries are fitted on few scenes: less follows their content
 
 
 def fit_scope(row: Modulation, alike_NS: Tensor, others_NS: Tensor) -> Modulation:
@@ -35,6 +35,9 @@ def fit_scope(row: Modulation, alike_NS: Tensor, others_NS: Tensor) -> Modulatio
     within = within + RIDGE * torch.eye(len(centre_S), device=both.device)
     weight_S = torch.linalg.solve(within, alike.mean(0) - others.mean(0)) / scale_S
     score_N = alike_NS @ weight_S
-    # Below the kept quantile, by a little: the next image of the domain is not one of these.
-    edge = torch.quantile(score_N, 1 - KEPT) - 0.05 * score_N.std()
+    edge = torch.quantile(score_N, 1 - KEPT)
+    # The next image of the domain is not one of these: go half of the way to the others where there
+    # is a gap, and a little below the kept quantile where there is none.
+    gap = edge - torch.quantile(others_NS @ weight_S, KEPT)
+    edge = edge - torch.maximum(0.5 * gap, 0.05 * score_N.std())
     return replace(row, scope_weight_BS=weight_S[None], scope_bias_B=-edge[None])

@@ -36,11 +36,16 @@ class PatchSource:
         if not self.images:
             raise ConfigError("there are 0 images to take patches from; expected 1 or more.")
 
+    @classmethod
+    def of_layers(cls, stacks: Iterable[Sequence[ImageArray]], device: torch.device | str = "cpu") -> PatchSource:
+        """A source whose images are several registered ones: crops have their channels in a row."""
+        return cls((np.concatenate(list(layers), axis=2) for layers in stacks), device)
+
     def __len__(self) -> int:
         return len(self.images)
 
     def crops(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
-        """Random patches (B, 3, side, side) as floats in [0, 1]; small images are mirrored up to size."""
+        """Random patches (B, C, side, side) as floats in [0, 1]; small images are mirrored up to size."""
         draws = torch.rand(batch, 4, generator=generator, device=generator.device).tolist()
         patches = [self._crop(which, down, right, turn, side) for which, down, right, turn in draws]
         return torch.stack(patches).float() / 255

@@ -38,3 +38,26 @@ def contrastive_loss(embedding_BD: Tensor, label_B: Tensor, temperature: float =
     per_sample_B = -log_share_BB.masked_fill(~positive_BB, 0.0).sum(1) / positives_B.clamp(min=1)
     anchors = (positives_B > 0).sum()
     return per_sample_B[positives_B > 0].sum() / anchors.clamp(min=1)
+
+
+def covariance_contrastive_loss(map_BDhw: Tensor, label_B: Tensor, temperature: float = 0.2) -> Tensor:
+    """The same contrast between covariances of each sample's latent map instead of their means.
+
+    How features vary together inside an image says which degradation it carries even where their
+    mean does not. Entries are square-rooted with their sign, so that a few large variances do not
+    drown the rest; the covariance's diagonal and upper half are compared.
+
+    Raises:
+        ShapeError: Not (B, D, h, w).
+
+    Source: MIRAGE (covariance-space InfoNCE). Signed roots instead of its matrix logarithm are our
+    reading: a map of h w < D positions has a singular covariance, whose logarithm has no gradient.
+    """
+    if map_BDhw.ndim != 4:
+        raise ShapeError("map_BDhw", tuple(map_BDhw.shape), "(B, D, h, w)")
+    latent_BDN = map_BDhw.float().flatten(2)
+    centred_BDN = latent_BDN - latent_BDN.mean(2, keepdim=True)
+    covariance_BDD = centred_BDN @ centred_BDN.transpose(1, 2) / latent_BDN.shape[2]
+    row, column = torch.triu_indices(latent_BDN.shape[1], latent_BDN.shape[1], device=map_BDhw.device)
+    entry_BE = covariance_BDD[:, row, column]
+    return contrastive_loss(entry_BE.sign() * (entry_BE.abs() + 1e-6).sqrt(), label_B, temperature)

@@ -1,6 +1,7 @@
 """What an adapter changes in the model, one row a sample: everything applies by gather or bmm.
 
-Axes: B samples, D code width, K codes, S scope features (embedding, then appearance), F restorer modulations (scale and shift of every norm).
+Axes: B samples, D code width, K codes, S scope features (embedding, then appearance), F restorer
+modulations (scale and shift of every norm), O outputs and C inputs of the last convolution.
 
 All zeros is the identity: `x * (1 + 0) + 0` is x to the last bit, so a source model and a domain
 without an adapter give the same pixels. An adapter has a scope: a half-space of image features, on
@@ -28,6 +29,7 @@ class Modulation:
         bias_BD: Its bias.
         codes_BKD: Offsets of the codes.
         film_BF: Deltas of FiLM scales and shifts, all blocks in order.
+        readout_BOC: Pointwise delta of the restorer's last convolution.
         gain_B: Delta of the residual's gain.
         affine_B6: Delta of the output's scale (3) and shift (3) per colour channel.
         scope_weight_BS: Normal of the half-space to which the row applies.
@@ -38,6 +40,7 @@ class Modulation:
     bias_BD: Tensor
     codes_BKD: Tensor
     film_BF: Tensor
+    readout_BOC: Tensor
     gain_B: Tensor
     affine_B6: Tensor
     scope_weight_BS: Tensor
@@ -45,7 +48,13 @@ class Modulation:
 
     @classmethod
     def identity(
-        cls, batch: int, code_dim: int, codes: int, films: int, device: torch.device | str = "cpu"
+        cls,
+        batch: int,
+        code_dim: int,
+        codes: int,
+        films: int,
+        readout: tuple[int, int],
+        device: torch.device | str = "cpu",
     ) -> Modulation:
         """The zero modulation of `batch` samples."""
         return cls(
@@ -53,6 +62,7 @@ class Modulation:
             torch.zeros(batch, code_dim, device=device),
             torch.zeros(batch, codes, code_dim, device=device),
             torch.zeros(batch, films, device=device),
+            torch.zeros(batch, *readout, device=device),
             torch.zeros(batch, device=device),
             torch.zeros(batch, 6, device=device),
             torch.zeros(batch, code_dim + len(STATISTICS), device=device),

@@ -5,6 +5,7 @@ Axes: B samples, C channels, H x W pixels, D code width, K codes, F modulations 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,11 +31,11 @@ class Restorer(nn.Module):
         self.config = config
         self.degradation = DegradationEncoder(config)
         width, dim = config.width, config.code_dim
-        self.enter = nn.Conv2d(3, width, 3, padding=1)
-        self.leave = nn.Conv2d(width, 3, 3, padding=1)
+        self.enter = nn.Conv2d(3 * config.stem**2, width, 3, padding=1)
+        self.leave = nn.Conv2d(width, 3 * config.stem**2, 3, padding=1)
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
-        window = POOL_WINDOW
+        window = POOL_WINDOW // config.stem
         for count in config.encoder_blocks:
             self.encoders.append(_blocks(count, width, dim, window))
             self.downs.append(nn.Conv2d(width, 2 * width, 2, stride=2))
@@ -54,7 +55,15 @@ class Restorer(nn.Module):
 
     def identity(self, batch: int = 1) -> Modulation:
         """The modulation that changes nothing, on this model's device."""
-        return Modulation.identity(batch, self.config.code_dim, self.config.codes, self.films, self.enter.weight.device)
+        readout = self.leave.weight.shape[:2]
+        return Modulation.identity(
+            batch,
+            self.config.code_dim,
+            self.config.codes,
+            self.films,
+            (readout[0], readout[1]),
+            self.leave.weight.device,
+        )
 
     def embed(self, image_BCHW: Tensor, modulation: Modulation | None = None) -> Degradation:
         """How the model sees the degradation of a batch of any size."""
@@ -107,7 +116,7 @@ class Restorer(nn.Module):
                 x = block(x, embedding_BD, delta)
             return x
 
-        x = self.enter(x)
+        x = self.enter(F.pixel_unshuffle(x, self.config.stem))
         skips: list[Tensor] = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
             x = run(blocks, x)  # type: ignore[arg-type]
@@ -118,7 +127,11 @@ class Restorer(nn.Module):
         x = run(self.middle, x)
         for blocks, up in zip(self.decoders, self.ups, strict=True):
             x = run(blocks, up(x) + skips.pop())  # type: ignore[arg-type]
-        return self.leave(x)  # type: ignore[no-any-return]
+        out = self.leave(x)
+        if modulation is not None:
+            readout_BOC = modulation.readout_BOC * degradation.inside_B[:, None, None]
+            out = out + torch.einsum("boc,bchw->bohw", readout_BOC.to(x.dtype), x)
+        return F.pixel_shuffle(out, self.config.stem)
 
 
 def _blocks(count: int, channels: int, code_dim: int, window: int) -> nn.ModuleList:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from udair.adaptation.evidence import Pairs, Yardstick
+from udair.adaptation.evidence import Yardstick
 from udair.adaptation.matching import look, match
+from udair.adaptation.pairs import Pairs
 from udair.adaptation.projection import align
 from udair.adaptation.recipe import adapt
 from udair.adaptation.scope import fit_scope
@@ -24,25 +25,25 @@ def _dusk(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle):
-    degraded, _ = _dusk(12, seed=50)
+    degraded, _ = _dusk(32, seed=50)
     images = [to_array(image) for image in degraded]
     phases: list[str] = []
 
     made = adapt(
-        bundle, images[:8], images[8:], RecipeConfig(steps=40, batch=4, patch=48, match_trials=60, learning_rate=1e-2),
+        bundle, images[:24], images[24:], RecipeConfig(steps=40, batch=4, patch=48, match_trials=60, learning_rate=1e-2),
         lambda phase, share, metrics: phases.append(phase) if phase not in phases else None,
     )  # fmt: skip
 
     assert phases == ["EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"]
     assert made.candidates["re-degradation"] > 0.1
-    assert made.evidence.target_images == 12
+    assert made.evidence.target_images == 32
     assert made.evidence.finite
     assert made.match["matched"][0]["parameters"]
     assert made.adapter.base_digest == bundle.digest
 
 
 def test_the_same_seed_gives_the_same_adapter(bundle):
-    degraded, _ = _dusk(4, seed=51)
+    degraded, _ = _dusk(8, seed=51)
     images = [to_array(image) for image in degraded]
     config = RecipeConfig(steps=5, batch=2, patch=32, match_trials=25, seed=4)
     first, again = (adapt(bundle, images, [], config) for _ in range(2))
@@ -81,7 +82,7 @@ def test_a_scope_keeps_its_own_and_leaves_others_out():
     alike, others = torch.randn(200, 5, generator=generator) + 3, torch.randn(200, 5, generator=generator) - 3
     from udair.models.modulation import Modulation
 
-    row = Modulation.identity(1, 2, 2, 2)
+    row = Modulation.identity(1, 2, 2, 2, (3, 4))
     row = fit_scope(row, alike, others)
     assert float(((alike * row.scope_weight_BS).sum(1) + row.scope_bias_B > 0).float().mean()) > 0.97
     assert float(((others * row.scope_weight_BS).sum(1) + row.scope_bias_B > 0).float().mean()) < 0.03

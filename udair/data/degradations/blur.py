@@ -1,4 +1,4 @@
-"""Blur: defocus as a Gaussian, motion as a line segment, one after the other."""
+"""Blur: defocus as a disc or a Gaussian, then the camera's motion, straight or shaken."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ from udair.data.degradations.family import (
     Range,
     Values,
     convolve,
+    disc_kernel,
     gaussian_kernel,
-    line_kernel,
+    path_kernel,
 )
 
 _SIDE = 31
 
 
 def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
-    del generator  # blur is deterministic
-    motion = line_kernel(values["length"], values["angle"], torch.full_like(values["length"], 0.5), _SIDE)
-    return convolve(convolve(image, motion), gaussian_kernel(values["defocus"], 13))
+    motion = path_kernel(values["length"], values["angle"], values["shake"].clamp(min=0), _SIDE, generator)
+    # A lens out of focus draws discs; optics and antialiasing draw Gaussians. A disc of radius 2 s
+    # has the second moment of a Gaussian of deviation s.
+    round_B = torch.rand(len(image), generator=generator, device=generator.device) < 0.5
+    lens = torch.where(
+        round_B[:, None, None], disc_kernel(2 * values["defocus"], 13), gaussian_kernel(values["defocus"], 13)
+    )
+    return convolve(convolve(image, motion), lens)
 
 
 BLUR = Family(
     "blur",
     {
         "defocus": Parameter(Range(0.2, 1.8), Range(0.1, 2.6), severity=1.0),
-        "length": Parameter(Range(1.0, 12.0), Range(1.0, 25.0), severity=1.0),
+        "length": Parameter(Range(1.0, 14.0), Range(1.0, 25.0), severity=1.0),
         "angle": Parameter(Range(-90.0, 90.0), Range(-90.0, 90.0)),
+        # Below zero the path is straight: a share of the images keeps the plain motion blur.
+        "shake": Parameter(Range(-0.5, 1.0), Range(-0.5, 1.5)),
     },
     _apply,
 )

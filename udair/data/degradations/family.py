@@ -142,6 +142,44 @@ def gaussian_kernel(sigma_B: Tensor, side: int) -> Tensor:
     return kernel / kernel.sum((1, 2), keepdim=True)
 
 
+def disc_kernel(radius_B: Tensor, side: int) -> Tensor:
+    """Discs (B, side, side) with a soft edge that sum to one; a radius near zero is a point."""
+    axis = torch.arange(side, device=radius_B.device, dtype=torch.float32) - side // 2
+    radius = (axis[:, None].square() + axis[None, :].square()).sqrt()
+    kernel = (radius_B[:, None, None] + 0.5 - radius).clamp(0, 1)
+    return kernel / kernel.sum((1, 2), keepdim=True)
+
+
+def path_kernel(
+    length_B: Tensor, angle_B: Tensor, shake_B: Tensor, side: int, generator: torch.Generator, points: int = 48
+) -> Tensor:
+    """Kernels (B, side, side) of a camera's path during exposure; they sum to one.
+
+    The camera moves on, and its direction drifts as a random walk: straight motion blur without
+    shake, the curled kernels of a hand with it. Speed varies, so that a path has bright spots.
+
+    Args:
+        length_B: Length of the path, pixels.
+        angle_B: Its first direction from the vertical, degrees.
+        shake_B: Standard deviation of the direction's drift over the whole path, turns.
+        side, points: Side of the kernel, pixels; steps along the path.
+    """
+    batch, device = len(length_B), length_B.device
+    drift = torch.randn(batch, points, generator=generator, device=device).cumsum(1) / points**0.5
+    direction = torch.deg2rad(angle_B)[:, None] + 2 * torch.pi * shake_B[:, None] * drift
+    speed = 1 + 0.8 * shake_B.clamp(max=1)[:, None] * (
+        torch.rand(batch, points, generator=generator, device=device) - 0.5
+    )
+    step = speed * (length_B[:, None] / points)
+    x, y = (step * direction.sin()).cumsum(1), (step * direction.cos()).cumsum(1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    axis = torch.arange(side, device=device, dtype=torch.float32) - side // 2
+    across = torch.exp(-2 * (axis[None, None, :] - x[:, :, None]).square())
+    down = torch.exp(-2 * (axis[None, None, :] - y[:, :, None]).square())
+    kernel = torch.einsum("bpi,bpj->bij", down, across)
+    return kernel / kernel.sum((1, 2), keepdim=True).clamp(min=1e-8)
+
+
 def smooth_field(batch: int, height: int, width: int, generator: torch.Generator, cells: int = 4) -> Tensor:
     """Smooth random fields (B, 1, H, W) in [0, 1]: bicubic interpolation of a coarse random grid."""
     coarse = torch.rand(batch, 1, cells, cells, generator=generator, device=generator.device)

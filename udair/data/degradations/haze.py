@@ -1,4 +1,4 @@
-"""Haze by the atmospheric scattering model, I = J t + A (1 - t), with a smooth depth surrogate."""
+"""Haze by the atmospheric scattering model, I = J t + A (1 - t), with depth surrogates."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ from udair.data.degradations.family import (
 
 
 def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
-    batch, _, height, width = image.shape
-    rise = torch.linspace(1, 0, height, device=image.device)[None, None, :, None]
-    depth = 0.35 + 0.65 * smooth_field(batch, height, width, generator).mul(0.6).add(0.4 * rise)
-    transmission = torch.exp(-per_image(values["density"]) * depth)
+    transmission = torch.exp(-per_image(values["density"]) * _depth(image, generator))
     airlight = per_image(values["airlight"]) * tint(values["warmth"])
     return image * transmission + airlight * (1 - transmission)
+
+
+def _depth(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Depth surrogates (B, 1, H, W) in [0.35, 1]: a slope to the horizon, rolling ground, and
+    nearer things that stand before it with sharp edges."""
+    batch, _, height, width = image.shape
+    rise = torch.linspace(1, 0, height, device=image.device)[None, None, :, None]
+    ground = 0.6 * smooth_field(batch, height, width, generator) + 0.4 * rise
+    outline = smooth_field(batch, height, width, generator, cells=5)
+    level = 0.45 + 0.4 * torch.rand(batch, 1, 1, 1, generator=generator, device=generator.device)
+    nearer = 0.7 * torch.rand(batch, 1, 1, 1, generator=generator, device=generator.device)
+    return 0.35 + 0.65 * torch.where(outline > level, ground * nearer, ground)
 
 
 def tint(warmth_B: Tensor) -> Tensor:
@@ -33,9 +42,9 @@ def tint(warmth_B: Tensor) -> Tensor:
 HAZE = Family(
     "haze",
     {
-        "density": Parameter(Range(0.4, 2.2), Range(0.2, 3.5), severity=1.0),
-        "airlight": Parameter(Range(0.7, 1.0), Range(0.5, 1.0)),
-        "warmth": Parameter(Range(-0.05, 0.05), Range(-0.3, 0.3)),
+        "density": Parameter(Range(0.4, 2.4), Range(0.2, 3.5), severity=1.0),
+        "airlight": Parameter(Range(0.65, 1.0), Range(0.5, 1.0)),
+        "warmth": Parameter(Range(-0.06, 0.06), Range(-0.3, 0.3)),
     },
     _apply,
 )

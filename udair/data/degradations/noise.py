@@ -18,23 +18,25 @@ from udair.data.degradations.family import (
 
 
 def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
-    white = normal_like(image, generator)
-    correlation = values["correlation"]
-    # Demosaicing and in-camera denoising leave noise that is smooth over a pixel or two; dividing
-    # by the kernel's norm keeps its standard deviation.
-    kernel = gaussian_kernel(correlation, 9)
-    kernel = kernel / kernel.square().sum((1, 2), keepdim=True).sqrt()
-    noise = convolve(white, kernel) if float(correlation.max()) > 0.05 else white
-    variance = per_image(values["sigma"]).square() + per_image(values["shot"]) * image
+    noise = normal_like(image, generator)
+    correlated = (values["correlation"] > 0.2).nonzero().squeeze(1)
+    if len(correlated):
+        # Demosaicing and in-camera denoising leave noise that is smooth over a pixel or two;
+        # dividing by the kernel's norm keeps its standard deviation.
+        kernel = gaussian_kernel(values["correlation"][correlated], 9)
+        kernel = kernel / kernel.square().sum((1, 2), keepdim=True).sqrt()
+        noise = noise.index_copy(0, correlated, convolve(noise[correlated], kernel))
+    variance = per_image(values["sigma"]).square() + per_image(values["shot"]).clamp(min=0) * image
     return image + variance.sqrt() * noise
 
 
 NOISE = Family(
     "noise",
     {
-        "sigma": Parameter(Range(0.01, 0.2), Range(0.005, 0.4), severity=1.0),
-        "shot": Parameter(Range(0.0, 0.005), Range(0.0, 0.05)),
-        "correlation": Parameter(Range(0.0, 0.0), Range(0.0, 1.6)),
+        "sigma": Parameter(Range(0.01, 0.22), Range(0.005, 0.4), severity=1.0),
+        # Below zero there is none: half of the images carry white Gaussian noise alone.
+        "shot": Parameter(Range(-0.01, 0.01), Range(-0.01, 0.05)),
+        "correlation": Parameter(Range(-0.6, 0.6), Range(-0.6, 1.6)),
     },
     _apply,
 )

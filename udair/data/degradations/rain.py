@@ -1,4 +1,4 @@
-"""Rain: streaks of one direction with varied brightness, and the veil of the drops too far to see."""
+"""Rain: layers of streaks of one direction, and the veil of the drops too far to see."""
 
 from __future__ import annotations
 
@@ -19,28 +19,40 @@ _SIDE = 41
 
 
 def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
+    # Two layers: drops at the focal distance, and fewer, longer and wider ones before it.
+    near = _streaks(image, values, generator, 1.0, 1.0)
+    far = _streaks(image, values, generator, 0.25, 1.5)
+    streaks = 1 - (1 - near) * (1 - far)
+    veil = per_image(values["veil"])
+    rained = image + streaks * (0.95 - image).clamp(min=0)
+    return rained * (1 - veil) + 0.75 * veil
+
+
+def _streaks(image: Tensor, values: Values, generator: torch.Generator, share: float, size: float) -> Tensor:
+    """Opacity (B, 1, H, W) of one layer of streaks, in [0, 1]."""
     batch, _, height, width = image.shape
-    drops = torch.rand(batch, 1, height, width, generator=generator, device=image.device)
-    brightness = torch.rand(batch, 1, height, width, generator=generator, device=image.device)
-    seeds = (drops < per_image(values["density"])).float() * (0.4 + 0.6 * brightness)
-    kernel = line_kernel(values["length"], values["angle"], values["width"], _SIDE)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator, device=generator.device)
+
+    drops, brightness = draw(1, height, width), draw(1, height, width)
+    seeds = (drops < share * per_image(values["density"])).float() * (0.25 + 0.75 * brightness)
+    angle = values["angle"] + 8 * (draw() - 0.5)  # wind: layers differ by a few degrees
+    kernel = line_kernel((size * values["length"]).clamp(max=_SIDE - 2), angle, size * values["width"], _SIDE)
     # Peak, not sum, is what a streak's opacity means.
     kernel = kernel / kernel.amax((1, 2), keepdim=True)
-    streaks = convolve(seeds, kernel).clamp(max=1.0) * per_image(values["opacity"])
-    veil = per_image(values["veil"])
-    rained = image * (1 - streaks) + 0.9 * streaks
-    return rained * (1 - veil) + 0.75 * veil
+    return convolve(seeds, kernel).clamp(max=1.0) * per_image(values["opacity"])
 
 
 RAIN = Family(
     "rain",
     {
-        "density": Parameter(Range(0.001, 0.012, log=True), Range(0.001, 0.04, log=True), severity=1.0),
-        "length": Parameter(Range(8.0, 25.0), Range(5.0, 38.0), severity=0.3),
-        "angle": Parameter(Range(-30.0, 30.0), Range(-60.0, 60.0)),
-        "width": Parameter(Range(0.4, 0.9), Range(0.4, 1.4)),
-        "opacity": Parameter(Range(0.3, 0.8), Range(0.2, 1.0), severity=1.0),
-        "veil": Parameter(Range(0.0, 0.1), Range(0.0, 0.4)),
+        "density": Parameter(Range(0.0008, 0.012, log=True), Range(0.0008, 0.04, log=True), severity=1.0),
+        "length": Parameter(Range(7.0, 28.0), Range(5.0, 38.0), severity=0.3),
+        "angle": Parameter(Range(-40.0, 40.0), Range(-60.0, 60.0)),
+        "width": Parameter(Range(0.35, 1.0), Range(0.35, 1.4)),
+        "opacity": Parameter(Range(0.2, 0.9), Range(0.2, 1.0), severity=1.0),
+        "veil": Parameter(Range(0.0, 0.15), Range(0.0, 0.4)),
     },
     _apply,
 )

@@ -1,0 +1,90 @@
+"""Does the target need an adapter at all, and is it one domain?
+
+Axes: N crops, D code width, S appearance statistics, G source classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from udair.losses.alignment import cluster_distance
+from udair.source_stats import SourceStats
+
+IN_DOMAIN = 0.85  # share of crops inside the source above which the source model is the answer
+SEPARATION = 0.55  # silhouette above which two groups of crops are two domains
+SMALLEST_GROUP = 0.15
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What the target looks like to the source model.
+
+    Attributes:
+        in_domain_share: Share of crops that lie inside one source class, by codes and by looks.
+        groups: Indices of the crops of each domain found: one group, or two for a mixed target.
+        separation: Silhouette of the best split in two, -1 to 1.
+    """
+
+    in_domain_share: float
+    groups: tuple[Tensor, ...]
+    separation: float
+
+    @property
+    def in_domain(self) -> bool:
+        """True when the source model is the right answer."""
+        return self.in_domain_share >= IN_DOMAIN
+
+
+def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int = 0) -> Detection:
+    """Compare a target's crops with the source's classes.
+
+    A crop is inside when some class holds both its embedding and its appearance statistics within
+    the radius that holds 99 % of that class.
+
+    Source: UDAIR (arXiv 2505.22284) measures the domain gap on degradation embeddings; SRTTA
+    (Deng et al. 2023) skips images that need no adaptation. Appearance statistics are ours.
+    """
+    by_code_NG = _inside(embedding_ND, stats.centre_GD, stats.precision_GDD, stats.quantile_G3[:, 2])
+    by_look_NG = _inside(look_NS, stats.look_centre_GS, stats.look_precision_GSS, stats.look_quantile_G3[:, 2])
+    share = float((by_code_NG & by_look_NG).any(1).float().mean())
+    groups, separation = _split(torch.cat([_standard(embedding_ND), _standard(look_NS)], 1), seed)
+    return Detection(share, groups, separation)
+
+
+def _inside(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor, radius_G: Tensor) -> Tensor:
+    return cluster_distance(feature_NF, centre_GF, precision_GFF) / feature_NF.shape[1] <= radius_G
+
+
+def _standard(feature_NF: Tensor) -> Tensor:
+    scaled = (feature_NF - feature_NF.mean(0)) / (feature_NF.std(0) + 1e-3)
+    return scaled / feature_NF.shape[1] ** 0.5
+
+
+def _split(feature_NF: Tensor, seed: int) -> tuple[tuple[Tensor, ...], float]:
+    """Two means from the two farthest-apart starts; kept when clearly apart and both sizeable."""
+    count = len(feature_NF)
+    everyone = torch.arange(count)
+    if count < 8:
+        return (everyone,), -1.0
+    generator = torch.Generator().manual_seed(seed)
+    first = int(torch.randint(count, (1,), generator=generator))
+    far = int((feature_NF - feature_NF[first]).square().sum(1).argmax())
+    farther = int((feature_NF - feature_NF[far]).square().sum(1).argmax())
+    centres = feature_NF[[far, farther]]
+    for _ in range(20):
+        member = torch.cdist(feature_NF, centres).argmin(1)
+        if member.min() == member.max():
+            return (everyone,), -1.0
+        centres = torch.stack([feature_NF[member == index].mean(0) for index in (0, 1)])
+    apart = torch.cdist(feature_NF, feature_NF)
+    own = torch.stack([apart[:, member == index].mean(1) for index in (0, 1)], 1)
+    inner = own.gather(1, member[:, None]).squeeze(1)
+    outer = own.gather(1, 1 - member[:, None]).squeeze(1)
+    separation = float(((outer - inner) / torch.maximum(outer, inner).clamp(min=1e-9)).mean())
+    groups = tuple(everyone[(member == index).cpu()] for index in (0, 1))
+    if separation < SEPARATION or min(len(group) for group in groups) < SMALLEST_GROUP * count:
+        return (everyone,), separation
+    return groups, separation

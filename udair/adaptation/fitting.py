@@ -1,0 +1,98 @@
+"""Train one domain's adapter by gradient on pairs; the backbone stays frozen.
+
+Axes: N target crops, B a batch, D code width.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from udair.config import RecipeConfig
+from udair.errors import AdaptationError
+from udair.losses.coral import coral_distance, covariance
+from udair.losses.restoration import restoration_loss
+from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
+
+# (batch, patch side, generator) to degraded and clean patches (B, 3, side, side).
+Draw = Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
+
+# Parameters that training moves, with the factor on the learning rate of each.
+TRAINED = {
+    "film_BF": 1.0, "projection_BDD": 0.2, "bias_BD": 0.5, "codes_BKD": 0.2, "readout_BOC": 0.2, "gain_B": 0.5,
+    "affine_B6": 0.2,
+}  # fmt: skip
+
+
+def fit_adapter(
+    model: Restorer,
+    draw: Draw,
+    embedding_ND: Tensor,
+    config: RecipeConfig,
+    *,
+    generator: torch.Generator,
+    trained: Mapping[str, float] = TRAINED,
+    deadline: float = math.inf,
+    on_step: Callable[[float, float], None] = lambda share, loss: None,
+) -> tuple[Modulation, dict[str, float]]:
+    """Train the adapter alone; returns its running average and the losses.
+
+    A small CORAL term keeps projected target embeddings at the second-order statistics that they
+    had: a projection that tears them apart helps no image.
+
+    Args:
+        model: The frozen base model.
+        draw: Gives training pairs.
+        embedding_ND: Unmodulated embeddings of the target, N >= 2.
+        config: Steps, learning rate, batch.
+        generator: Of everything random.
+        trained: Parameters that move, with the factor on the learning rate of each.
+        deadline: `time.monotonic()` at which to stop early.
+        on_step: Called with the share done and the loss.
+
+    Raises:
+        AdaptationError: NAN_LOSS; the source model is kept.
+    """
+    row = model.identity()
+    parameters = {name: getattr(row, name).clone().requires_grad_(True) for name in trained}
+    groups = [{"params": [p], "lr": config.learning_rate * trained[n]} for n, p in parameters.items()]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    averaged = {name: p.detach().clone() for name, p in parameters.items()}
+    rates = [group["lr"] for group in optimizer.param_groups]
+    cov_DD = covariance(embedding_ND)
+    first = last = 0.0
+    steps = 0
+    for step in range(config.steps):
+        if time.monotonic() > deadline:
+            break
+        decay = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (0.05 + 0.95 * decay)
+        degraded, clean = draw(config.batch, config.patch, generator)
+        loss = restoration_loss(model(degraded, replace(row, **parameters)), clean)
+        if "projection_BDD" in parameters:
+            moved_ND = embedding_ND + embedding_ND @ parameters["projection_BDD"][0].T
+            loss = loss + config.coral_weight * coral_distance(cov_DD, covariance(moved_ND)) * cov_DD.shape[0] ** 2
+        if not torch.isfinite(loss):
+            raise AdaptationError(
+                "NAN_LOSS", f"adaptation loss is {loss.item()} at step {step}; the source model is kept. "
+                f"Lower recipe.learning_rate (now {config.learning_rate:g})."
+            )  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
+        optimizer.step()
+        steps += 1
+        last = float(loss.detach()) if step == 0 else 0.9 * last + 0.1 * float(loss.detach())
+        first = last if step == 0 else first
+        keep = min(0.95, (1 + step) / (10 + step))
+        for name, value in averaged.items():
+            value.lerp_(parameters[name].detach(), 1 - keep)
+        on_step((step + 1) / config.steps, last)
+    return replace(row, **averaged), {"loss_first": first, "loss_last": last, "steps": float(steps)}

@@ -1,0 +1,98 @@
+"""Training and test pairs that need no labels of the target: clean scenes, degraded as it is.
+
+Axes: N images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from udair.adaptation.matching import Matched
+from udair.bundle import Bundle
+from udair.data.patches import PatchSource, to_array
+from udair.data.tasks import make_batch
+from udair.metrics import psnr_db
+from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
+
+
+@torch.no_grad()
+def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8) -> Tensor:
+    """Restore equal-sized images in batches; clamped to [0, 1]."""
+    return torch.cat([model(part, row).clamp(0, 1) for part in image_NCHW.split(batch)])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Degraded and clean images of one size, with the source model's answer.
+
+    Attributes:
+        degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
+    """
+
+    degraded_NCHW: Tensor
+    clean_NCHW: Tensor
+    source_NCHW: Tensor
+
+    @classmethod
+    def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor) -> Pairs:
+        """Pair up and run the source model once, for every candidate to be compared with."""
+        return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None))
+
+    def gains_db(self, model: Restorer, row: Modulation) -> Tensor:
+        """PSNR gain (N,) of an adapter over the source model, dB."""
+        adapted = psnr_db(run(model, self.degraded_NCHW, row), self.clean_NCHW)
+        return adapted - psnr_db(self.source_NCHW, self.clean_NCHW)
+
+    def gain_db(self, model: Restorer, row: Modulation) -> float:
+        """Mean PSNR gain of an adapter over the source model, dB."""
+        return float(self.gains_db(model, row).mean())
+
+
+def crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Random crops (count, 3, side, side) of replay scenes."""
+    pick = torch.randint(len(scenes_NCHW), (count,), generator=generator)
+    height, width = scenes_NCHW.shape[2:]
+    corners = torch.rand(count, 2, generator=generator)
+    crops = []
+    for index, (down, right) in zip(pick.tolist(), corners.tolist(), strict=True):
+        top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
+        crops.append(scenes_NCHW[index, :, top : top + side, left : left + side])
+    return torch.stack(crops)
+
+
+def degrade_mixed(matches: Sequence[Matched], clean_NCHW: Tensor, generator: torch.Generator, jitter: float) -> Tensor:
+    """Each sample takes one of the matched degradations, in proportion to their weights."""
+    weights = torch.tensor([matched.weight for matched in matches])
+    which = torch.multinomial(weights, len(clean_NCHW), replacement=True, generator=generator)
+    degraded = clean_NCHW.clone()
+    for rank, matched in enumerate(matches):
+        rows = (which == rank).nonzero().squeeze(1)
+        if len(rows):
+            degraded[rows] = matched.degrade(clean_NCHW[rows], generator, jitter)
+    return degraded
+
+
+def matched_pairs(bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator) -> Pairs | None:
+    """Held-out scenes with the matched degradations; None when nothing was matched."""
+    if not matches:
+        return None
+    clean = bundle.replay_gate_NCHW.float() / 255
+    return Pairs.make(bundle.model, degrade_mixed(matches, clean, generator, jitter=0.03), clean)
+
+
+def source_pairs(bundle: Bundle, count: int, side: int, seed: int) -> Pairs:
+    """Held-out scenes with the degradations of source training, for the do-no-harm check."""
+    scenes = photos(bundle.replay_gate_NCHW.float() / 255)
+    generator = torch.Generator(bundle.replay_NCHW.device).manual_seed(seed + 1)
+    drawn = make_batch(scenes, count, side, generator)
+    return Pairs.make(bundle.model, drawn.degraded_BCHW, drawn.clean_BCHW)
+
+
+def photos(scenes_NCHW: Tensor) -> PatchSource:
+    """Replay scenes as a source of random patches."""
+    return PatchSource([to_array(scene) for scene in scenes_NCHW], scenes_NCHW.device)

@@ -1,0 +1,92 @@
+"""Turn a trained restorer into a base model: source statistics, replay scenes, manifest.
+
+    python -m udair.publishing --checkpoint runs/source --data photos --out bundles/mine --name mine
+
+Writes what `python -m udair.training` trained; needs neither ray nor a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from udair.bundle import save_bundle
+from udair.config import ModelConfig, TrainConfig
+from udair.data.patches import PatchSource, read_folder
+from udair.data.scenes import dead_leaves
+from udair.models.restorer import Restorer
+from udair.source_stats import source_statistics
+from udair.training import CLOCK, SourceTrainer
+
+
+def publish_bundle(
+    folder: Path,
+    name: str,
+    model: Restorer,
+    source: PatchSource,
+    *,
+    replay_scenes: int = 64,
+    replay_side: int = 128,
+    statistics_batches: int = 40,
+    seed: int = 0,
+    card: Mapping[str, Any] | None = None,
+) -> str:
+    """Compute a base model's statistics, generate its replay set, and write the bundle.
+
+    Args:
+        folder: Where the bundle goes.
+        name: What the base model is called.
+        model: Trained restorer in evaluation mode.
+        source: Photographs that statistics are taken from; none of them is stored.
+        replay_scenes, replay_side: How many scenes are generated, and their side in pixels.
+        statistics_batches: Batches of 32 patches.
+        seed: Of the replay scenes.
+        card: Facts for the manifest.
+
+    Returns:
+        The bundle's digest.
+    """
+    statistics = source_statistics(model, source, batches=statistics_batches)
+    # Generated scenes: the base model carries nobody's photographs to its customers.
+    scenes = dead_leaves(replay_scenes, replay_side, seed=seed)
+    replay = torch.stack([torch.from_numpy(scene).permute(2, 0, 1) for scene in scenes])
+    return save_bundle(folder, name, model, statistics, replay, card)
+
+
+def main() -> None:
+    """Publish a checkpoint of `python -m udair.training`."""
+    parser = argparse.ArgumentParser(description="Publish a checkpoint as a base model.")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that training wrote")
+    parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs, for statistics")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--name", required=True, help="what the base model is called")
+    parser.add_argument("--card", type=Path, help="JSON file of facts for the manifest")
+    parser.add_argument("--replay-scenes", type=int, default=64)
+    parser.add_argument("--replay-side", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    clock = json.loads((options.checkpoint / CLOCK).read_text())
+    source = PatchSource(read_folder(options.data))
+    trainer = SourceTrainer(ModelConfig.from_dict(clock["size"]), TrainConfig(**clock["train"]), source)
+    trainer.load(options.checkpoint)
+    card = {
+        "steps": trainer.steps,
+        "seconds": round(trainer.spent_s, 1),
+        "images": len(source),
+        "train": clock["train"],
+    }
+    card |= json.loads(options.card.read_text()) if options.card else {}
+    digest = publish_bundle(
+        options.out, options.name, trainer.averaged(), source,
+        replay_scenes=options.replay_scenes, replay_side=options.replay_side, seed=options.seed, card=card,
+    )  # fmt: skip
+    print(f"{options.name} {digest}")
+
+
+if __name__ == "__main__":
+    main()
