@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 PYTEST_ARGS ?=
+# Photographs for training and for the quality benchmarks; nothing else needs them.
+DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow lint types layers format check bench clean dist
+.PHONY: help setup demo up test test-slow lint types layers format check bench bench-quality clean dist
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Create .venv with everything pinned by constraints.txt
 
@@ -47,6 +49,14 @@ format: $(STAMP) ## Rewrite to the format that lint checks
 	$(BIN)/ruff format .
 
 check: lint types layers test ## What CI runs
+
+bench-quality: $(STAMP) ## Score the shipped weights: restoration, adaptation, gate, ablation (QUICK=1: minutes)
+	@test -d "$(DATA)/test" || { echo "no test images in $(DATA); set DATA=folder (layout: docs/benchmarks.md)" >&2; exit 1; }
+	for name in restoration adaptation gate ablation; do \
+		$(BIN)/python benchmarks/$$name.py --data "$(DATA)" $(if $(QUICK),--quick) \
+			--json benchmarks/results/$$name$(if $(QUICK),-quick).json \
+			--picture benchmarks/results/$$name$(if $(QUICK),-quick).png || exit 1; \
+	done
 
 bench: $(STAMP) ## Run the benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json

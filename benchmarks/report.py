@@ -7,17 +7,20 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 
 @dataclass(frozen=True)
 class Figure:
     """One measured value, with the least that is acceptable and the aim (None: not judged).
 
-    `spread` is half the range over repeats, in the same unit.
+    `spread` is half the range over repeats or half the 95 % bootstrap interval, in the same unit.
     """
 
     value: float
@@ -31,18 +34,36 @@ class Figure:
         """The median over repeats with its spread."""
         return cls(round(median(values), 3), unit, floor, aim, round((max(values) - min(values)) / 2, 3))
 
+    @classmethod
+    def mean_of(
+        cls, values: Sequence[float], unit: str, floor: float | None = None, aim: float | None = None, seed: int = 0
+    ) -> Figure:
+        """The mean over images or domains, with half of its 95 % bootstrap interval."""
+        sample = np.asarray(values, dtype=np.float64)
+        draws = np.random.default_rng(seed).choice(sample, (2000, len(sample))).mean(1)
+        low, high = np.quantile(draws, (0.025, 0.975))
+        return cls(round(float(sample.mean()), 4), unit, floor, aim, round(float(high - low) / 2, 4))
 
-def arguments(description: str) -> argparse.Namespace:
-    """What every benchmark takes: --json FILE, --quick, --seed."""
-    parser = argparse.ArgumentParser(description=description)
+
+DATA = Path(os.environ.get("UDAIR_DATA", "data"))
+
+
+def arguments(description: str, *, quality: bool = False) -> argparse.Namespace:
+    """What every benchmark takes: --json FILE, --quick, --seed; with `quality` also --data, --base, --picture."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    if quality:
+        parser.add_argument("--data", type=Path, default=DATA, help="folder of test images, or $UDAIR_DATA")
+        parser.add_argument("--base", default="small", help="shipped base model, or a bundle's folder")
+        parser.add_argument("--picture", type=Path, help="draw the figures there")
+        parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namespace) -> None:
-    """Print the table and write the JSON file."""
+def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namespace, **details: object) -> None:
+    """Print the table and write the JSON file; `details` go into it as they are."""
     width = max(len(name) for name in figures)
     print(f"{'figure':<{width}}  {'value':>10}  {'spread':>8}  {'floor':>8}  {'aim':>8}  unit")
     for name, figure in figures.items():
@@ -60,6 +81,7 @@ def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namesp
             "machine": _machine(),
             "seed": options.seed,
             "quick": options.quick,
+            **details,
             "figures": {name: asdict(figure) for name, figure in figures.items()},
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n")

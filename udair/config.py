@@ -150,7 +150,7 @@ class RecipeConfig:
     batch: int = 8
     patch: int = 64
     learning_rate: float = 5e-3
-    match_trials: int = 360
+    match_trials: int = 600
     budget_s: float = 240.0
     seed: int = 0
     coral_weight: float = 0.01

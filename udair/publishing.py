@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import torch
 
 from udair.bundle import save_bundle
 from udair.config import ModelConfig, TrainConfig
+from udair.data.images import pixel_hash
 from udair.data.patches import PatchSource, read_folder
 from udair.data.scenes import dead_leaves
 from udair.models.restorer import Restorer
 from udair.source_stats import source_statistics
 from udair.training import CLOCK, SourceTrainer
+from udair.weights import TRAINING_LIST
 
 
 def publish_bundle(
@@ -58,11 +60,20 @@ def publish_bundle(
     return save_bundle(folder, name, model, statistics, replay, card)
 
 
+def training_list(folders: Sequence[Path]) -> list[str]:
+    """Pixel hashes of every image below `folders`: what a model saw, without showing it.
+
+    Benchmarks check against it that no test image was trained on.
+    """
+    return sorted({pixel_hash(image) for folder in folders for image in read_folder(folder)})
+
+
 def main() -> None:
     """Publish a checkpoint of `python -m udair.training`."""
     parser = argparse.ArgumentParser(description="Publish a checkpoint as a base model.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that training wrote")
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs, for statistics")
+    parser.add_argument("--pairs", type=Path, help="folder of real pairs that training used, for the list of images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--name", required=True, help="what the base model is called")
     parser.add_argument("--card", type=Path, help="JSON file of facts for the manifest")
@@ -85,7 +96,9 @@ def main() -> None:
         options.out, options.name, trainer.averaged(), source,
         replay_scenes=options.replay_scenes, replay_side=options.replay_side, seed=options.seed, card=card,
     )  # fmt: skip
-    print(f"{options.name} {digest}")
+    seen = training_list([options.data, *([options.pairs] if options.pairs else [])])
+    (options.out / TRAINING_LIST).write_text("\n".join(seen) + "\n")
+    print(f"{options.name} {digest}, trained on {len(seen)} images")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ class SourceModel(nn.Module):
         """Mean squared error where the severity is known: real pairs do not say."""
         known_B = torch.isfinite(severity_B)
         error_B = self.severity_head(embedding_BD).squeeze(1).float().sigmoid() - severity_B.nan_to_num()
-        return (error_B.square() * known_B).sum() / known_B.sum().clamp(min=1)
+        loss: Tensor = (error_B.square() * known_B).sum() / known_B.sum().clamp(min=1)
+        return loss
 
 
 def _contrast(degradation: Degradation, label_B: Tensor, covariance_share: float) -> Tensor:

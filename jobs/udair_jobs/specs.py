@@ -51,7 +51,7 @@ class RecipeSpec(_Strict):
     batch: int = Field(8, ge=1, le=256)
     patch: int = Field(64, ge=32, le=512, description="training patch, pixels")
     learning_rate: float = Field(5e-3, gt=0, le=1)
-    match_trials: int = Field(360, ge=0, le=10_000, description="degradations tried while matching")
+    match_trials: int = Field(600, ge=0, le=10_000, description="degradations tried while matching")
     budget_s: float = Field(240.0, gt=0, le=86_400, description="time after which training stops early, seconds")
     seed: int = Field(0, ge=0)
 

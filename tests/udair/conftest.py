@@ -29,7 +29,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory, scenes: list[np.ndar
     while trainer.progress < 1:
         trainer.step()
     model = trainer.averaged()
-    stats = source_statistics(model, source, batches=3, batch=32, patch=64)
+    stats = source_statistics(model, source, batches=16, batch=32, patch=64)
     replay = torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2)
     folder = tmp_path_factory.mktemp("bundle")
     save_bundle(folder, "test", model, stats, replay)

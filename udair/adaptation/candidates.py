@@ -15,7 +15,7 @@ from udair.adaptation.pairs import run
 from udair.bundle import Bundle
 from udair.models.modulation import Modulation
 
-GAINS = (0.25, 0.5)
+GAINS = (-0.5, 0.25, 0.5)
 MOMENT_SHARES = (0.5, 1.0)
 MOMENT_CROPS = 16
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from udair.data.tasks import CLASSES
 from udair.losses.alignment import cluster_distance
 from udair.source_stats import SourceStats
 
-IN_DOMAIN = 0.85  # share of crops inside the source above which the source model is the answer
+CLEAN = 0.8  # share of crops that look clean above which there is nothing to adapt to
 SEPARATION = 0.55  # silhouette above which two groups of crops are two domains
 SMALLEST_GROUP = 0.15
 
@@ -23,19 +24,22 @@ class Detection:
     """What the target looks like to the source model.
 
     Attributes:
-        in_domain_share: Share of crops that lie inside one source class, by codes and by looks.
+        in_domain_share: Share of crops that lie inside one source class, by codes and by looks. It is
+            reported, not acted on: a class that holds every severity also holds shifted ones.
+        clean_share: Share of crops for which *clean* is the likeliest class.
         groups: Indices of the crops of each domain found: one group, or two for a mixed target.
         separation: Silhouette of the best split in two, -1 to 1.
     """
 
     in_domain_share: float
+    clean_share: float
     groups: tuple[Tensor, ...]
     separation: float
 
     @property
-    def in_domain(self) -> bool:
-        """True when the source model is the right answer."""
-        return self.in_domain_share >= IN_DOMAIN
+    def clean(self) -> bool:
+        """True when the target carries no degradation that an adapter could learn."""
+        return self.clean_share >= CLEAN
 
 
 def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int = 0) -> Detection:
@@ -50,8 +54,16 @@ def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int 
     by_code_NG = _inside(embedding_ND, stats.centre_GD, stats.precision_GDD, stats.quantile_G3[:, 2])
     by_look_NG = _inside(look_NS, stats.look_centre_GS, stats.look_precision_GSS, stats.look_quantile_G3[:, 2])
     share = float((by_code_NG & by_look_NG).any(1).float().mean())
+    likely_NG = _log_likelihood(embedding_ND, stats.centre_GD, stats.precision_GDD)
+    likely_NG = likely_NG + _log_likelihood(look_NS, stats.look_centre_GS, stats.look_precision_GSS)
+    clean = float((likely_NG.argmax(1) == CLASSES.index("clean")).float().mean())
     groups, separation = _split(torch.cat([_standard(embedding_ND), _standard(look_NS)], 1), seed)
-    return Detection(share, groups, separation)
+    return Detection(share, clean, groups, separation)
+
+
+def _log_likelihood(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor) -> Tensor:
+    distance_NG: Tensor = cluster_distance(feature_NF, centre_GF, precision_GFF)
+    return 0.5 * torch.logdet(precision_GFF)[None] - 0.5 * distance_NG
 
 
 def _inside(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor, radius_G: Tensor) -> Tensor:

@@ -14,13 +14,25 @@ from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.gate import Evidence
+from udair.adaptation.matching import distance, look
 from udair.adaptation.pairs import Pairs, run
 from udair.bundle import Bundle
+from udair.data.images import ImageArray
 from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.modulation import Modulation
 
 BOOTSTRAPS = 200
 DISAGREEMENT_IMAGES = 8
+GATE_SIDE = 192  # pixels
+
+
+def gate_view(image: ImageArray) -> Tensor:
+    """The middle of a gate image, (3, H, W) in [0, 1] with sides of at most `GATE_SIDE`."""
+    height, width = image.shape[:2]
+    tall, wide = min(height, GATE_SIDE), min(width, GATE_SIDE)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    view = image[top : top + tall, left : left + wide]
+    return torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 255
 
 
 class Yardstick:
@@ -48,40 +60,73 @@ class Yardstick:
         self._images, self._target_images, self._seed = gate_images, target_images, seed
         self._before = self._restore(None)
         self._before_features = _features(self._before)
-        self._before_spread = self._spread(None)
+        self._match_distance = self._distance_to_matched()
+        self._before_spread = self._spread(gate_images, None)
+        self._before_matched_spread = self._spread(list(matched.degraded_NCHW), None)
 
     def measure(self, adapter: Adapter) -> Evidence:
         """Every figure that the gate judges, for one candidate."""
         model, row = self._bundle.model, adapter.row
         after = self._restore(row)
+        matched = run(model, self._matched.degraded_NCHW, row)
+        # What clips where the truth is known clips rightly, e.g. lamps of a scene made brighter.
+        known_clipping = max(0.0, _clipped(list(matched)) - _clipped(list(self._matched.source_NCHW)))
         niqe_source, niqe_adapted, worsening_low = self._naturalness(_features(after))
         return Evidence(
             target_images=self._target_images,
             gate_images=len(self._images),
-            matched_gain_db=self._matched.gain_db(model, row),
+            matched_gain_db=self._matched.gain_of(matched),
             source_loss_db=-self._source.gain_db(model, row),
+            match_distance=self._match_distance,
             niqe_source=niqe_source,
             niqe_adapted=niqe_adapted,
             niqe_worsening_low=worsening_low,
-            disagreement_ratio=(self._spread(row) + 1e-6) / (self._before_spread + 1e-6),
+            disagreement_ratio=self._disagreement(row),
             drift=self._drift(after),
-            clipped_share_growth=_clipped(after) - _clipped(self._before),
+            clipped_share_growth=_clipped(after) - _clipped(self._before) - known_clipping,
             finite=all(bool(torch.isfinite(image).all()) for image in after),
             identity=adapter.is_identity,
             notes=tuple(f"{key}: {value}" for key, value in adapter.notes.items()),
         )
 
+    def _distance_to_matched(self) -> float:
+        """How differently the gate images look from scenes with the matched degradation.
+
+        The match was searched on other images of the target; an explanation that only fits those,
+        or fits nothing, is far from these.
+        """
+        if not self._images:
+            return 0.0
+        side = min(*(min(image.shape[1:]) for image in self._images), *self._matched.degraded_NCHW.shape[2:])
+        model = self._bundle.model
+        seen, made = (
+            look(model, torch.stack([image[:, :side, :side] for image in images]))
+            for images in (self._images, self._matched.degraded_NCHW)
+        )
+        return distance(seen, made, model.config.code_dim)
+
     def _restore(self, row: Modulation | None) -> list[Tensor]:
         return [run(self._bundle.model, image[None], row)[0] for image in self._images]
 
-    def _spread(self, row: Modulation | None) -> float:
+    def _disagreement(self, row: Modulation) -> float:
+        """Growth of the spread on the target, in units of its growth on the matched scenes.
+
+        An adapter that does more than a timid source model disagrees with itself more, rightly so:
+        on matched scenes, where the truth is known, it is seen how much more. If the target were
+        what was matched, it would grow as much there, so an excess speaks against the match.
+        """
+        target = (self._spread(self._images, row) + 1e-6) / (self._before_spread + 1e-6)
+        known = (self._spread(list(self._matched.degraded_NCHW), row) + 1e-6) / (self._before_matched_spread + 1e-6)
+        return target / max(1.0, known)
+
+    def _spread(self, images: Sequence[Tensor], row: Modulation | None) -> float:
         """How much the answer depends on flips and half turns of the input, in units of its contrast.
 
         A brighter answer has larger differences of every kind: without the unit, adapters that
         rightly lift a dark image would be refused for it.
         """
         total = 0.0
-        for image in self._images[:DISAGREEMENT_IMAGES]:
+        for image in images[:DISAGREEMENT_IMAGES]:
             views = torch.stack([image, image.flip(2), image.rot90(2, (1, 2))])
             plain, mirrored, turned = run(self._bundle.model, views, row)
             apart = (plain - mirrored.flip(2)).abs().mean() + (plain - turned.rot90(2, (1, 2))).abs().mean()

@@ -26,22 +26,26 @@ class GatePolicy:
     Attributes:
         min_matched_gain_db: Least PSNR gain over the source model on held-out clean images that
             carry the matched degradation.
+        max_match_distance: Most that the target may look unlike scenes with the matched degradation.
         max_source_loss_db: Most PSNR that may be lost on the source domain's own degradations.
         max_niqe_worsening: Upper limit on the lower end of the paired-bootstrap interval of
             NIQE(adapted) - NIQE(source) over the gate split; above it the adapter is
             significantly worse.
         min_niqe_images: With fewer gate images NIQE is reported and not judged.
-        max_disagreement_ratio: Most that the spread under flips and rotations may grow.
+        max_disagreement_ratio: Most that the spread under flips and rotations may grow beyond its
+            growth on matched scenes.
         max_drift: Most that mean colour may leave the clean prior's band, in [0, 1].
-        max_clipped_share: Most that the share of clipped values may grow.
+        max_clipped_share: Most that the share of clipped values may grow beyond its growth on matched
+            scenes.
         min_images: With fewer target images the verdict is INCONCLUSIVE.
     """
 
     min_matched_gain_db: float = 0.1
+    max_match_distance: float = 2.0
     max_source_loss_db: float = 0.05
     max_niqe_worsening: float = 0.0
     min_niqe_images: int = 20
-    max_disagreement_ratio: float = 1.1
+    max_disagreement_ratio: float = 1.2
     max_drift: float = 0.05
     max_clipped_share: float = 0.02
     min_images: int = 8
@@ -82,9 +86,12 @@ class Evidence:
             routes in-domain codes to the source model.
         niqe_source, niqe_adapted: Set-level NIQE on the gate split (lower is better).
         niqe_worsening_low: Lower end of the 95 % paired-bootstrap interval of the difference.
-        disagreement_ratio: Spread of outputs under flips and rotations, adapted over source.
+        disagreement_ratio: Spread of outputs under flips and rotations, adapted over source, in
+            units of the same ratio on matched scenes where that is above one.
         drift: Distance of the mean colour of the outputs from the clean prior's band.
-        clipped_share_growth: Growth of the share of values at 0 or 1.
+        clipped_share_growth: Growth of the share of values at 0 or 1, less that on matched scenes.
+        match_distance: How differently gate images look from scenes with the matched degradation, in
+            effect sizes; generated scenes and photographs are about one apart when both are clean.
         finite: No output held NaN or infinity.
         identity: The adapter is the identity: the domain keeps the source model by choice.
         notes: Anything a reader of the report should know.
@@ -101,6 +108,7 @@ class Evidence:
     drift: float
     clipped_share_growth: float
     finite: bool
+    match_distance: float = 0.0
     identity: bool = False
     notes: tuple[str, ...] = ()
 
@@ -174,6 +182,12 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
             policy.min_matched_gain_db,
             "dB on held-out clean images with the matched degradation",
         ),
+        at_most(
+            "match",
+            evidence.match_distance,
+            policy.max_match_distance,
+            "distance between the gate images and scenes with the matched degradation",
+        ),
         at_most("source loss", evidence.source_loss_db, policy.max_source_loss_db, "dB lost on the source domain"),
         at_most(
             "naturalness",
@@ -187,7 +201,7 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
             "disagreement",
             evidence.disagreement_ratio,
             policy.max_disagreement_ratio,
-            "spread under flips and rotations, adapted / source",
+            "spread under flips and rotations, adapted / source, beyond that on matched scenes",
         ),
         at_most("colour drift", evidence.drift, policy.max_drift, "mean colour outside the clean band"),
         at_most(

@@ -29,7 +29,7 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     *((name,) for name in FAMILIES),
     *itertools.combinations(FAMILIES, 2),
 )
-TRIES_PER_CHAIN = 3
+TRIES_PER_CHAIN = 6
 
 
 @dataclass(frozen=True)

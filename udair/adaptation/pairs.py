@@ -43,14 +43,14 @@ class Pairs:
         """Pair up and run the source model once, for every candidate to be compared with."""
         return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None))
 
-    def gains_db(self, model: Restorer, row: Modulation) -> Tensor:
-        """PSNR gain (N,) of an adapter over the source model, dB."""
-        adapted = psnr_db(run(model, self.degraded_NCHW, row), self.clean_NCHW)
-        return adapted - psnr_db(self.source_NCHW, self.clean_NCHW)
+    def gain_of(self, restored_NCHW: Tensor) -> float:
+        """Mean PSNR gain of a restoration over the source model's, dB."""
+        gain_N = psnr_db(restored_NCHW, self.clean_NCHW) - psnr_db(self.source_NCHW, self.clean_NCHW)
+        return float(gain_N.mean())
 
     def gain_db(self, model: Restorer, row: Modulation) -> float:
         """Mean PSNR gain of an adapter over the source model, dB."""
-        return float(self.gains_db(model, row).mean())
+        return self.gain_of(run(model, self.degraded_NCHW, row))
 
 
 def crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Generator) -> Tensor:

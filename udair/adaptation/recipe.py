@@ -19,21 +19,19 @@ from torch import Tensor
 from udair.adaptation.adapter import Adapter, identity_adapter
 from udair.adaptation.candidates import zero_gradient
 from udair.adaptation.detection import Detection, detect
-from udair.adaptation.evidence import Yardstick
+from udair.adaptation.evidence import Yardstick, gate_view
 from udair.adaptation.fitting import fit_adapter
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.adaptation.matching import Matched, look, match
-from udair.adaptation.pairs import Pairs, crop_scenes, degrade_mixed, matched_pairs, photos, source_pairs
+from udair.adaptation.pairs import Pairs, crop_scenes, degrade_mixed, matched_pairs, source_pairs
 from udair.adaptation.projection import align, assigned_cluster
-from udair.adaptation.scope import fit_scope
+from udair.adaptation.scope import scoped
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
 from udair.data.images import ImageArray
 from udair.data.patches import PatchSource
-from udair.data.tasks import make_batch
 from udair.errors import AdaptationError
 from udair.models.appearance import appearance
-from udair.models.degradation import scope_features
 from udair.models.modulation import Modulation
 
 Progress = Callable[[str, float, dict[str, float]], None]
@@ -42,7 +40,6 @@ CROP = 96  # side of the crops that are embedded and matched, pixels
 EMBED_CROPS = 64
 MATCH_SCENES = 16
 GATE_IMAGES = 24
-GATE_SIDE = 192
 SOURCE_PAIRS = 48
 MEASURED_CANDIDATES = 4
 FLAT = 1.0  # standard deviation, of 255, below which an image shows nothing
@@ -78,7 +75,7 @@ def adapt(
 ) -> Adaptation:
     """Adapt a base model to one domain.
 
-    A target inside the source domain, or one with fewer images than the gate needs, gets the
+    A target that is clean already, or one with fewer images than the gate needs, gets the
     identity at once: there is nothing to gain, or no way to show a gain.
 
     Args:
@@ -107,7 +104,11 @@ def adapt(
         seen = bundle.model.embed(crops)
     embedding_ND = seen.embedding_BD.float()
     found = detect(embedding_ND, appearance(crops), bundle.stats, config.seed)
-    metrics = {"in_domain_share": found.in_domain_share, "separation": found.separation}
+    metrics = {
+        "in_domain_share": found.in_domain_share,
+        "clean_share": found.clean_share,
+        "separation": found.separation,
+    }
     if len(found.groups) > 1:
         notes.append(f"target looks like {len(found.groups)} domains (separation {found.separation:.2f}); split it")
     report("EMBEDDING", 1.0, dict(metrics))
@@ -119,10 +120,8 @@ def adapt(
     identity = identity_adapter(bundle.model, bundle.digest)
     if total < needed:
         notes.append(f"{total} usable images; {needed} are needed to judge an adapter")
-    elif found.in_domain:
-        notes.append(
-            f"in domain: {found.in_domain_share:.0%} of crops lie inside the source; it keeps the source model"
-        )
+    elif found.clean:
+        notes.append(f"{found.clean_share:.0%} of crops look clean already; the domain keeps the source model")
     else:
         deadline = started + config.budget_s
         report("ALIGNING", 0.0, {})
@@ -138,7 +137,7 @@ def adapt(
         if matches and config.steps:
             trained, losses = _train(bundle, matches, embedding_ND, config, deadline, generator, report)
             metrics |= losses
-            trained = _scoped(bundle, trained, crops, matches, generator)
+            trained = scoped(bundle, trained, crops, matches, generator)
             full = Adapter(bundle.digest, trained, {"candidate": "re-degradation"})
             for share in (1.0, 0.75, 0.5, 0.25):
                 name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
@@ -223,21 +222,6 @@ def _train(
     return fitted
 
 
-def _scoped(
-    bundle: Bundle, row: Modulation, crops: Tensor, matches: Sequence[Matched], generator: torch.Generator
-) -> Modulation:
-    """Limit the adapter to images like the target's, or like scenes with its degradation."""
-    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * EMBED_CROPS, CROP, generator)
-    alike = torch.cat([crops, degrade_mixed(matches, scenes[:EMBED_CROPS], generator, jitter=0.05)])
-    others = make_batch(photos(scenes), 2 * EMBED_CROPS, CROP, generator).degraded_BCHW
-    return fit_scope(row, _features(bundle, alike), _features(bundle, others))
-
-
-@torch.no_grad()
-def _features(bundle: Bundle, image_NCHW: Tensor) -> Tensor:
-    return torch.cat([scope_features(bundle.model.embed(p).embedding_BD, p) for p in image_NCHW.split(32)])
-
-
 def _choose(
     bundle: Bundle,
     candidates: Mapping[str, Adapter],
@@ -254,7 +238,7 @@ def _choose(
     None even gains: the identity, and the domain keeps the source model.
     """
     device = bundle.model.enter.weight.device
-    images = [_centre(torch.from_numpy(image).permute(2, 0, 1).float() / 255) for image in gate_images[:GATE_IMAGES]]
+    images = [gate_view(image) for image in gate_images[:GATE_IMAGES]]
     source = source_pairs(bundle, SOURCE_PAIRS, CROP, seed)
     yardstick = Yardstick(
         bundle, matched or source, source, [image.to(device) for image in images], target_images, seed
@@ -268,10 +252,3 @@ def _choose(
             return candidates[name], evidence
         refused = refused or (candidates[name], evidence)
     return refused or (identity, yardstick.measure(identity))
-
-
-def _centre(image_CHW: Tensor) -> Tensor:
-    height, width = image_CHW.shape[1:]
-    tall, wide = min(height, GATE_SIDE), min(width, GATE_SIDE)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return image_CHW[:, top : top + tall, left : left + wide]

@@ -5,15 +5,45 @@ Axes: N samples, S scope features (embedding, then appearance).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from udair.adaptation.matching import Matched
+from udair.adaptation.pairs import crop_scenes, degrade_mixed, photos
+from udair.bundle import Bundle
+from udair.data.tasks import make_batch
+from udair.models.degradation import scope_features
 from udair.models.modulation import Modulation
 
 KEPT = 0.98  # share of the domain's own samples that the boundary must keep
 RIDGE = 0.3  # boundaries are fitted on few scenes: less follows their content
+
+
+def scoped(
+    bundle: Bundle, row: Modulation, crops: Tensor, matches: Sequence[Matched], generator: torch.Generator
+) -> Modulation:
+    """Limit a row to images like the target's, or like scenes with its matched degradation.
+
+    Args:
+        bundle: The base model, whose replay scenes stand for the source.
+        row: One row; it is not changed.
+        crops: Of the target (N, 3, H, W).
+        matches: What was matched to it.
+        generator: Of crops and degradations.
+    """
+    count, side = len(crops), crops.shape[-1]
+    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * count, side, generator)
+    alike = torch.cat([crops, degrade_mixed(matches, scenes[:count], generator, jitter=0.05)])
+    others = make_batch(photos(scenes), 2 * count, side, generator).degraded_BCHW
+    return fit_scope(row, _features(bundle, alike), _features(bundle, others))
+
+
+@torch.no_grad()
+def _features(bundle: Bundle, image_NCHW: Tensor) -> Tensor:
+    return torch.cat([scope_features(bundle.model.embed(p).embedding_BD, p) for p in image_NCHW.split(32)])
 
 
 def fit_scope(row: Modulation, alike_NS: Tensor, others_NS: Tensor) -> Modulation:

@@ -6,6 +6,7 @@ converted, EXIF rotation is applied. What cannot be decoded is refused with a re
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ def encode_png(image: ImageArray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
+
+
+def pixel_hash(image: ImageArray) -> str:
+    """SHA-256 of size and pixels: a re-encoded or renamed copy has the same."""
+    return hashlib.sha256(str(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def _to_rgb8(image: Image.Image) -> ImageArray:

@@ -9,6 +9,7 @@ from typing import Any
 from udair.errors import BundleError
 
 MANIFEST = "bundle.json"
+TRAINING_LIST = "training_images.txt"  # pixel hashes of what the model was trained on
 
 
 def packaged(name: str = "tiny") -> Path:

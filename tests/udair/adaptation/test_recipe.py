@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from udair.adaptation.adapter import Adapter
 from udair.adaptation.evidence import Yardstick
+from udair.adaptation.gate import GatePolicy, judge
 from udair.adaptation.matching import look, match
 from udair.adaptation.pairs import Pairs
 from udair.adaptation.projection import align
@@ -100,8 +102,6 @@ def test_test_time_adaptation_starts_afresh_and_leaves_a_single_crop_alone(bundl
 def test_planted_harm_shows_in_the_evidence(bundle):
     from dataclasses import replace
 
-    from udair.adaptation.adapter import Adapter
-
     degraded, clean = _dusk(4, seed=53)
     pairs = Pairs.make(bundle.model, degraded, clean)
     yardstick = Yardstick(bundle, pairs, pairs, list(degraded), 20, seed=0)
@@ -123,3 +123,62 @@ def test_no_images_and_bad_settings_are_refused(bundle):
     assert caught.value.reason == "TOO_FEW_IMAGES"
     with pytest.raises(ConfigError, match=r"adapt\.steps is -1; expected 0 to 2000"):
         RecipeConfig(steps=-1)
+
+
+def test_a_clean_target_keeps_the_source_model_at_once(bundle, scenes):
+    made = adapt(bundle, scenes[:9], scenes[9:], RecipeConfig(steps=5, match_trials=20))
+    assert made.adapter.is_identity
+    assert not made.candidates
+    assert judge(made.evidence, GatePolicy()).verdict == "INCONCLUSIVE"
+    assert any("look clean" in note for note in made.evidence.notes)
+
+
+def test_too_few_images_are_inconclusive_and_say_how_many_are_needed(bundle):
+    degraded, _ = _dusk(7, seed=55)
+    images = [to_array(image) for image in degraded]
+    made = adapt(bundle, images[:5], images[5:], RecipeConfig(steps=5, match_trials=20))
+    assert judge(made.evidence, GatePolicy()).verdict == "INCONCLUSIVE"
+    assert any("8 are needed" in note for note in made.evidence.notes)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_images_of_one_colour_are_counted_and_not_used(bundle, value):
+    flat = np.full((96, 96, 3), value, np.uint8)
+    with pytest.raises(AdaptationError, match="all 9 images to adapt on are of one colour"):
+        adapt(bundle, [flat] * 9, [])
+    degraded, _ = _dusk(8, seed=56)
+    images = [to_array(image) for image in degraded]
+    made = adapt(bundle, [*images[:6], flat], [*images[6:], flat], RecipeConfig(steps=2, batch=2, match_trials=20))
+    assert made.evidence.target_images == 8
+    assert "2 images of one colour were not used" in made.evidence.notes
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_why(bundle, monkeypatch):
+    degraded, _ = _dusk(10, seed=57)
+    images = [to_array(image) for image in degraded]
+    with pytest.raises(AdaptationError, match=r"adaptation loss is nan.*source model is kept") as caught:
+        adapt(bundle, images, [], RecipeConfig(steps=40, batch=2, patch=32, match_trials=20, learning_rate=1.0, coral_weight=float("inf")))  # fmt: skip
+    assert caught.value.reason == "NAN_LOSS"
+
+
+def test_a_wrong_match_is_seen_on_the_gate_images(bundle):
+    degraded, clean = _dusk(16, seed=58)
+    fog = FAMILIES["haze"].degrade(
+        clean, {n: torch.full((16,), v) for n, v in {"density": 2.5, "airlight": 0.9, "warmth": 0.0}.items()},
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    right, wrong = (
+        Yardstick(
+            bundle,
+            Pairs.make(bundle.model, pairs, clean),
+            Pairs.make(bundle.model, pairs, clean),
+            list(degraded),
+            16,
+            0,
+        )
+        for pairs in (degraded, fog)
+    )
+    identity = Adapter(bundle.digest, bundle.model.identity())
+    assert right.measure(identity).match_distance < 0.2
+    report = judge(wrong.measure(identity), GatePolicy())
+    assert not report.check("match").passed

@@ -33,7 +33,7 @@ def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
 NOISE = Family(
     "noise",
     {
-        "sigma": Parameter(Range(0.01, 0.22), Range(0.005, 0.4), severity=1.0),
+        "sigma": Parameter(Range(0.01, 0.22), Range(0.004, 0.4, log=True), severity=1.0),
         # Below zero there is none: half of the images carry white Gaussian noise alone.
         "shot": Parameter(Range(-0.01, 0.01), Range(-0.01, 0.05)),
         "correlation": Parameter(Range(-0.6, 0.6), Range(-0.6, 1.6)),

@@ -1,0 +1,78 @@
+"""Pictures of benchmark results, drawn with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLOURS = {
+    "input": "#b8b8b8", "source": "#6b7a8f", "coral": "#c8a96a", "moment match": "#d9822b",
+    "re-degradation": "#7fb3d5", "full + gate": "#1f6fb2", "oracle": "#222222",
+}  # fmt: skip
+
+
+def columns(path: Path, rows: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Gain over the source model by world and column, with the share of images harmed below."""
+    worlds = list(rows)
+    shown = [name for name in names if name not in ("input", "source")]
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(12, 6.5), height_ratios=(4, 1), sharex=True, layout="constrained"
+    )
+    width = 0.8 / len(shown)
+    for index, name in enumerate(shown):
+        gains = [rows[world]["psnr_db"][name] - rows[world]["psnr_db"]["source"] for world in worlds]
+        places = [place + (index - len(shown) / 2 + 0.5) * width for place in range(len(worlds))]
+        top.bar(places, gains, width, label=name, color=COLOURS[name])
+    top.axhline(0, color="black", linewidth=0.8)
+    top.set_ylabel("gain over the source model, dB")
+    top.set_title("What adaptation gains on unseen scenes of each domain, without labels (oracle: with labels)")
+    top.legend(ncols=len(shown), frameon=False)
+    harmed = ("full + gate", "harmed_share"), ("re-degradation", "ungated_harmed_share")
+    for index, (name, key) in enumerate(harmed):
+        places = [place + (index - 0.5) * 0.3 for place in range(len(worlds))]
+        bottom.bar(places, [100 * rows[world][key] for world in worlds], 0.3, color=COLOURS[name], label=name)
+    bottom.set_ylabel("harmed, %")
+    bottom.set_xticks(range(len(worlds)), [world.replace("_", "\n") for world in worlds])
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def bars(path: Path, rows: Mapping[str, Any], public: Mapping[str, Mapping[str, float]]) -> None:
+    """Input and restored PSNR by set, with published all-in-one models as marks."""
+    figure, axis = plt.subplots(figsize=(11, 5), layout="constrained")
+    for index, (name, row) in enumerate(rows.items()):
+        axis.bar(index - 0.2, row["input"], 0.4, color=COLOURS["input"], label="input" if not index else None)
+        axis.bar(
+            index + 0.2, row["restored"], 0.4, color=COLOURS["full + gate"], label="restored" if not index else None
+        )
+        for mark, (model, value) in zip("_x+", public.get(name, {}).items(), strict=False):
+            axis.plot(index + 0.2, value, mark, color="#b03030", label=model if not index else None, markersize=9)
+    axis.set_xticks(range(len(rows)), [name.replace("_", "\n", 1) for name in rows])
+    axis.set_ylabel("PSNR, dB (RGB, full images)")
+    axis.set_ylim(bottom=5)
+    axis.legend(frameon=False, ncols=5)
+    axis.set_title("Blind restoration; marks are published figures of models trained on other data")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def scatter(path: Path, judged: Sequence[Mapping[str, Any]]) -> None:
+    """True effect of every judged adapter against the gate's verdict."""
+    figure, axis = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    kinds = sorted({item["kind"] for item in judged})
+    for row, kind in enumerate(kinds):
+        for passed, colour in ((True, "#1f6fb2"), (False, "#b03030")):
+            points = [item["true_gain_db"] for item in judged if item["kind"] == kind and item["passed"] == passed]
+            axis.plot(points, [row + (0.12 if passed else -0.12)] * len(points), "o", color=colour, alpha=0.6)
+    axis.axvspan(-0.1, 0.1, color="#eeeeee")
+    axis.set_yticks(range(len(kinds)), kinds)
+    axis.set_xscale("symlog", linthresh=0.5)
+    axis.set_xlabel("true effect on hidden test pairs, dB (blue: passed, red: refused)")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
