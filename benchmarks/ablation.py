@@ -50,7 +50,7 @@ class _NoCodes(nn.Module):
 def main() -> None:
     options = arguments(__doc__ or "", quality=True)
     torch.set_num_threads(options.threads)
-    steps = 60 if options.quick else 700
+    steps = 60 if options.quick else 400
     images = folder(options.data, "test/CBSD68/target"), folder(options.data, "test/Kodak24/target")
     figures: dict[str, Figure] = {}
     variants: dict[str, tuple[TrainConfig, Callable[[SourceTrainer], None]]] = {
@@ -71,6 +71,11 @@ def main() -> None:
     rows = [_adapt(bundle, world, options.quick) for world in chosen if world.name in names]
     for name in rows[0]:
         figures[f"adapt_{name}_gain_db"] = Figure.mean_of([row[name] for row in rows], "dB", seed=options.seed)
+    if options.picture:
+        from pictures import effects
+
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        effects(options.picture, means, "full", "mean true gain of an ungated adapter, dB")
     publish("ablation", figures, options, base={"name": bundle.name, "digest": bundle.digest}, worlds=list(names))
 
 

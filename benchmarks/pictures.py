@@ -76,3 +76,19 @@ def scatter(path: Path, judged: Sequence[Mapping[str, Any]]) -> None:
     axis.set_xlabel("true effect on hidden test pairs, dB (blue: passed, red: refused)")
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def effects(path: Path, values: Mapping[str, float], whole: str, unit: str) -> None:
+    """Each variant beside the whole method: how far it falls behind or runs ahead."""
+    figure, axis = plt.subplots(figsize=(9, 0.5 * len(values) + 1.2), layout="constrained")
+    names = list(values)
+    axis.barh(
+        names,
+        [values[name] for name in names],
+        color=[COLOURS["full + gate" if n == whole else "source"] for n in names],
+    )
+    axis.axvline(values[whole], color="black", linewidth=0.8)
+    axis.invert_yaxis()
+    axis.set_xlabel(unit)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

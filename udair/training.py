@@ -238,17 +238,20 @@ class SourceTrainer:
             self.steps, self.spent_s = int(clock["steps"]), float(clock["spent_s"])
         self._reseed(int(clock["steps"]))
 
-    def start_from(self, restorer: Restorer) -> None:
-        """Start from published weights; the heads, which are not published, start afresh.
+    def start_from(self, bundle: Path) -> None:
+        """Start from a published base model; the heads, which are not published, start afresh.
 
         Raises:
-            BundleError: The weights are of another architecture.
+            BundleError: The weights cannot be read or are of another architecture.
         """
         try:
+            weights = {
+                n: t.float() for n, t in load_file(bundle / "model.safetensors", device=str(self.device)).items()
+            }
             for model in (self.model, self.ema):
-                model.restorer.load_state_dict(restorer.state_dict())
-        except RuntimeError as error:
-            raise BundleError(f"cannot start from a model of another architecture: {error}") from error
+                model.restorer.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise BundleError(f"cannot start a {self.model_config.name} from {bundle}: {error}") from error
 
     def _reseed(self, steps: int) -> None:
         # A continued run must not see the patches that its first part has seen.
@@ -278,6 +281,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs")
     parser.add_argument("--pairs", type=Path, help="folder of real pairs: <class>/input and <class>/target")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; continued when it holds one")
+    parser.add_argument("--start-from", type=Path, help="base model to start from, if --out holds no checkpoint")
     parser.add_argument("--size", default="tiny", help="tiny, small or base")
     parser.add_argument("--restart-schedule", action="store_true", help="new schedule from the weights found")
     parser.add_argument("--averaged-only", action="store_true", help="checkpoints of half the size: EMA weights")
@@ -294,6 +298,8 @@ def main() -> None:
     trainer = SourceTrainer(model_config, config, source, device, compile=arguments["compile"], pairs=pairs)
     if (arguments["out"] / CLOCK).is_file():
         trainer.load(arguments["out"], continue_clock=not arguments["restart_schedule"])
+    elif arguments["start_from"]:
+        trainer.start_from(arguments["start_from"])
     print(f"{len(source)} images, {arguments['size']} on {device}, from step {trainer.steps}", flush=True)
     shown = saved = time.monotonic()
     begun = (trainer.steps, trainer.spent_s)

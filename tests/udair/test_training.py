@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from udair.bundle import load_bundle
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource, read_folder
+from udair.data.tasks import CLASSES, make_batch
 from udair.errors import BundleError, ConfigError
-from udair.training import CLASSES, SourceTrainer, make_batch
+from udair.training import SHARD_BYTES, SourceTrainer
 
 CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
 
@@ -14,7 +16,7 @@ def test_batches_are_balanced_and_seeded(scenes):
     source = PatchSource(scenes)
     batch = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
     again = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
-    assert torch.bincount(batch.label_B, minlength=len(CLASSES)).tolist() == [2] * 8
+    assert torch.bincount(batch.label_B, minlength=len(CLASSES)).tolist() == [2] * len(CLASSES)
     assert torch.equal(batch.degraded_BCHW, again.degraded_BCHW)
     clean_rows = batch.label_B == CLASSES.index("clean")
     assert torch.equal(batch.degraded_BCHW[clean_rows], batch.clean_BCHW[clean_rows])
@@ -57,3 +59,46 @@ def test_a_folder_without_images_is_refused(tmp_path):
 def test_settings_out_of_range_are_refused_when_they_are_made(change):
     with pytest.raises(ConfigError, match="expected"):
         TrainConfig(**change)
+
+
+def test_a_run_goes_on_from_the_average_alone_and_from_a_published_model(scenes, tmp_path, bundle_folder):
+    trainer = SourceTrainer(CONFIG, TrainConfig(steps=9, batch=8, patch=32), PatchSource(scenes))
+    trainer.step()
+    trainer.save(tmp_path, averaged_only=True)
+    assert all(path.stat().st_size < SHARD_BYTES + 2**16 for path in tmp_path.glob("*.safetensors"))
+
+    other = SourceTrainer(CONFIG, TrainConfig(steps=9, batch=8, patch=32, seed=3), PatchSource(scenes))
+    other.load(tmp_path)
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(other.averaged()(image), trainer.averaged()(image))
+    assert other.step()["loss"] > 0
+
+    other.start_from(bundle_folder)
+    published = load_bundle(bundle_folder).model
+    assert torch.allclose(other.averaged()(image), published(image), atol=1e-5)
+    with pytest.raises(BundleError, match="cannot start a tiny"):
+        SourceTrainer(ModelConfig.named("tiny"), TrainConfig(), PatchSource(scenes)).start_from(bundle_folder)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(scenes, tmp_path):
+    SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes)).save(tmp_path)
+    with pytest.raises(BundleError, match="another architecture"):
+        SourceTrainer(ModelConfig.named("tiny"), TrainConfig(), PatchSource(scenes)).load(tmp_path)
+
+
+def test_the_last_share_of_a_run_takes_larger_patches(scenes):
+    config = TrainConfig(steps=4, batch=16, patch=32, finish_patch=64, finish_share=0.5)
+    trainer = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    sizes = []
+    for _ in range(4):
+        sizes.append(trainer._size())
+        trainer.step()
+    assert sizes == [(16, 32), (16, 32), (4, 64), (4, 64)]
+
+
+def test_a_large_state_is_cut_into_shards(monkeypatch, scenes, tmp_path):
+    monkeypatch.setattr("udair.training.SHARD_BYTES", 20_000)
+    trainer = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes))
+    trainer.save(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 3
+    SourceTrainer(CONFIG, TrainConfig(seed=5), PatchSource(scenes)).load(tmp_path)

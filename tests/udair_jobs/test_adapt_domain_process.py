@@ -27,7 +27,7 @@ QUICK = ["recipe.steps=1", "recipe.batch=2", "recipe.patch=32", "recipe.match_tr
 @pytest.fixture
 def photos(tmp_path, picture):
     store = open_storage(str(tmp_path / "my photos (1)=a"))
-    for number in range(4):
+    for number in range(12):
         store.put(f"{number}.png", picture(number, size=(96, 80)))
     return store
 

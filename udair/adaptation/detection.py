@@ -5,6 +5,7 @@ Axes: N crops, D code width, S appearance statistics, G source classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -62,17 +63,18 @@ def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int 
 
 
 def _log_likelihood(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor) -> Tensor:
-    distance_NG: Tensor = cluster_distance(feature_NF, centre_GF, precision_GFF)
-    return 0.5 * torch.logdet(precision_GFF)[None] - 0.5 * distance_NG
+    distance_NG = cluster_distance(feature_NF, centre_GF, precision_GFF)
+    return 0.5 * (torch.logdet(precision_GFF) - distance_NG)
 
 
 def _inside(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor, radius_G: Tensor) -> Tensor:
-    return cluster_distance(feature_NF, centre_GF, precision_GFF) / feature_NF.shape[1] <= radius_G
+    inside_NG: Tensor = cluster_distance(feature_NF, centre_GF, precision_GFF) / feature_NF.shape[1] <= radius_G
+    return inside_NG
 
 
 def _standard(feature_NF: Tensor) -> Tensor:
     scaled = (feature_NF - feature_NF.mean(0)) / (feature_NF.std(0) + 1e-3)
-    return scaled / feature_NF.shape[1] ** 0.5
+    return scaled / math.sqrt(feature_NF.shape[1])
 
 
 def _split(feature_NF: Tensor, seed: int) -> tuple[tuple[Tensor, ...], float]:

@@ -5,7 +5,7 @@ import torch
 
 from udair.errors import ShapeError
 from udair.losses.alignment import centre_pull, cluster_distance
-from udair.losses.contrastive import contrastive_loss
+from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
 from udair.losses.coral import coral_distance, covariance
 from udair.losses.restoration import restoration_loss
 
@@ -65,3 +65,17 @@ def test_centre_pull_falls_towards_a_centre():
     assert cluster_distance(torch.tensor([[3.0, 4.0]]), centre, precision)[0, 0] == 25
     near, far = torch.tensor([[0.5, 0.0]]), torch.tensor([[3.0, 0.0]])
     assert centre_pull(near, centre, precision) < centre_pull(far, centre, precision)
+
+
+def test_covariance_contrast_tells_apart_what_means_do_not():
+    generator = torch.Generator().manual_seed(0)
+    stripes = torch.randn(6, 1, 8, 8, generator=generator)
+    noise = torch.randn(12, 4, 8, 8, generator=generator)
+    # Zero mean everywhere; in the first half channels move together.
+    latent = torch.cat([0.3 * noise[:6] + stripes, noise[6:]])
+    latent = latent - latent.mean((2, 3), keepdim=True)
+    label = torch.tensor([0] * 6 + [1] * 6)
+    shuffled = torch.tensor([0, 1] * 6)
+    assert covariance_contrastive_loss(latent, label) < covariance_contrastive_loss(latent, shuffled) - 0.5
+    with pytest.raises(ShapeError):
+        covariance_contrastive_loss(torch.zeros(4, 8), label[:4])
