@@ -95,7 +95,7 @@ def _without_film(trainer: SourceTrainer) -> None:
 
 
 @torch.no_grad()
-def _score(trainer: SourceTrainer, images: tuple) -> tuple[float, float]:  # type: ignore[type-arg]
+def _score(trainer: SourceTrainer, images: tuple) -> tuple[float, float]:
     """Mean PSNR over the tasks on unseen photographs, and accuracy of a linear probe on pooled codes."""
     model = trainer.averaged()
     shares = {name: float(name in FAMILIES) for name in CLASSES}
@@ -117,7 +117,7 @@ def _score(trainer: SourceTrainer, images: tuple) -> tuple[float, float]:  # typ
 def _train(
     images: tuple,
     config: TrainConfig,
-    change: Callable[[SourceTrainer], None],  # type: ignore[type-arg]
+    change: Callable[[SourceTrainer], None],
 ) -> tuple[float, float]:
     # Trained on one set of photographs and scored on the other: neither belongs to a base model.
     trainer = SourceTrainer(CONFIG, config, PatchSource(images[0]))

@@ -60,7 +60,7 @@ def main() -> None:
         columns(options.picture, rows, COLUMNS)
 
 
-def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:  # type: ignore[type-arg]
+def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:
     begun = time.perf_counter()
     made = adapt(bundle, world.adapt, world.gate, config)
     seconds = time.perf_counter() - begun
@@ -99,7 +99,7 @@ def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:  # type:
     }
 
 
-def _plain(made: Adaptation) -> dict:  # type: ignore[type-arg]
+def _plain(made: Adaptation) -> dict:
     return {
         k: round(v, 4) if isinstance(v, float) and np.isfinite(v) else str(v)
         for k, v in made.evidence.to_dict().items()
@@ -120,7 +120,7 @@ def oracle_row(bundle: Bundle, world: World, config: RecipeConfig) -> Modulation
     return fit_adapter(bundle.model, draw, embedding, config, generator=generator)[0]
 
 
-def _figures(bundle: Bundle, rows: dict, seed: int) -> dict[str, Figure]:  # type: ignore[type-arg]
+def _figures(bundle: Bundle, rows: dict, seed: int) -> dict[str, Figure]:
     shifted = {name: row for name, row in rows.items() if row["shifted"]}
     gains = [float(np.mean(row["gain_db"])) for row in shifted.values()]
     oracle = [row["psnr_db"]["oracle"] - row["psnr_db"]["source"] for row in shifted.values()]

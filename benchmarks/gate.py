@@ -71,7 +71,7 @@ def main() -> None:
         scatter(options.picture, judged)
 
 
-def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dict]:  # type: ignore[type-arg]
+def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dict]:
     generator = torch.Generator().manual_seed(config.seed)
     crops = PatchSource(world.adapt).crops(EMBED_CROPS, CROP, generator)
     with torch.no_grad():

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from udair.bundle import Bundle, load_bundle
+from udair.config import ModelConfig
 from udair.data.images import ImageArray
 from udair.data.patches import to_array
 from udair.inference import restore
 from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
 from udair.weights import TRAINING_LIST, packaged
 
 
@@ -57,9 +59,6 @@ class PlainNAFNet(nn.Module):
 
     def __init__(self, width: int = 32, encoder: tuple[int, ...] = (1, 1, 1, 28), middle: int = 1) -> None:
         super().__init__()
-        from udair.config import ModelConfig
-        from udair.models.restorer import Restorer
-
         # Our restorer with the same widths and depths, without its codes: the blocks are NAFNet's.
         config = ModelConfig(
             "plain", width, encoder, middle, (1,) * len(encoder), codes=2, code_dim=2, embedder_width=4
@@ -70,7 +69,7 @@ class PlainNAFNet(nn.Module):
                 block.film = nn.Linear(2, block.film.out_features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)  # type: ignore[no-any-return]
+        return self.net(x)
 
 
 class _TransposedAttention(nn.Module):
@@ -90,7 +89,7 @@ class _TransposedAttention(nn.Module):
             part.reshape(batch, self.heads, channels // self.heads, -1) for part in self.local(self.mix(x)).chunk(3, 1)
         )
         share = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.scale).softmax(-1)
-        return self.out((share @ v).reshape(batch, channels, height, width))  # type: ignore[no-any-return]
+        return self.out((share @ v).reshape(batch, channels, height, width))
 
 
 class _GatedFeedForward(nn.Module):
@@ -103,7 +102,7 @@ class _GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.local(self.enter(x)).chunk(2, 1)
-        return self.leave(F.gelu(gate) * value)  # type: ignore[no-any-return]
+        return self.leave(F.gelu(gate) * value)
 
 
 class _TransformerBlock(nn.Module):
@@ -154,7 +153,7 @@ class RestormerSize(nn.Module):
             if level:
                 x = self.fuses[level - 1](x)
             x = self.decoders[level](x)
-        return image + self.leave(self.refine(x))  # type: ignore[no-any-return]
+        return image + self.leave(self.refine(x))
 
 
 def parameters_m(model: nn.Module) -> float:

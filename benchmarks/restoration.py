@@ -9,6 +9,8 @@ rows on 72,135 hazy images); they are context, not opponents of equal means.
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import torch
 from models import PlainNAFNet, RestormerSize, base, cpu_s, gmacs, parameters_m, psnr, restored, trained_images
@@ -76,7 +78,7 @@ def main() -> None:
         bars(options.picture, rows, PUBLIC)
 
 
-def _sets(options, limit: int | None) -> dict[str, tuple[list[ImageArray], list[ImageArray]]]:  # type: ignore[no-untyped-def]
+def _sets(options: argparse.Namespace, limit: int | None) -> dict[str, tuple[list[ImageArray], list[ImageArray]]]:
     data, made = options.data, {}
     clean = folder(data, "test/CBSD68/target", limit)
     kodak = folder(data, "test/Kodak24/target", limit)
@@ -99,7 +101,7 @@ def _sets(options, limit: int | None) -> dict[str, tuple[list[ImageArray], list[
 
 
 @torch.no_grad()
-def _probe(bundle: Bundle, options) -> float:  # type: ignore[no-untyped-def]
+def _probe(bundle: Bundle, options: argparse.Namespace) -> float:
     """Accuracy of a linear probe on pooled codes: which of the five tasks and JPEG damaged it?
 
     The probe is fitted on CBSD68 patches and scored on Kodak24 patches, both unseen in training,
