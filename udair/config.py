@@ -89,11 +89,12 @@ class TrainConfig:
         steps: Optimizer steps at most.
         minutes: Time budget; training ends cleanly inside it. The learning rate follows whichever
             of the two is further.
-        batch: Patches per step and worker.
+        batch: Patches per backward pass and worker.
+        accumulate: Backward passes per step: what does not fit into memory at once.
         patch: Side of a training patch, pixels.
         finish_patch, finish_share: The last share of the run takes patches of this side, fewer of
             them, so that the net meets statistics of larger images; share 0 turns it off.
-        learning_rate: Peak of the cosine schedule (AdamW).
+        learning_rate: Peak of the cosine schedule, of AdamW; Muon's follows it.
         fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight: Loss weights.
             The paper states none of them: these are our reading.
         covariance_contrast: Share of the contrastive loss that compares covariances of latents
@@ -105,13 +106,14 @@ class TrainConfig:
     steps: int = 10_000
     minutes: float = 60.0
     batch: int = 16
+    accumulate: int = 1
     patch: int = 96
     finish_patch: int = 160
     finish_share: float = 0.15
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     fft_weight: float = 0.1
     contrast_weight: float = 0.05
-    class_weight: float = 0.05
+    class_weight: float = 0.1
     severity_weight: float = 0.05
     commitment_weight: float = 0.25
     covariance_contrast: float = 0.0
@@ -122,6 +124,7 @@ class TrainConfig:
         _within("train", "steps", self.steps, 1, 10**8)
         _within("train", "minutes", self.minutes, 0.01, 10**5)
         _within("train", "batch", self.batch, 2, 4096)
+        _within("train", "accumulate", self.accumulate, 1, 1024)
         _within("train", "patch", self.patch, 32, 1024)
         _within("train", "learning_rate", self.learning_rate, 1e-8, 1.0)
         _within("train", "ema", self.ema, 0.0, 0.99999)

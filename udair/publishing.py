@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from udair.bundle import save_bundle
+from udair.checkpoint import CLOCK
 from udair.config import ModelConfig, TrainConfig
 from udair.data.images import pixel_hash
 from udair.data.patches import PatchSource, read_folder
 from udair.data.scenes import dead_leaves
 from udair.models.restorer import Restorer
 from udair.source_stats import source_statistics
-from udair.training import CLOCK, SourceTrainer
+from udair.training import SourceTrainer
 from udair.weights import TRAINING_LIST
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import time
+import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from udair.checkpoint import CLOCK, read_checkpoint, write_checkpoint
 from udair.config import ModelConfig, TrainConfig
 from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource, read_folder
@@ -29,12 +31,10 @@ from udair.data.tasks import CLASSES, TRAINING_SHARES, Batch, make_batch
 from udair.errors import BundleError
 from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
 from udair.losses.restoration import restoration_loss
+from udair.metrics import psnr_db
 from udair.models.degradation import Degradation
 from udair.models.restorer import Restorer
-
-CLOCK = "checkpoint.json"
-SHARD = "checkpoint-{:02}.safetensors"
-SHARD_BYTES = 15 * 2**20  # small enough for what moves checkpoints between leased machines
+from udair.optimizer import MatrixOptimizer
 
 
 class SourceModel(nn.Module):
@@ -120,12 +120,8 @@ class SourceTrainer:
         if compile:
             self.model.restorer.residual = torch.compile(self.model.restorer.residual)  # type: ignore[method-assign]
         self.forward = wrap(self.model) if wrap else self.model
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.optimizer = MatrixOptimizer(self.model, config.learning_rate)
         self.generator = torch.Generator(self.device)
-        self._reseed(0)
         self.steps = 0
         self.spent_s = 0.0
 
@@ -135,32 +131,44 @@ class SourceTrainer:
         return min(1.0, max(self.steps / self.config.steps, self.spent_s / (60 * self.config.minutes)))
 
     def step(self) -> dict[str, float]:
-        """Train on one batch and return its losses.
+        """Take one optimizer step and return its losses.
 
         Raises:
             FloatingPointError: The loss is not finite; the EMA weights are still those before it.
         """
         started = time.perf_counter()
         rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        # The step alone decides what it draws, so that a run continues with the very same patches.
+        self.generator.manual_seed(zlib.crc32(f"{self.config.seed}/{self.rank}/{self.steps}".encode()))
+        self.model.train()
+        figures: dict[str, float] = {}
+        for part in range(self.config.accumulate):
+            with self._local(part):
+                for name, value in self._backward().items():
+                    figures[name] = figures.get(name, 0.0) + value / self.config.accumulate
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step(rate)
+        self.optimizer.zero_grad()
+        self.steps += 1
+        self._average()
+        self.spent_s += time.perf_counter() - started
+        return figures | {"learning_rate": rate, "gradient_norm": float(norm)}
+
+    def _backward(self) -> dict[str, float]:
+        """Add the gradients of one batch; its losses."""
         batch = make_batch(self.source, *self._size(), self.generator, TRAINING_SHARES, self.pairs)
         batch = replace(batch, degraded_BCHW=batch.degraded_BCHW.contiguous(memory_format=torch.channels_last))
-        self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss, parts = self.forward(batch, self.config)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {self.steps}; lower train.learning_rate.")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.steps += 1
-        self._average()
-        self.spent_s += time.perf_counter() - started
-        return {"loss": float(loss.detach()), "learning_rate": rate, "gradient_norm": float(norm)} | {
-            name: float(part) for name, part in parts.items()
-        }
+        (loss / self.config.accumulate).backward()
+        return {"loss": float(loss.detach())} | {name: float(part) for name, part in parts.items()}
+
+    def _local(self, part: int) -> AbstractContextManager[None]:
+        """Workers exchange gradients after the last of a step's batches, not before."""
+        no_sync: Callable[[], AbstractContextManager[None]] | None = getattr(self.forward, "no_sync", None)
+        return no_sync() if no_sync and part < self.config.accumulate - 1 else nullcontext()
 
     def _size(self) -> tuple[int, int]:
         """Patches a step and their side: large patches at the end, as many pixels as before."""
@@ -186,29 +194,25 @@ class SourceTrainer:
                 averaged.copy_(current[name])
 
     def save(self, folder: Path, *, averaged_only: bool = False) -> None:
-        """Write weights, EMA weights and the clock; safetensors in shards, the clock last.
+        """Write weights, EMA weights, optimizer and clock (`udair.checkpoint`).
 
         Args:
             folder: Made if it is not there.
-            averaged_only: Leave the raw weights out; a run continues from the average as well.
+            averaged_only: EMA weights alone, a quarter of the size; a run that continues from them
+                warms its optimizer up again.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {f"ema.{k}": v.contiguous() for k, v in self.ema.state_dict().items()}
+        tensors = {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         if not averaged_only:
-            state |= {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        shards = _shards(state)
-        for index, shard in enumerate(shards):
-            save_file(shard, folder / SHARD.format(index))
+            tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+            tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
         clock = {
-            "steps": self.steps, "spent_s": self.spent_s, "shards": len(shards), "size": self.model_config.to_dict(),
+            "steps": self.steps, "spent_s": self.spent_s, "size": self.model_config.to_dict(),
             "train": asdict(self.config),
         }  # fmt: skip
-        temporary = folder / f"{CLOCK}.part"
-        temporary.write_text(json.dumps(clock, indent=1))
-        temporary.replace(folder / CLOCK)
+        write_checkpoint(folder, tensors, clock)
 
     def load(self, folder: Path, *, continue_clock: bool = True) -> None:
-        """Read what `save` wrote. The optimizer's moments start again: the warm-up covers that.
+        """Read what `save` wrote: the next step is the one that an undisturbed run would take.
 
         Args:
             folder: Where `save` wrote.
@@ -217,18 +221,14 @@ class SourceTrainer:
         Raises:
             BundleError: The checkpoint is incomplete, or of another architecture.
         """
+        tensors, clock = read_checkpoint(folder, self.device)
+
+        def of(part: str) -> dict[str, Tensor]:
+            return {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+
         try:
-            clock = json.loads((folder / CLOCK).read_text())
-            state: dict[str, Tensor] = {}
-            for index in range(int(clock["shards"])):
-                state |= load_file(folder / SHARD.format(index), device=str(self.device))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise BundleError(f"{folder} holds no complete checkpoint ({error}); train from the start.") from error
-        averaged = {k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")}
-        raw = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-        try:
-            self.ema.load_state_dict(averaged)
-            self.model.load_state_dict(raw or averaged)
+            self.ema.load_state_dict(of("ema."))
+            self.model.load_state_dict(of("model.") or of("ema."))
         except RuntimeError as error:
             raise BundleError(
                 f"{folder} holds a checkpoint of another architecture ({clock['size']}); "
@@ -236,7 +236,7 @@ class SourceTrainer:
             ) from error
         if continue_clock:
             self.steps, self.spent_s = int(clock["steps"]), float(clock["spent_s"])
-        self._reseed(int(clock["steps"]))
+            self.optimizer.load_tensors(of("optimizer."))
 
     def start_from(self, bundle: Path) -> None:
         """Start from a published base model; the heads, which are not published, start afresh.
@@ -253,26 +253,27 @@ class SourceTrainer:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise BundleError(f"cannot start a {self.model_config.name} from {bundle}: {error}") from error
 
-    def _reseed(self, steps: int) -> None:
-        # A continued run must not see the patches that its first part has seen.
-        self.generator.manual_seed(self.config.seed * 1009 + self.rank + 7919 * steps)
-
     def averaged(self) -> Restorer:
         """A copy of the averaged restorer: what gets published."""
         model: Restorer = copy.deepcopy(self.ema.restorer).eval()
         return model
 
 
-def _shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    shards: list[dict[str, Tensor]] = [{}]
-    used = 0
-    for name, tensor in state.items():
-        if used + tensor.nbytes > SHARD_BYTES and shards[-1]:
-            shards.append({})
-            used = 0
-        shards[-1][name] = tensor
-        used += tensor.nbytes
-    return shards
+@torch.inference_mode()
+def validation_psnr_db(model: Restorer, source: PatchSource, *, batches: int = 4, batch: int = 16) -> float:
+    """Mean PSNR on held-out photographs with the tasks of training; the same patches every time.
+
+    Args:
+        model: In evaluation mode.
+        source: Photographs that training does not see.
+        batches, batch: Patches of 128 x 128 pixels.
+    """
+    generator = torch.Generator(model.enter.weight.device).manual_seed(11)
+    scores = []
+    for _ in range(batches):
+        drawn = make_batch(source, batch, 128, generator, TRAINING_SHARES)
+        scores.append(psnr_db(model(drawn.degraded_BCHW), drawn.clean_BCHW))
+    return float(torch.cat(scores).mean())
 
 
 def main() -> None:

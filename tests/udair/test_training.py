@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from udair.bundle import load_bundle
+from udair.checkpoint import SHARD_BYTES
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource, read_folder
 from udair.data.tasks import CLASSES, make_batch
 from udair.errors import BundleError, ConfigError
-from udair.training import SHARD_BYTES, SourceTrainer
+from udair.training import SourceTrainer, validation_psnr_db
 
 CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
 
@@ -36,6 +37,55 @@ def test_training_lowers_the_loss_and_continues_from_disk(scenes, tmp_path):
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(other.averaged()(image), trainer.averaged()(image))
     assert other.progress == pytest.approx(0.75)
+
+
+def test_a_run_that_is_continued_ends_where_an_undisturbed_one_does(scenes, tmp_path):
+    config = TrainConfig(steps=6, minutes=60, batch=8, patch=32, accumulate=2)
+    undisturbed = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    for _ in range(6):
+        undisturbed.step()
+
+    first = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path)
+    torch.manual_seed(99)
+    second = SourceTrainer(CONFIG, config, PatchSource(scenes))
+    second.load(tmp_path)
+    for _ in range(3):
+        second.step()
+
+    for name, value in undisturbed.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value), name
+    for name, value in undisturbed.ema.state_dict().items():
+        assert torch.equal(second.ema.state_dict()[name], value), name
+
+
+def test_a_shard_that_was_cut_off_on_its_way_is_noticed(scenes, tmp_path):
+    trainer = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes))
+    trainer.save(tmp_path)
+    shard = next(tmp_path.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(BundleError, match="not the shard that the clock names"):
+        trainer.load(tmp_path)
+
+
+def test_accumulated_batches_count_as_one_step(scenes):
+    once, twice = (TrainConfig(steps=9, batch=8, patch=32, accumulate=count) for count in (1, 2))
+    moved = []
+    for config in (once, twice):
+        trainer = SourceTrainer(CONFIG, config, PatchSource(scenes))
+        assert trainer.step()["loss"] > 0
+        assert trainer.steps == 1
+        assert all(p.grad is None for p in trainer.model.parameters())
+        moved.append(trainer.model.restorer.enter.weight.detach().clone())
+    assert not torch.equal(*moved)
+
+
+def test_validation_sees_the_same_patches_every_time(scenes):
+    model = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes)).averaged()
+    scores = [validation_psnr_db(model, PatchSource(scenes), batches=1, batch=8) for _ in range(2)]
+    assert scores[0] == scores[1] > 5
 
 
 def test_time_ends_a_run(scenes):
@@ -97,7 +147,7 @@ def test_the_last_share_of_a_run_takes_larger_patches(scenes):
 
 
 def test_a_large_state_is_cut_into_shards(monkeypatch, scenes, tmp_path):
-    monkeypatch.setattr("udair.training.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("udair.checkpoint.SHARD_BYTES", 20_000)
     trainer = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes))
     trainer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 3

@@ -28,7 +28,7 @@ class Codebook(nn.Module):
     """K codes of width D, learned as running means of the latent vectors that they attract.
 
     Codes move by exponential moving average (van den Oord et al. 2017, appendix A.1), not by
-    gradient. A code that attracts almost nothing is dead and takes the place of a random latent
+    gradient. A code that attracts almost nothing is dead and takes the place of a latent
     vector of the batch (Dhariwal et al. 2020). Under `torch.distributed` counts and sums are summed
     over ranks, so that every rank holds the same codes.
 
@@ -84,7 +84,8 @@ class Codebook(nn.Module):
         codes = len(self.codes_KD)
         count_K = torch.bincount(indices_N, minlength=codes).float()
         sum_KD = torch.zeros_like(self.sum_KD).index_add_(0, indices_N, vectors_ND)
-        pick_K = torch.randint(len(vectors_ND), (codes,), device=vectors_ND.device)
+        # Evenly spaced is random enough: the patches are random, and a run can be repeated exactly.
+        pick_K = torch.linspace(0, len(vectors_ND) - 1, codes, device=vectors_ND.device).long()
         revived_KD = vectors_ND[pick_K]
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(count_K)
