@@ -9,10 +9,10 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow lint types layers format check bench bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-quality clean dist
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Create .venv with everything pinned by constraints.txt
 
@@ -33,6 +33,14 @@ test: $(STAMP) ## Run the tests (real Ray, real HTTP S3, real SQLite)
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-s3: $(STAMP) ## Run the storage tests against a second, stricter S3 server (Ceph; Debian packages)
+	@for name in radosgw ceph-mon ceph-osd curl; do command -v $$name >/dev/null || { \
+		echo "$$name is needed; install it first: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd curl" >&2; exit 1; }; done
+	$(BIN)/python -m pytest -m radosgw $(PYTEST_ARGS)
+
+test-faults: $(STAMP) ## Run the tests with a store that is slow, away, cut off or full of errors
+	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -59,7 +67,9 @@ bench-quality: $(STAMP) ## Score the shipped weights: restoration, adaptation, g
 	done
 
 bench: $(STAMP) ## Run the benchmarks; results go to benchmarks/results
-	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json
+	for name in demo snapshot ingest; do \
+		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
+	done
 
 dist: $(STAMP) ## Build wheel and sdist into dist/
 	$(BIN)/python -m build

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -104,12 +107,47 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             stop(process)
 
 
+@pytest.fixture(scope="session")
+def radosgw(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A Ceph object gateway with the same keys: it checks signatures, expiry and session policies."""
+    needed = ("radosgw", "ceph-mon", "ceph-osd", "curl")
+    missing = [name for name in needed if shutil.which(name) is None]
+    if missing:
+        pytest.fail(
+            f"{', '.join(missing)} not found; "
+            "install: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd curl"
+        )
+    folder = tmp_path_factory.mktemp("radosgw")
+    port = free_port()
+    script = Path(__file__).parent / "servers" / "radosgw.sh"
+    try:
+        started = subprocess.run(
+            [script, folder, str(port)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        )
+        if started.returncode != 0:
+            raise RuntimeError(f"{script.name} ended with {started.returncode}: {started.stderr[-2000:]}")
+        yield S3Server(f"http://127.0.0.1:{port}")
+    finally:
+        for name in ("rgw", "osd", "mon"):
+            pid = folder / "run" / f"{name}.pid"
+            if pid.exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
 @dataclass(frozen=True)
 class StrictS3Server(S3Server):
-    """An S3 server that checks credentials; bucket ``guarded`` may be read by one user only."""
+    """An S3 server that checks credentials.
+
+    Bucket ``guarded`` may be read and written by one user, and read with one role, which another user may
+    assume who has no other rights and knows the external id.
+    """
 
     allowed: tuple[str, str]
     without_policy: tuple[str, str]
+    assuming: tuple[str, str]
+    role_arn: str
+    external_id: str = "ext-4711"
 
     def refused_as(self, code: str) -> tuple[str, str]:
         """Credentials that the server answers with the error `code`."""
@@ -134,17 +172,34 @@ def strict_s3(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             aws_secret_access_key="testing",
         )
         pairs = []
-        for name, effect in (("allowed", "Allow"), ("without-policy", "Deny")):
+        for name, effect, action in (
+            ("allowed", "Allow", "s3:*"),
+            ("without-policy", "Deny", "s3:*"),
+            ("assuming", "Allow", "sts:AssumeRole"),
+        ):
             iam.create_user(UserName=name)
-            statement = {"Effect": effect, "Action": "s3:*", "Resource": "*"}
-            document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=document)
+            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=_policy(Effect=effect, Action=action))
             key = iam.create_access_key(UserName=name)["AccessKey"]
             pairs.append((key["AccessKeyId"], key["SecretAccessKey"]))
+        trust = {
+            "Principal": {"AWS": "arn:aws:iam::123456789012:user/assuming"},
+            "Condition": {"StringEquals": {"sts:ExternalId": StrictS3Server.external_id}},
+        }
+        role = iam.create_role(
+            RoleName="reader",
+            AssumeRolePolicyDocument=_policy(**trust, Effect="Allow", Action="sts:AssumeRole", Resource=None),
+        )
+        reading = _policy(Effect="Allow", Action=["s3:GetObject", "s3:ListBucket"])
+        iam.put_role_policy(RoleName="reader", PolicyName="p", PolicyDocument=reading)
         check_from_here_on = urllib.request.Request(
             f"{server.endpoint_url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}
         )
         urllib.request.urlopen(check_from_here_on).close()
-        yield StrictS3Server(server.endpoint_url, *pairs)
+        yield StrictS3Server(server.endpoint_url, *pairs, role["Role"]["Arn"])
     finally:
         stop(process)
+
+
+def _policy(**statement: object) -> str:
+    allowed = {name: value for name, value in ({"Resource": "*"} | statement).items() if value is not None}
+    return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})

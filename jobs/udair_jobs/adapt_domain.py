@@ -36,7 +36,7 @@ from udair_jobs.reporting import Reporter
 from udair_jobs.results import MAX_SKIPPED, commit_result, read_result, to_json
 from udair_jobs.snapshots import load_snapshot, take_snapshot
 from udair_jobs.specs import AdaptResult, AdaptSpec, Manifest, Phase, Skipped, SnapshotSummary
-from udair_jobs.storage import Storage, open_storage
+from udair_jobs.storage import PATIENCE_S, PatientStorage, Role, Storage, open_storage
 from udair_jobs.threads import set_threads
 
 if TYPE_CHECKING:
@@ -56,30 +56,44 @@ class _Attempt:
     output: Storage
     reporter: Reporter
     cancellation: Cancellation
+    patience_s: float
     snapshot: SnapshotSummary | None = None
     skipped: list[Skipped] = field(default_factory=list)
+
+    def store(self, uri: str) -> Storage:
+        """A place on the platform's own store."""
+        return PatientStorage(open_storage(uri, endpoint_url=self.spec.store_endpoint_url), self.patience_s)
+
+    def source(self) -> Storage:
+        """The customer's prefix, read with the rights that the spec names."""
+        spec = self.spec
+        role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None
+        opened = open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url, role=role)
+        return PatientStorage(opened, self.patience_s)
 
     def report(self, phase: Phase, fraction: float = 0.0, metrics: dict[str, float] | None = None) -> None:
         self.cancellation.check()
         self.reporter.report(phase, fraction, metrics)
 
 
-def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None) -> AdaptResult:
+def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None, patience_s: float = PATIENCE_S) -> AdaptResult:
     """Run one attempt and write its `result.json`; an attempt that has one returns it at once.
 
     Failures of the customer's data, of the base model, of numerics and of the machine become a FAILED
-    result with a reason.
+    result with a reason. A store that does not answer is waited for, `patience_s` seconds a call.
 
     Raises:
         StorageError: `output_uri` cannot be written, so there is nowhere to put a result.
     """
     started = time.monotonic()
-    output = open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url)
+    impatient = open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url)
+    output = PatientStorage(impatient, patience_s)
     earlier = read_result(output)
     if earlier is not None:
         log.info("%s has a result already: %s", output.uri, earlier.state)
         return earlier
-    attempt = _Attempt(spec, output, Reporter(output), cancellation or Cancellation())
+    # A heartbeat that cannot be written now is of no use later.
+    attempt = _Attempt(spec, output, Reporter(impatient), cancellation or Cancellation(), patience_s)
     try:
         with attempt.cancellation.armed():
             result = _adapt(attempt)
@@ -112,7 +126,9 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
         # An earlier process of this attempt died between the candidate's commit and its result.
         return _published_earlier(attempt, candidate)
     with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        base = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+        base = local_folder(
+            spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url, patience_s=attempt.patience_s
+        )
         checked_digest(base, spec.base_uri, spec.base_digest)
         # From here on torch is loaded; a wrong spec should not have to wait for it.
         from udair.bundle import load_bundle
@@ -132,10 +148,10 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
 def _fetch(attempt: _Attempt) -> tuple[list[ImageArray], list[ImageArray]]:
     spec, report = attempt.spec, attempt.report
     report("FETCHING")
-    source = open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url)
+    source = attempt.source()
     snapshot = take_snapshot(
         source,
-        open_storage(spec.snapshot_uri, endpoint_url=spec.store_endpoint_url),
+        attempt.store(spec.snapshot_uri),
         snapshot_id=spec.snapshot_id,
         limits=spec.limits,
         on_progress=lambda share, counters: report("FETCHING", 0.6 * share, counters),
@@ -190,7 +206,7 @@ def _files(adaptation: Adaptation) -> dict[str, bytes]:
 def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:
     spec = attempt.spec
     manifest = verify_candidate(candidate, base_digest=spec.base_digest)
-    snapshot = load_snapshot(open_storage(spec.snapshot_uri, endpoint_url=spec.store_endpoint_url))
+    snapshot = load_snapshot(attempt.store(spec.snapshot_uri))
     if snapshot is not None:
         attempt.snapshot = snapshot.summary
         attempt.skipped.extend(snapshot.skipped())

@@ -15,7 +15,7 @@ from udair_jobs.command_line import said
 from udair_jobs.errors import JobError, StorageError
 from udair_jobs.results import commit_result
 from udair_jobs.specs import AdaptResult, AdaptSpec
-from udair_jobs.storage import open_storage
+from udair_jobs.storage import PatientStorage, open_storage
 
 
 def spec_at(uri: str, *, endpoint_url: str | None = None) -> AdaptSpec:
@@ -28,7 +28,8 @@ def spec_at(uri: str, *, endpoint_url: str | None = None) -> AdaptSpec:
         StorageError: It cannot be read.
     """
     folder, _, name = uri.rpartition("/")
-    data = open_storage(folder or ".", endpoint_url=endpoint_url).get(name, max_bytes=2**20)
+    store = PatientStorage(open_storage(folder or ".", endpoint_url=endpoint_url))
+    data = store.get(name, max_bytes=2**20)
     try:
         return AdaptSpec.model_validate_json(data)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from udair.errors import BundleError
 from udair.weights import MANIFEST, packaged, read_manifest
 from udair_jobs.errors import JobError, NotFound
-from udair_jobs.storage import AccessDenied, InvalidKey, Storage, open_storage
+from udair_jobs.storage import PATIENCE_S, AccessDenied, InvalidKey, PatientStorage, Storage, open_storage
 from udair_jobs.storage.location import parse
 
 PACKAGED = "packaged:"
@@ -16,13 +16,16 @@ MAX_FILE_BYTES = 2 * 2**30
 MAX_FILES = 100
 
 
-def local_folder(base_uri: str, scratch: Path, *, endpoint_url: str | None = None) -> Path:
+def local_folder(
+    base_uri: str, scratch: Path, *, endpoint_url: str | None = None, patience_s: float = PATIENCE_S
+) -> Path:
     """The folder of the base model at `base_uri`; one on S3 is downloaded below `scratch`.
 
     Args:
         base_uri: `packaged:NAME`, a folder, or `s3://bucket/prefix`.
         scratch: An existing folder for downloads; the caller removes it.
         endpoint_url: S3 endpoint, if not AWS.
+        patience_s: How long to wait for a store that does not answer.
 
     Raises:
         JobError: INVALID_SPEC when there is no base model, ACCESS_DENIED when it may not be read.
@@ -34,7 +37,8 @@ def local_folder(base_uri: str, scratch: Path, *, endpoint_url: str | None = Non
         folder = parse(base_uri).folder
         if folder is not None:
             return folder
-        return _download(open_storage(base_uri, endpoint_url=endpoint_url), scratch / "base")
+        store = PatientStorage(open_storage(base_uri, endpoint_url=endpoint_url), patience_s)
+        return _download(store, scratch / "base")
     except (BundleError, InvalidKey) as error:
         raise JobError("INVALID_SPEC", f"base_uri {base_uri}: {error}") from error
     except (AccessDenied, NotFound) as error:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from udair.data.images import DecodeLimits, ImageArray, decode
 from udair.errors import ImageError
-from udair_jobs.downloads import in_order
-from udair_jobs.errors import NotFound, PreconditionFailed, StorageError, StorageUnavailable, TooLarge
-from udair_jobs.manifests import ManifestRow
+from udair_jobs.downloads import DECODING, WORKERS, in_order
+from udair_jobs.errors import (
+    CredentialsExpired,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
+from udair_jobs.manifests import ManifestRow, ManifestRows
 from udair_jobs.specs import LimitsSpec, Skipped
 from udair_jobs.storage import Storage
 
@@ -35,13 +43,13 @@ class LoadedImages:
 
 def load_images(
     source: Storage,
-    rows: Sequence[ManifestRow],
+    rows: ManifestRows,
     *,
     limits: LimitsSpec | None = None,
     max_images: int = MAX_IMAGES,
     max_held_bytes: int = MAX_HELD_BYTES,
     on_progress: Callable[[float], None] | None = None,
-    workers: int = 4,
+    workers: int = WORKERS,
 ) -> LoadedImages:
     """Read, verify and decode the images of `rows`.
 
@@ -69,12 +77,13 @@ def load_images(
     return loaded
 
 
-def sample(rows: Sequence[ManifestRow], max_side: int, *, max_images: int, max_held_bytes: int) -> list[ManifestRow]:
+def sample(rows: ManifestRows, max_side: int, *, max_images: int, max_held_bytes: int) -> list[ManifestRow]:
     """As many rows as may be held in memory, chosen by content hash, in key order; at least one."""
-    ranked = sorted(rows, key=lambda row: hashlib.sha256(f"sample:{row.sha256}".encode()).digest())
+    ranks = (hashlib.sha256(f"sample:{sha256}".encode()).digest() for sha256 in rows.values("sha256"))
+    nearest = heapq.nsmallest(max_images, zip(ranks, range(len(rows)), strict=True))
     chosen: list[ManifestRow] = []
     held = 0
-    for row in ranked[:max_images]:
+    for row in (rows[number] for _, number in nearest):
         held += 3 * min(row.width, max_side) * min(row.height, max_side)
         if chosen and held > max_held_bytes:
             break
@@ -97,7 +106,7 @@ def _load(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageArray |
         data = source.get(row.key, if_match=row.etag, max_bytes=limits.max_image_bytes)
     except (PreconditionFailed, NotFound, TooLarge):
         return _changed(row, "changed or vanished since the snapshot")
-    except StorageUnavailable:
+    except (StorageUnavailable, CredentialsExpired):
         raise
     except StorageError as error:
         return Skipped(key=row.key, reason="UNREADABLE", detail=str(error))
@@ -105,10 +114,11 @@ def _load(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageArray |
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return _changed(row, "has other content than in the snapshot")
     try:
-        image = decode(data, DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels))
+        with DECODING:
+            image = decode(data, DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels))
+            return centre_crop(image, limits.max_side)
     except ImageError as error:  # the same bytes decoded before: the limits were tightened since
         return Skipped(key=row.key, reason=error.reason, detail=str(error))
-    return centre_crop(image, limits.max_side)
 
 
 def _changed(row: ManifestRow, detail: str) -> Skipped:

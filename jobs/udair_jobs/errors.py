@@ -4,6 +4,7 @@
     ├── StorageError             (.uri)
     │   ├── NotFound             no such object, bucket or folder
     │   ├── AccessDenied         refused, or there are no credentials
+    │   │   └── CredentialsExpired   they were good; nothing can be read until there are new ones
     │   ├── PreconditionFailed   the object is there already, or is not the expected one any more
     │   ├── StorageUnavailable   the store does not answer; trying later may help
     │   ├── TooLarge             the object is larger than the caller allows
@@ -45,6 +46,10 @@ class NotFound(StorageError):
 
 class AccessDenied(StorageError):
     """The store refused the caller's credentials, or there are none."""
+
+
+class CredentialsExpired(AccessDenied):
+    """Temporary credentials have run out: every object is refused, not this one."""
 
 
 class PreconditionFailed(StorageError):

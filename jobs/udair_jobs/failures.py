@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from typing import cast
 
 from udair.errors import AdaptationError, BundleError, ConfigError
 from udair_jobs.errors import AccessDenied, CandidateError, InvalidKey, JobError, NotFound, StorageError
 from udair_jobs.specs import Reason
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def explain(error: Exception) -> tuple[Reason, str]:
@@ -24,6 +28,11 @@ def explain(error: Exception) -> tuple[Reason, str]:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return "OOM", f"not enough memory: {error}. Lower recipe.batch, recipe.patch or limits.max_side."
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return "CONTROLLER_ERROR", (
+            f"this machine cannot write its scratch files ({error.strerror}: {error.filename or tempfile.gettempdir()}); "
+            "free the disk, or set TMPDIR to a folder on a larger one."
+        )
     if name == "AcceleratorError" or "CUDA error" in str(error):
         return "GPU_FAULT", str(error)
     return "CONTROLLER_ERROR", f"{name}: {error}"

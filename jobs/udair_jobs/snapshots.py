@@ -3,33 +3,25 @@
 `manifest.parquet` is written once, under the condition that it is absent; `summary.json` follows, and
 its presence is the commit. The summary is derived from whichever manifest won, so that an attempt
 that was killed between the two, or raced another, ends with the same snapshot.
+
+Memory: the prefix is listed into Arrow columns, examined a few objects at a time, and written row group
+by row group; about a kilobyte an object at the peak, whatever the images' sizes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from udair.data.images import DecodeLimits, decode
-from udair.errors import ImageError
-from udair_jobs.downloads import in_order
-from udair_jobs.errors import (
-    AccessDenied,
-    InvalidKey,
-    JobError,
-    NotFound,
-    PreconditionFailed,
-    StorageError,
-    StorageUnavailable,
-    TooLarge,
-)
-from udair_jobs.manifests import ManifestHeader, ManifestRow, Split, digest_of, from_parquet, to_parquet
+from udair_jobs.downloads import WORKERS
+from udair_jobs.errors import JobError, NotFound, PreconditionFailed
+from udair_jobs.manifests import ManifestHeader, ManifestRow, ManifestRows, Split, from_parquet, to_parquet
+from udair_jobs.scan import OnProgress, scan, skipped_of
 from udair_jobs.specs import LimitsSpec, Skipped, SnapshotSummary
-from udair_jobs.storage import ObjectInfo, Storage
+from udair_jobs.storage import Storage
 
 MANIFEST = "manifest.parquet"
 SUMMARY = "summary.json"
@@ -38,22 +30,20 @@ REASONS = (
     "DUPLICATE", "CHANGED", "UNREADABLE", "EMPTY_OBJECT", "OVER_LIMIT",
 )  # fmt: skip
 
-_DENIED = "access denied: "
-
 
 @dataclass(frozen=True)
 class Snapshot:
     """A committed snapshot: its summary and every row of its manifest."""
 
     summary: SnapshotSummary
-    rows: tuple[ManifestRow, ...]
+    rows: ManifestRows
 
-    def split(self, name: Split) -> list[ManifestRow]:
-        """The usable images of one split, in key order."""
-        return [row for row in self.rows if row.usable and row.split == name]
+    def split(self, name: Split) -> ManifestRows:
+        """The usable images of one split, in listing order."""
+        return self.rows.usable(name)
 
     def skipped(self) -> list[Skipped]:
-        """Everything that was not used, and why."""
+        """What was not used, and why: the first 1000; the manifest has all."""
         return skipped_of(self.rows)
 
 
@@ -70,13 +60,13 @@ def load_snapshot(target: Storage) -> Snapshot | None:
     except ValueError as error:
         raise JobError("CONTROLLER_ERROR", f"{target.uri}/{SUMMARY} is no summary: {error}") from error
     _, rows = from_parquet(target.get(MANIFEST), where=f"{target.uri}/{MANIFEST}")
-    if digest_of(rows) != summary.digest:
+    if rows.digest() != summary.digest:
         raise JobError(
             "CONTROLLER_ERROR",
             f"{target.uri}: the manifest does not match its summary's digest {summary.digest[:12]}; "
             "somebody altered it. Take a new snapshot.",
         )
-    return Snapshot(summary, tuple(rows))
+    return Snapshot(summary, rows)
 
 
 def take_snapshot(
@@ -85,8 +75,8 @@ def take_snapshot(
     *,
     snapshot_id: str,
     limits: LimitsSpec | None = None,
-    on_progress: Callable[[float, dict[str, float]], None] | None = None,
-    workers: int = 4,
+    on_progress: OnProgress | None = None,
+    workers: int = WORKERS,
 ) -> Snapshot:
     """Look at every object of `source` once and commit what was seen to `target`.
 
@@ -98,8 +88,8 @@ def take_snapshot(
         target: Folder of this snapshot.
         snapshot_id: Its name in the summary.
         limits: What one image may cost.
-        on_progress: Called with the share of objects done and counters.
-        workers: Objects downloaded and decoded at the same time.
+        on_progress: Called with the share of objects done and counters, while listing too.
+        workers: Objects downloaded at the same time.
 
     Raises:
         JobError: ACCESS_DENIED, DATA_EMPTY or DATA_UNREADABLE; then nothing is committed.
@@ -110,15 +100,14 @@ def take_snapshot(
     if existing is not None:
         return existing
     if not target.exists(MANIFEST):
-        started = time.monotonic()
-        rows = _scan(source, limits, on_progress or (lambda share, counters: None), workers)
-        header = ManifestHeader(snapshot_id, source.uri, round(time.monotonic() - started, 3))
+        manifest = _manifest(source, snapshot_id, limits, on_progress or (lambda share, counters: None), workers)
         with suppress(PreconditionFailed):  # another attempt was faster: its manifest is the snapshot
-            target.put(MANIFEST, to_parquet(header, rows), if_absent=True)
+            target.put(MANIFEST, manifest, if_absent=True)
+        del manifest  # the rows are read again, as everybody else will read them
     return _commit(target)
 
 
-def assign_splits(hashes: Sequence[str], gate_share: float) -> dict[str, Split]:
+def assign_splits(hashes: Iterable[str], gate_share: float) -> dict[str, Split]:
     """Which half each content hash belongs to: decided by the hashes alone, whatever their order.
 
     The share is kept to the nearest image. With two or more hashes each half has at least one.
@@ -129,142 +118,43 @@ def assign_splits(hashes: Sequence[str], gate_share: float) -> dict[str, Split]:
     return {digest: "gate" if rank < gate else "adapt" for rank, digest in enumerate(ranked)}
 
 
-def skipped_of(rows: Sequence[ManifestRow]) -> list[Skipped]:
-    """The rows that were not used, as the result lists them."""
-    return [Skipped(key=row.key, reason=row.reason, detail=row.detail) for row in rows if not row.usable]
+def _manifest(source: Storage, snapshot_id: str, limits: LimitsSpec, on_progress: OnProgress, workers: int) -> bytes:
+    started = time.monotonic()
+    rows = scan(source, limits, on_progress, workers)
+    header = ManifestHeader(snapshot_id, source.uri, round(time.monotonic() - started, 3))
+    return to_parquet(header, _decided(rows, limits.gate_share))
 
 
-def _scan(
-    source: Storage, limits: LimitsSpec, on_progress: Callable[[float, dict[str, float]], None], workers: int
-) -> list[ManifestRow]:
-    found = _list(source)
-    if not found:
-        raise JobError(
-            "DATA_EMPTY",
-            f"{source.uri} holds no object; expected images below it. Check the prefix: it is read as a folder.",
-        )
-    chosen = _within_limit(found, limits.max_images)
-    decode_limits = DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels)
-    rows: list[ManifestRow] = []
-    usable = 0
-
-    def look(item: ObjectInfo) -> ManifestRow:
-        if item.key in chosen:
-            return _examine(source, item, decode_limits)
-        return _skip(_row(item), "OVER_LIMIT", f"the prefix has more than {limits.max_images} objects")
-
-    for row in in_order(look, found, workers=workers):
-        rows.append(row)
-        usable += row.usable
-        on_progress(len(rows) / len(found), {"objects": len(rows), "images": usable})
-    return _usable_or_raise(source, _split(_without_duplicates(rows), limits.gate_share))
-
-
-def _list(source: Storage) -> list[ObjectInfo]:
-    try:
-        return [item for item in source.list() if not item.key.endswith("/")]
-    except (NotFound, AccessDenied) as error:
-        raise JobError("ACCESS_DENIED", f"cannot list the images: {error}") from error
-    except InvalidKey as error:
-        raise JobError("INVALID_SPEC", str(error)) from error
-
-
-def _within_limit(found: Sequence[ObjectInfo], limit: int) -> set[str]:
-    if len(found) <= limit:
-        return {item.key for item in found}
-    # By hash and not by name: names are often dates, and the first ones would be one day's weather.
-    ranked = sorted((item.key for item in found), key=lambda key: hashlib.sha256(_printable(key).encode()).digest())
-    return set(ranked[:limit])
-
-
-def _examine(source: Storage, item: ObjectInfo, limits: DecodeLimits) -> ManifestRow:
-    row = _row(item)
-    if item.size == 0:
-        return _skip(row, "EMPTY_OBJECT", "has no bytes")
-    if item.size > limits.max_bytes:
-        return _skip(row, "TOO_MANY_BYTES", f"has {item.size} bytes; expected at most {limits.max_bytes}")
-    try:
-        data = source.get(item.key, if_match=item.etag, max_bytes=limits.max_bytes)
-    except (PreconditionFailed, NotFound, TooLarge):
-        return _skip(row, "CHANGED", "changed or vanished between listing and reading")
-    except StorageUnavailable:
-        raise  # not this object's fault: better no snapshot than one without half of the images
-    except AccessDenied as error:
-        return _skip(row, "UNREADABLE", f"{_DENIED}{error}")
-    except StorageError as error:
-        return _skip(row, "UNREADABLE", str(error))
-    row = replace(row, sha256=hashlib.sha256(data).hexdigest())
-    try:
-        height, width = decode(data, limits).shape[:2]
-    except ImageError as error:
-        return _skip(row, error.reason, str(error))
-    return replace(row, width=width, height=height)
-
-
-def _without_duplicates(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    first: dict[str, str] = {}
-    kept: list[ManifestRow] = []
-    for row in rows:
-        if row.usable and first.setdefault(row.sha256, row.key) != row.key:
-            row = _skip(row, "DUPLICATE", f"has the same content as {first[row.sha256]}")
-        kept.append(row)
-    return kept
-
-
-def _split(rows: Sequence[ManifestRow], gate_share: float) -> list[ManifestRow]:
-    splits = assign_splits([row.sha256 for row in rows if row.usable], gate_share)
-    return [replace(row, split=splits[row.sha256]) if row.usable else row for row in rows]
-
-
-def _usable_or_raise(source: Storage, rows: list[ManifestRow]) -> list[ManifestRow]:
-    if any(row.usable for row in rows):
-        return rows
-    counts = Counter(row.reason for row in rows)
-    said = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    example = f"first: {rows[0].key}: {rows[0].detail}"
-    if all(row.detail.startswith(_DENIED) for row in rows):
-        raise JobError(
-            "ACCESS_DENIED",
-            f"{source.uri} can be listed, but none of its {len(rows)} objects can be read ({example}).",
-            skipped_of(rows),
-        )
-    raise JobError(
-        "DATA_UNREADABLE",
-        f"none of the {len(rows)} objects below {source.uri} is a usable image: {said} ({example}).",
-        skipped_of(rows),
-    )
+def _decided(rows: ManifestRows, gate_share: float) -> Iterator[ManifestRow]:
+    """`rows` without duplicates and with their splits, which only all content hashes together decide."""
+    first: dict[str, int] = {}
+    for number, (status, sha256) in enumerate(zip(rows.values("status"), rows.values("sha256"), strict=True)):
+        if status == "OK":
+            first.setdefault(sha256, number)
+    splits = assign_splits(first, gate_share)
+    for number, row in enumerate(rows):
+        if row.usable and first[row.sha256] != number:
+            row = row.skip("DUPLICATE", f"has the same content as {rows[first[row.sha256]].key}")
+        yield replace(row, split=splits[row.sha256]) if row.usable else row
 
 
 def _commit(target: Storage) -> Snapshot:
     header, rows = from_parquet(target.get(MANIFEST), where=f"{target.uri}/{MANIFEST}")
-    usable = [row for row in rows if row.usable]
-    reasons = Counter(row.reason for row in rows if not row.usable)
+    usable, skipped = rows.usable(), rows.skipped()
+    splits = usable.counts("split")
     summary = SnapshotSummary(
         snapshot_id=header.snapshot_id,
         source_uri=header.source_uri,
-        digest=digest_of(rows),
+        digest=rows.digest(),
         objects=len(rows),
         images=len(usable),
-        adapt_images=sum(row.split == "adapt" for row in usable),
-        gate_images=sum(row.split == "gate" for row in usable),
-        skipped=len(rows) - len(usable),
-        skipped_by_reason=dict(sorted(reasons.items())),
-        total_bytes=sum(row.size for row in usable),
+        adapt_images=splits.get("adapt", 0),
+        gate_images=splits.get("gate", 0),
+        skipped=len(skipped),
+        skipped_by_reason=skipped.counts("reason"),
+        total_bytes=sum(usable.values("size")),
         seconds=header.seconds,
     )
     with suppress(PreconditionFailed):  # derived from the same manifest, so it says the same
         target.put(SUMMARY, summary.model_dump_json(indent=2).encode(), if_absent=True)
-    return Snapshot(summary, tuple(rows))
-
-
-def _row(item: ObjectInfo) -> ManifestRow:
-    return ManifestRow(_printable(item.key), item.etag, item.size, item.last_modified)
-
-
-def _skip(row: ManifestRow, reason: str, detail: str) -> ManifestRow:
-    return replace(row, status="SKIPPED", reason=reason, detail=_printable(detail)[:300])
-
-
-def _printable(text: str) -> str:
-    """`text` as valid UTF-8: file names may hold any bytes, Parquet strings may not."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return Snapshot(summary, rows)

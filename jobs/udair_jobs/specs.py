@@ -70,7 +70,8 @@ class AdaptSpec(_Strict):
     """One attempt at one adaptation job.
 
     URIs are `s3://bucket/prefix`, `file:///abs/folder` or a plain folder. Credentials are never
-    in a spec: they come from the environment of the process that runs the job.
+    in a spec: they come from the environment of the process that runs the job, which may assume the
+    role that the spec names.
     """
 
     schema_version: Literal[1] = 1
@@ -80,6 +81,10 @@ class AdaptSpec(_Strict):
     attempt: int = Field(1, ge=1)
     source_uri: str = Field(description="prefix that holds the domain's unlabelled images")
     source_endpoint_url: str | None = Field(None, description="S3 endpoint of source_uri, if not AWS")
+    source_role_arn: str | None = Field(
+        None, description="role to read source_uri with, instead of the job's own rights"
+    )
+    source_external_id: str | None = Field(None, description="what that role's trust policy asks for; no secret")
     base_uri: str = Field(description="folder of the base model's bundle; 'packaged:NAME' for a shipped one")
     base_digest: str = Field(description="sha256 digest of the bundle that must be found there")
     snapshot_id: str

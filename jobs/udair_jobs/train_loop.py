@@ -21,7 +21,7 @@ from udair_jobs.datasets import load_images
 from udair_jobs.errors import JobError
 from udair_jobs.logs import quiet
 from udair_jobs.snapshots import load_snapshot
-from udair_jobs.storage import open_storage
+from udair_jobs.storage import PatientStorage, open_storage
 from udair_jobs.threads import set_threads
 from udair_jobs.train_specs import TrainSpec
 
@@ -69,11 +69,12 @@ def images_of(spec: TrainSpec, rank: int, workers: int) -> list[Any]:
     Raises:
         JobError: DATA_UNREADABLE when none of its share is as it was in the snapshot.
     """
-    snapshot = load_snapshot(open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url).at(SNAPSHOT))
+    store = PatientStorage(open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url))
+    snapshot = load_snapshot(store.at(SNAPSHOT))
     assert snapshot is not None, "the driver takes the snapshot before it starts workers"
-    rows = [row for row in snapshot.rows if row.usable]
+    rows = snapshot.rows.usable()
     mine = rows[rank::workers] if len(rows) >= 2 * workers else rows
-    source = open_storage(spec.data_uri, endpoint_url=spec.data_endpoint_url)
+    source = PatientStorage(open_storage(spec.data_uri, endpoint_url=spec.data_endpoint_url))
     loaded = load_images(source, mine, limits=spec.limits, max_images=100_000, max_held_bytes=4 * 2**30)
     if not loaded.images:
         raise JobError(

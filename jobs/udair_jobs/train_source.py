@@ -26,7 +26,7 @@ from udair_jobs.errors import JobError, JobsError, PreconditionFailed
 from udair_jobs.logs import quiet
 from udair_jobs.snapshots import Snapshot, take_snapshot
 from udair_jobs.specs import Reason
-from udair_jobs.storage import Storage, arrow_filesystem, open_storage
+from udair_jobs.storage import PatientStorage, Storage, arrow_filesystem, open_storage
 from udair_jobs.threads import set_threads
 from udair_jobs.train_specs import TrainResult, TrainSpec
 
@@ -52,8 +52,8 @@ def train_source(spec: TrainSpec) -> TrainResult:
         StorageError: A store refuses or does not answer.
     """
     _check(spec)
-    output = open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url)
-    source = open_storage(spec.data_uri, endpoint_url=spec.data_endpoint_url)
+    output = PatientStorage(open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url))
+    source = PatientStorage(open_storage(spec.data_uri, endpoint_url=spec.data_endpoint_url))
     # Absolute from here on: workers run in folders of their own.
     spec = spec.model_copy(update={"output_uri": output.uri, "data_uri": source.uri})
     published = _published(output, spec)

@@ -245,7 +245,7 @@ def test_a_cancelled_job_leaves_a_result_and_no_candidate(spec, source, picture)
 def test_a_source_that_does_not_answer_is_worth_a_retry(spec, s3, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     job = spec(source_uri="s3://bucket/cams", source_endpoint_url="http://127.0.0.1:9")
-    assert_failed(run(job), "CONTROLLER_ERROR", "nothing answers at http://127.0.0.1:9", job)
+    assert_failed(run(job, patience_s=0), "CONTROLLER_ERROR", "nothing answers at http://127.0.0.1:9", job)
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ import pytest
 
 from udair.data.images import decode
 from udair_jobs.datasets import centre_crop, load_images, sample
-from udair_jobs.manifests import ManifestRow
+from udair_jobs.manifests import ManifestRow, ManifestRows
 from udair_jobs.snapshots import take_snapshot
 from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import open_storage
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", pytest.param("radosgw", marks=pytest.mark.radosgw)])
 def source(request, tmp_path):
     if request.param == "folder":
         return open_storage(str(tmp_path / "source"))
-    server = request.getfixturevalue("s3")
+    server = request.getfixturevalue(request.param)
     return open_storage(f"s3://{server.bucket()}/cams", endpoint_url=server.endpoint_url)
 
 
@@ -27,7 +27,7 @@ def snapshot_of(source, tmp_path):
 
 def rows_of(count, side=100):
     names = [f"{number:05}" for number in range(count)]
-    return [ManifestRow(name, "e", 1, "t", side, side, sha256=name, split="adapt") for name in names]
+    return ManifestRows.of(ManifestRow(name, "e", 1, "t", side, side, sha256=name, split="adapt") for name in names)
 
 
 def test_images_arrive_in_key_order_with_their_pixels(source, tmp_path, picture):

@@ -15,11 +15,11 @@ from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import StorageUnavailable, open_storage
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", pytest.param("radosgw", marks=pytest.mark.radosgw)])
 def source(request, tmp_path):
     if request.param == "folder":
         return open_storage(str(tmp_path / "source"))
-    server = request.getfixturevalue("s3")
+    server = request.getfixturevalue(request.param)
     return open_storage(f"s3://{server.bucket()}/cams", endpoint_url=server.endpoint_url)
 
 

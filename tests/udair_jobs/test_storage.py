@@ -23,11 +23,16 @@ from udair_jobs.storage import (
 )
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request, tmp_path) -> Storage:
-    if request.param == "folder":
+@pytest.fixture(params=["folder", "s3", pytest.param("radosgw", marks=pytest.mark.radosgw)])
+def server(request):
+    """The S3 server that the test is about; None for a folder."""
+    return None if request.param == "folder" else request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def store(server, tmp_path) -> Storage:
+    if server is None:
         return open_storage(str(tmp_path / "store"))
-    server = request.getfixturevalue("s3")
     return open_storage(f"s3://{server.bucket()}/some/prefix", endpoint_url=server.endpoint_url)
 
 
@@ -210,10 +215,10 @@ def test_a_presigned_url_reads_without_credentials(store):
         assert answer.read() == b"hello"
 
 
-def test_parquet_goes_through_the_arrow_file_system(store, s3):
+def test_parquet_goes_through_the_arrow_file_system(store, server):
     from pyarrow import Table, parquet
 
-    filesystem, path = arrow_filesystem(store.uri, endpoint_url=s3.endpoint_url)
+    filesystem, path = arrow_filesystem(store.uri, endpoint_url=server.endpoint_url if server else None)
     filesystem.create_dir(path, recursive=True)
     parquet.write_table(Table.from_pydict({"a": [1, 2]}), f"{path}/t.parquet", filesystem=filesystem)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -13,7 +13,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from udair_jobs.errors import InvalidKey, NotFound, PreconditionFailed, StorageError, TooLarge
+from udair_jobs.storage.assumed import role_session
 from udair_jobs.storage.contract import ObjectInfo, checked_key, checked_prefix
+from udair_jobs.storage.roles import Role, reading_policy
 from udair_jobs.storage.s3_errors import is_conflict, mapped
 
 if TYPE_CHECKING:
@@ -24,15 +26,22 @@ _CONFLICT_ATTEMPTS = 4
 
 
 class S3Storage:
-    """Objects below `s3://bucket/prefix/`; credentials come from the environment or the machine's role."""
+    """Objects below `s3://bucket/prefix/`.
 
-    def __init__(self, bucket: str, prefix: str = "", *, endpoint_url: str | None = None) -> None:
+    Credentials come from the environment or the machine's role; with `role`, they are that role's, and
+    good for listing and reading below the prefix only.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str = "", *, endpoint_url: str | None = None, role: Role | None = None
+    ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._endpoint_url = endpoint_url
         try:
             with self._mapping(self.uri):
-                self._client = make_client(endpoint_url)
+                policy = reading_policy(role, bucket, prefix) if role is not None else ""
+                self._client = make_client(endpoint_url, role=role, policy=policy)
         except ValueError as error:
             raise InvalidKey(self.uri, f"{error}; expected an endpoint such as http://host:9000.") from None
 
@@ -52,17 +61,15 @@ class S3Storage:
             )
             for page in pages:
                 for item in page.get("Contents", ()):
-                    modified = item["LastModified"].astimezone(UTC).isoformat(timespec="milliseconds")
                     key = item["Key"].removeprefix(self._prefix)
                     if key:  # the marker of the prefix itself
-                        yield ObjectInfo(key, item["Size"], item["ETag"].strip('"'), modified)
+                        yield ObjectInfo(key, item["Size"], item["ETag"].strip('"'), _modified(item["LastModified"]))
 
     def head(self, key: str) -> ObjectInfo:
         """Size, etag and time of one object."""
         with self._mapping(self._uri_of(key)):
             found = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
-            modified = found["LastModified"].astimezone(UTC).isoformat(timespec="milliseconds")
-            return ObjectInfo(key, found["ContentLength"], found["ETag"].strip('"'), modified)
+            return ObjectInfo(key, found["ContentLength"], found["ETag"].strip('"'), _modified(found["LastModified"]))
 
     def get(self, key: str, *, if_match: str | None = None, max_bytes: int | None = None) -> bytes:
         """The object's content; a connection that breaks half-way is tried again."""
@@ -155,10 +162,15 @@ class S3Storage:
             raise mapped(error, uri, bucket=self._bucket, endpoint_url=self._endpoint_url) from None
 
 
-def make_client(endpoint_url: str | None = None) -> S3Client:
-    """A boto3 S3 client with this project's time limits and retries; path style for custom endpoints."""
+def make_client(endpoint_url: str | None = None, *, role: Role | None = None, policy: str = "") -> S3Client:
+    """A boto3 S3 client with this project's time limits and retries; path style for custom endpoints.
+
+    Raises:
+        NoCredentialsError: There are none to assume `role` with.
+    """
     # A session of its own: boto3's default session is not safe to use from several threads.
-    return boto3.session.Session().client(
+    session = role_session(role, policy, sts_options(endpoint_url)) if role is not None else None
+    return boto3.session.Session(botocore_session=session).client(
         "s3", endpoint_url=endpoint_url, region_name=region(), config=client_config(endpoint_url)
     )
 
@@ -172,6 +184,12 @@ def region() -> str | None:
 def client_config(endpoint_url: str | None) -> Config:
     """botocore's settings for `endpoint_url` (None is AWS, unless AWS_ENDPOINT_URL says otherwise)."""
     return Config(**config_options(endpoint_url), max_pool_connections=32)
+
+
+def sts_options(endpoint_url: str | None) -> dict[str, Any]:
+    """How to reach the STS that belongs to an S3 endpoint: stores other than AWS answer for both."""
+    elsewhere = os.environ.get("AWS_ENDPOINT_URL_STS")
+    return {"region_name": region(), "endpoint_url": elsewhere or endpoint_url}
 
 
 def config_options(endpoint_url: str | None) -> dict[str, Any]:
@@ -188,3 +206,8 @@ def config_options(endpoint_url: str | None) -> dict[str, Any]:
         options["request_checksum_calculation"] = "when_required"
         options["response_checksum_validation"] = "when_required"
     return options
+
+
+def _modified(time: datetime) -> str:
+    # Whole seconds: the Last-Modified header has no more, and some stores list milliseconds.
+    return time.astimezone(UTC).replace(microsecond=0).isoformat(timespec="milliseconds")

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from udair_jobs.errors import (
     AccessDenied,
+    CredentialsExpired,
     InvalidKey,
     NotFound,
     PreconditionFailed,
@@ -29,10 +30,10 @@ _REFUSED = {
     "AccountProblem": "there is a problem with the account",
     "InvalidAccessKeyId": "the access key is unknown there; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret does not belong to the access key; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "the session has expired; get new temporary credentials",
     "InvalidToken": "the session token is wrong; check AWS_SESSION_TOKEN",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
 }
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _BUSY = {
     "SlowDown",
     "InternalError",
@@ -71,8 +72,15 @@ def mapped(error: Exception, uri: str, *, bucket: str, endpoint_url: str | None)
 
 def _answered(error: ClientError, uri: str, bucket: str, place: str) -> StorageError:
     details = error.response.get("Error", {})
-    code = str(details.get("Code", ""))
+    code = str(details.get("Code") or error.response.get("Code", ""))  # Ceph's STS forgets the envelope
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _EXPIRED:
+        return CredentialsExpired(uri, f"the session has expired ({code}{place}); get new temporary credentials.")
+    if error.operation_name == "AssumeRole" and 400 <= status < 500:
+        return AccessDenied(
+            uri,
+            f"the role cannot be assumed ({code}{place}); check its ARN, that it trusts the platform, and the external id.",
+        )
     if code == "NoSuchBucket":
         return NotFound(uri, f"bucket {bucket!r} does not exist{place}; check its name and the endpoint.")
     if code in _REFUSED:
