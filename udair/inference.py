@@ -26,6 +26,7 @@ def restore(
     tile: int = TILE,
     overlap: int = OVERLAP,
     batch: int = 4,
+    whole: Degradation | None = None,
 ) -> Tensor:
     """Restore one image of any size.
 
@@ -38,6 +39,7 @@ def restore(
         modulation: One row of an adapter; None is the source model.
         tile, overlap: Side of a tile and of its overlap with the next, pixels; multiples of 16.
         batch: Tiles at once.
+        whole: How the model sees the image's degradation, where the caller knows: `model.embed` of it.
 
     Returns:
         RGB in [0, 1] of the same size, float32.
@@ -51,7 +53,7 @@ def restore(
     if tile % STRIDE or overlap % STRIDE or not 0 <= overlap <= tile // 2:
         raise ConfigError(f"tile is {tile} and overlap {overlap}; expected multiples of {STRIDE}, overlap <= tile / 2.")
     image_CHW = image_CHW.float()
-    whole = model.embed(image_CHW[None], modulation)
+    whole = whole or model.embed(image_CHW[None], modulation)
     height, width = image_CHW.shape[1:]
     if height <= tile and width <= tile:
         return model(image_CHW[None], modulation, whole)[0].clamp(0, 1)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from udair.bundle import load_bundle
 from udair.checkpoint import SHARD_BYTES
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource, read_folder
-from udair.data.tasks import CLASSES, make_batch
+from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
 
@@ -19,8 +19,14 @@ def test_batches_are_balanced_and_seeded(scenes):
     again = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
     assert torch.bincount(batch.label_B, minlength=len(CLASSES)).tolist() == [2] * len(CLASSES)
     assert torch.equal(batch.degraded_BCHW, again.degraded_BCHW)
-    clean_rows = batch.label_B == CLASSES.index("clean")
-    assert torch.equal(batch.degraded_BCHW[clean_rows], batch.clean_BCHW[clean_rows])
+
+
+def test_half_of_the_clean_patches_carry_the_faint_noise_of_a_sensor(scenes):
+    shares = {name: float(name == "clean") for name in CLASSES}
+    batch = make_batch(PatchSource(scenes), 64, 48, torch.Generator().manual_seed(1), shares)
+    noise_B = (batch.degraded_BCHW - batch.clean_BCHW).flatten(1).std(1)
+    assert 20 <= int((noise_B == 0).sum()) <= 44
+    assert float(noise_B.max()) <= FAINT_SIGMA[1] * 1.05
 
 
 def test_training_lowers_the_loss_and_continues_from_disk(scenes, tmp_path):

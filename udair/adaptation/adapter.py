@@ -51,6 +51,10 @@ class Adapter:
         scaled = {i.name: getattr(self.row, i.name) * share for i in fields(self.row) if i.name not in SCOPE}
         return replace(self, row=replace(self.row, **scaled))
 
+    def within(self, scope: Modulation) -> Adapter:
+        """The adapter with the scope of another row."""
+        return replace(self, row=replace(self.row, **{name: getattr(scope, name) for name in SCOPE}))
+
 
 def identity_adapter(model: Restorer, base_digest: str) -> Adapter:
     """The adapter that changes nothing."""

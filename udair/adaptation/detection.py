@@ -15,7 +15,8 @@ from udair.data.tasks import CLASSES
 from udair.losses.alignment import cluster_distance
 from udair.source_stats import SourceStats
 
-CLEAN = 0.8  # share of crops that look clean above which there is nothing to adapt to
+CLEAN = 0.6  # share of crops that look clean above which there is nothing to adapt to
+POOLED = 0.5  # how far each class's covariance is drawn to the mean one before classes are compared
 SEPARATION = 0.55  # silhouette above which two groups of crops are two domains
 SMALLEST_GROUP = 0.15
 
@@ -63,6 +64,11 @@ def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int 
 
 
 def _log_likelihood(feature_NF: Tensor, centre_GF: Tensor, precision_GFF: Tensor) -> Tensor:
+    """Regularised discriminant analysis (Friedman 1989): a class that hardly varies would otherwise win
+    every crop near it by its determinant alone, and one that varies much would win the far ones."""
+    covariance_GFF = torch.linalg.inv(precision_GFF)
+    covariance_GFF = torch.lerp(covariance_GFF, covariance_GFF.mean(0, keepdim=True), POOLED)
+    precision_GFF = torch.linalg.inv(covariance_GFF)
     distance_NG = cluster_distance(feature_NF, centre_GF, precision_GFF)
     return 0.5 * (torch.logdet(precision_GFF) - distance_NG)
 

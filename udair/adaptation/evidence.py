@@ -120,18 +120,24 @@ class Yardstick:
         return target / max(1.0, known)
 
     def _spread(self, images: Sequence[Tensor], row: Modulation | None) -> float:
-        """How much the answer depends on flips and half turns of the input, in units of its contrast.
+        """How much the answer depends on a half turn of the input, in units of its contrast.
+
+        A half turn keeps the direction of rain and of motion; a mirror does not, and an adapter for rain from
+        the left owes rain from the right nothing.
 
         A brighter answer has larger differences of every kind: without the unit, adapters that
-        rightly lift a dark image would be refused for it.
+        rightly lift a dark image would be refused for it. The adapter's scope is left out: whether a turned
+        image is still the domain's (rain falls down) is not what is asked.
         """
+        row = None if row is None else self._everywhere(row)
         total = 0.0
         for image in images[:DISAGREEMENT_IMAGES]:
-            views = torch.stack([image, image.flip(2), image.rot90(2, (1, 2))])
-            plain, mirrored, turned = run(self._bundle.model, views, row)
-            apart = (plain - mirrored.flip(2)).abs().mean() + (plain - turned.rot90(2, (1, 2))).abs().mean()
-            total += float(apart / plain.std().clamp(min=0.02))
+            plain, turned = run(self._bundle.model, torch.stack([image, image.rot90(2, (1, 2))]), row)
+            total += float((plain - turned.rot90(2, (1, 2))).abs().mean() / plain.std().clamp(min=0.02))
         return total
+
+    def _everywhere(self, row: Modulation) -> Modulation:
+        return Adapter(self._bundle.digest, row).within(self._bundle.model.identity()).row
 
     def _naturalness(self, after: Sequence[Tensor]) -> tuple[float, float, float]:
         """Set-level NIQE before and after, and the lower end of the 95 % interval of its rise.

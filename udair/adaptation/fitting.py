@@ -39,6 +39,7 @@ def fit_adapter(
     generator: torch.Generator,
     trained: Mapping[str, float] = TRAINED,
     deadline: float = math.inf,
+    start: Modulation | None = None,
     on_step: Callable[[float, float], None] = lambda share, loss: None,
 ) -> tuple[Modulation, dict[str, float]]:
     """Train the adapter alone; returns its running average and the losses.
@@ -54,13 +55,15 @@ def fit_adapter(
         generator: Of everything random.
         trained: Parameters that move, with the factor on the learning rate of each.
         deadline: `time.monotonic()` at which to stop early.
+        start: Row that training starts from, e.g. the domain's adapter so far; None is the identity. Its scope
+            is left out.
         on_step: Called with the share done and the loss.
 
     Raises:
         AdaptationError: NAN_LOSS; the source model is kept.
     """
     row = model.identity()
-    parameters = {name: getattr(row, name).clone().requires_grad_(True) for name in trained}
+    parameters = {name: getattr(start or row, name).clone().requires_grad_(True) for name in trained}
     groups = [{"params": [p], "lr": config.learning_rate * trained[n]} for n, p in parameters.items()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     averaged = {name: p.detach().clone() for name, p in parameters.items()}

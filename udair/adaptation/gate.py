@@ -32,7 +32,7 @@ class GatePolicy:
             NIQE(adapted) - NIQE(source) over the gate split; above it the adapter is
             significantly worse.
         min_niqe_images: With fewer gate images NIQE is reported and not judged.
-        max_disagreement_ratio: Most that the spread under flips and rotations may grow beyond its
+        max_disagreement_ratio: Most that the spread under a half turn may grow beyond its
             growth on matched scenes.
         max_drift: Most that mean colour may leave the clean prior's band, in [0, 1].
         max_clipped_share: Most that the share of clipped values may grow beyond its growth on matched
@@ -40,12 +40,12 @@ class GatePolicy:
         min_images: With fewer target images the verdict is INCONCLUSIVE.
     """
 
-    min_matched_gain_db: float = 0.1
-    max_match_distance: float = 2.0
-    max_source_loss_db: float = 0.05
+    min_matched_gain_db: float = 0.5
+    max_match_distance: float = 1.5
+    max_source_loss_db: float = 0.25
     max_niqe_worsening: float = 0.0
-    min_niqe_images: int = 20
-    max_disagreement_ratio: float = 1.2
+    min_niqe_images: int = 5
+    max_disagreement_ratio: float = 1.5
     max_drift: float = 0.05
     max_clipped_share: float = 0.02
     min_images: int = 8
@@ -69,7 +69,7 @@ class GatePolicy:
 
 POLICIES: Mapping[str, GatePolicy] = {
     "standard": GatePolicy(),
-    "strict": GatePolicy(min_matched_gain_db=0.3, max_source_loss_db=0.02, max_drift=0.03),
+    "strict": GatePolicy(min_matched_gain_db=1.0, max_source_loss_db=0.05, max_drift=0.03, max_disagreement_ratio=1.2),
 }
 
 
@@ -86,7 +86,7 @@ class Evidence:
             routes in-domain codes to the source model.
         niqe_source, niqe_adapted: Set-level NIQE on the gate split (lower is better).
         niqe_worsening_low: Lower end of the 95 % paired-bootstrap interval of the difference.
-        disagreement_ratio: Spread of outputs under flips and rotations, adapted over source, in
+        disagreement_ratio: Spread of outputs under a half turn, adapted over source, in
             units of the same ratio on matched scenes where that is above one.
         drift: Distance of the mean colour of the outputs from the clean prior's band.
         clipped_share_growth: Growth of the share of values at 0 or 1, less that on matched scenes.
@@ -201,7 +201,7 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
             "disagreement",
             evidence.disagreement_ratio,
             policy.max_disagreement_ratio,
-            "spread under flips and rotations, adapted / source, beyond that on matched scenes",
+            "spread under a half turn, adapted / source, beyond that on matched scenes",
         ),
         at_most("colour drift", evidence.drift, policy.max_drift, "mean colour outside the clean band"),
         at_most(

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from udair.adaptation.phase_state import PhaseState
 from udair.data.degradations import FAMILIES, Chain
 from udair.models.appearance import PHOTOMETRIC
 from udair.models.degradation import scope_features
@@ -30,6 +31,8 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     *itertools.combinations(FAMILIES, 2),
 )
 TRIES_PER_CHAIN = 6
+NEAR = 1.25  # parameters up to this much farther than the nearest are believed, too
+AS_NEAR = 1.1  # other chains up to this much farther
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,22 @@ class Matched:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: physical values by family."""
         return {"distance": round(self.distance, 4), "parameters": Chain(self.chain).describe(self.unit_P)}
+
+
+def state_of(matches: Sequence[Matched]) -> PhaseState:
+    """Matches as tensors and facts; `matches_of` reads them back."""
+    return PhaseState(
+        {f"match.{number}": matched.unit_P for number, matched in enumerate(matches)},
+        {"matches": [{"chain": m.chain, "distance": m.distance, "weight": m.weight} for m in matches]},
+    )
+
+
+def matches_of(state: PhaseState) -> list[Matched]:
+    """What `state_of` wrote."""
+    return [
+        Matched(tuple(fact["chain"]), state.tensors[f"match.{number}"], fact["distance"], fact["weight"])
+        for number, fact in enumerate(state.facts["matches"])
+    ]
 
 
 @dataclass(frozen=True)
@@ -205,10 +224,20 @@ def _parts(matched: Matched) -> dict[str, Tensor]:
 
 
 def _distinct(ordered: Sequence[Matched], keep: int) -> list[Matched]:
-    """The best few that are not much worse than the best: a spread of guesses, not of nonsense."""
-    limit = ordered[0].distance * 1.25 + 0.02
-    near = [matched for matched in ordered[:keep] if matched.distance <= limit]
-    return [replace(matched, weight=1.0 / (1 + rank)) for rank, matched in enumerate(near)]
+    """The best few that are not much worse than the best: a spread of explanations, not of nonsense.
+
+    The best of each chain comes before the second best of any: where noise and blur look as well as low
+    light does, an adapter should be right for both.
+    """
+    nearest = ordered[0].distance
+    near = [matched for matched in ordered if matched.distance <= NEAR * nearest + 0.02]
+    firsts = [
+        matched
+        for rank, matched in enumerate(near)
+        if matched.distance <= AS_NEAR * nearest and all(matched.chain != better.chain for better in near[:rank])
+    ]
+    others = [m for m in near if m.chain == ordered[0].chain and m is not ordered[0]]
+    return [replace(matched, weight=1.0 / (1 + rank)) for rank, matched in enumerate((firsts + others)[:keep])]
 
 
 def _jensen_shannon(p: Tensor, q: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ Axes: N images, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,41 @@ def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int 
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How one adapter did on held-out pairs.
+
+    Attributes:
+        gain_db: Mean PSNR gain over the source model.
+        error_db: Standard error of that mean.
+        change: Mean absolute difference from the source model's answers.
+    """
+
+    gain_db: float
+    error_db: float
+    change: float
+
+
+def by_promise(trials: Mapping[str, Trial], least_gain_db: float) -> list[str]:
+    """Names of the adapters worth measuring, the one to try first in front.
+
+    The one-standard-error rule (Breiman et al. 1984): of those that cannot be told from the best, the one
+    that changes least comes first; the others follow by gain.
+    """
+    promising = [name for name in trials if trials[name].gain_db >= least_gain_db]
+    if not promising:
+        return []
+    best = max((trials[name] for name in promising), key=lambda trial: trial.gain_db)
+    edge_db = best.gain_db - best.error_db
+
+    def rank(name: str) -> tuple[bool, float]:
+        trial = trials[name]
+        alike = trial.gain_db >= edge_db
+        return (False, trial.change) if alike else (True, -trial.gain_db)
+
+    return sorted(promising, key=rank)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Degraded and clean images of one size, with the source model's answer.
 
@@ -45,12 +81,21 @@ class Pairs:
 
     def gain_of(self, restored_NCHW: Tensor) -> float:
         """Mean PSNR gain of a restoration over the source model's, dB."""
-        gain_N = psnr_db(restored_NCHW, self.clean_NCHW) - psnr_db(self.source_NCHW, self.clean_NCHW)
-        return float(gain_N.mean())
+        return float(self._gains_N(restored_NCHW).mean())
 
     def gain_db(self, model: Restorer, row: Modulation) -> float:
         """Mean PSNR gain of an adapter over the source model, dB."""
         return self.gain_of(run(model, self.degraded_NCHW, row))
+
+    def trial(self, model: Restorer, row: Modulation) -> Trial:
+        """What an adapter gains here, how surely, and how much it changes."""
+        restored_NCHW = run(model, self.degraded_NCHW, row)
+        gain_N = self._gains_N(restored_NCHW)
+        error_db = float(gain_N.std()) / math.sqrt(len(gain_N)) if len(gain_N) > 1 else math.inf
+        return Trial(float(gain_N.mean()), error_db, float((restored_NCHW - self.source_NCHW).abs().mean()))
+
+    def _gains_N(self, restored_NCHW: Tensor) -> Tensor:
+        return psnr_db(restored_NCHW, self.clean_NCHW) - psnr_db(self.source_NCHW, self.clean_NCHW)
 
 
 def crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Generator) -> Tensor:

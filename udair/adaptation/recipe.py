@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -22,10 +22,11 @@ from udair.adaptation.detection import Detection, detect
 from udair.adaptation.evidence import Yardstick, gate_view
 from udair.adaptation.fitting import fit_adapter
 from udair.adaptation.gate import Evidence, GatePolicy, judge
-from udair.adaptation.matching import Matched, look, match
-from udair.adaptation.pairs import Pairs, crop_scenes, degrade_mixed, matched_pairs, source_pairs
+from udair.adaptation.matching import Matched, look, match, matches_of, state_of
+from udair.adaptation.pairs import Pairs, Trial, by_promise, crop_scenes, degrade_mixed, matched_pairs, source_pairs
+from udair.adaptation.phase_state import PhaseState, PhaseStates, remembered
 from udair.adaptation.projection import align, assigned_cluster
-from udair.adaptation.scope import scoped
+from udair.adaptation.scope import scoped, source_pairs_inside
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
 from udair.data.images import ImageArray
@@ -41,8 +42,28 @@ EMBED_CROPS = 64
 MATCH_SCENES = 16
 GATE_IMAGES = 24
 SOURCE_PAIRS = 48
-MEASURED_CANDIDATES = 4
+MEASURED_CANDIDATES = 6
+SHARES = (1.0, 0.75, 0.5, 0.25)  # of the trained adapter, between it and the source model
+ANCHOR_SHARE = 0.125  # of a training batch: source samples inside the scope
+ANCHOR_DRAWS = 256  # source samples among which those are looked for
 FLAT = 1.0  # standard deviation, of 255, below which an image shows nothing
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the model sees of a target.
+
+    Attributes:
+        crops_NCHW: RGB in [0, 1].
+        embedding_ND: Their unmodulated embeddings.
+        histogram_K: Mean share of each code.
+        found: Whether it is clean, and how many domains it looks like.
+    """
+
+    crops_NCHW: Tensor
+    embedding_ND: Tensor
+    histogram_K: Tensor
+    found: Detection
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,9 @@ def adapt(
     gate_images: Sequence[ImageArray],
     config: RecipeConfig | None = None,
     on_progress: Progress | None = None,
+    *,
+    champion: Adapter | None = None,
+    states: PhaseStates | None = None,
 ) -> Adaptation:
     """Adapt a base model to one domain.
 
@@ -84,6 +108,9 @@ def adapt(
         gate_images: Others, for the gate alone.
         config: Steps, budget, seed.
         on_progress: Called with phase (EMBEDDING, ALIGNING, ADAPTING, EVALUATING), share, metrics.
+        champion: The domain's adapter so far: training starts from it, and it competes itself.
+        states: Remembers what ALIGNING and ADAPTING made; a repeated call goes on from there and gives the
+            same adapter. The other phases take seconds.
 
     Raises:
         AdaptationError: TOO_FEW_IMAGES (none to adapt on, or none that shows anything), NAN_LOSS.
@@ -98,12 +125,8 @@ def adapt(
     shown, gate_shown, notes = _shown(adapt_images, gate_images)
 
     report("EMBEDDING", 0.0, {})
-    device = bundle.model.enter.weight.device
-    crops = PatchSource(shown, device).crops(EMBED_CROPS, CROP, generator)
-    with torch.no_grad():
-        seen = bundle.model.embed(crops)
-    embedding_ND = seen.embedding_BD.float()
-    found = detect(embedding_ND, appearance(crops), bundle.stats, config.seed)
+    target = observe(bundle, shown, config.seed, generator)
+    crops, embedding_ND, found = target.crops_NCHW, target.embedding_ND, target.found
     metrics = {
         "in_domain_share": found.in_domain_share,
         "clean_share": found.clean_share,
@@ -125,33 +148,55 @@ def adapt(
     else:
         deadline = started + config.budget_s
         report("ALIGNING", 0.0, {})
-        aligned, figures = align(embedding_ND, bundle.stats, identity.row)
+        aligned, figures = align(embedding_ND, bundle.stats, identity.row, config.alignment)
         metrics |= figures
+        start = champion.row if champion is not None else identity.row
+        if champion is not None:
+            candidates["champion"] = replace(champion, notes={"candidate": "champion"})
         candidates["coral"] = Adapter(bundle.digest, aligned, {"candidate": "coral"})
         cluster = assigned_cluster(embedding_ND, bundle.stats)
-        candidates |= zero_gradient(bundle, identity, crops, seen.histogram_BK.mean(0), cluster)
-        matches = _match(bundle, crops, found, config, generator, started + 0.4 * config.budget_s, report)
+        candidates |= zero_gradient(bundle, identity, crops, target.histogram_K, cluster)
+        matches = matches_of(
+            remembered(
+                states,
+                "ALIGNING",
+                generator,
+                lambda: state_of(
+                    match_target(bundle, target, config, generator, started + 0.4 * config.budget_s, report)
+                ),
+            )
+        )
+        report("ALIGNING", 1.0, dict(metrics))
         if matches:
             metrics["match_distance"] = matches[0].distance
-        report("ALIGNING", 1.0, dict(metrics))
-        if matches and config.steps:
-            trained, losses = _train(bundle, matches, embedding_ND, config, deadline, generator, report)
-            metrics |= losses
-            trained = scoped(bundle, trained, crops, matches, generator)
-            full = Adapter(bundle.digest, trained, {"candidate": "re-degradation"})
-            for share in (1.0, 0.75, 0.5, 0.25):
-                name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
-                candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
+            scope = scoped(bundle, identity.row, crops, matches, generator)
+            if config.steps:
+
+                def train() -> PhaseState:
+                    row, losses = train_on_matches(
+                        bundle, matches, embedding_ND, scope, config, deadline, generator, report, start
+                    )
+                    return PhaseState({item.name: getattr(row, item.name) for item in fields(row)}, losses)
+
+                state = remembered(states, "ADAPTING", generator, train)
+                metrics |= state.facts
+                row = Modulation(**{item.name: state.tensors[item.name] for item in fields(Modulation)})
+                full = Adapter(bundle.digest, row)
+                for share in SHARES:
+                    name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
+                    candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
+            candidates = {name: candidate.within(scope) for name, candidate in candidates.items()}
 
     report("EVALUATING", 0.0, {})
     held_out = matched_pairs(bundle, matches, generator)
-    gains = {name: held_out.gain_db(bundle.model, c.row) for name, c in candidates.items()} if held_out else {}
+    trials = {name: held_out.trial(bundle.model, c.row) for name, c in candidates.items()} if held_out else {}
     report("EVALUATING", 0.4, {})
-    adapter, evidence = _choose(bundle, candidates, gains, held_out, identity, gate_shown, total, config.seed)
+    adapter, evidence = _choose(bundle, candidates, trials, held_out, identity, gate_shown, total, config.seed)
     evidence = replace(evidence, notes=(*evidence.notes, *notes))
     metrics |= {"seconds": time.monotonic() - started, "matched_gain_db": evidence.matched_gain_db}
     report("EVALUATING", 1.0, dict(metrics))
     described = {"matched": [m.to_dict() for m in matches]}
+    gains = {name: trial.gain_db for name, trial in trials.items()}
     return Adaptation(adapter, evidence, metrics, described, gains, candidates)
 
 
@@ -171,10 +216,19 @@ def _shown(
     return shown, gate_shown, [f"{flat} images of one colour were not used"] if flat else []
 
 
-def _match(
+def observe(bundle: Bundle, images: Sequence[ImageArray], seed: int, generator: torch.Generator) -> Observed:
+    """Cut crops from the target's images, embed them, and see what kind of target it is."""
+    crops = PatchSource(images, bundle.model.enter.weight.device).crops(EMBED_CROPS, CROP, generator)
+    with torch.no_grad():
+        seen = bundle.model.embed(crops)
+    embedding_ND = seen.embedding_BD.float()
+    found = detect(embedding_ND, appearance(crops), bundle.stats, seed)
+    return Observed(crops, embedding_ND, seen.histogram_BK.mean(0), found)
+
+
+def match_target(
     bundle: Bundle,
-    crops: Tensor,
-    found: Detection,
+    target: Observed,
     config: RecipeConfig,
     generator: torch.Generator,
     deadline: float,
@@ -183,39 +237,51 @@ def _match(
     """Match every domain that the target holds; each weighs as its share of the crops."""
     scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, MATCH_SCENES, CROP, generator)
     matches: list[Matched] = []
-    for index, group in enumerate(found.groups):
+    groups, crops = target.found.groups, target.crops_NCHW
+    for index, group in enumerate(groups):
         share = len(group) / len(crops)
         own = match(
             bundle.model,
             look(bundle.model, crops[group]),
             scenes,
-            trials=config.match_trials // len(found.groups),
+            trials=config.match_trials // len(groups),
             generator=generator,
             deadline=deadline,
-            on_trial=lambda done, index=index: report("ALIGNING", (index + done) / len(found.groups), {}),  # type: ignore[misc]
+            on_trial=lambda done, index=index: report("ALIGNING", (index + done) / len(groups), {}),  # type: ignore[misc]
         )
         matches += [replace(matched, weight=matched.weight * share) for matched in own]
     return matches
 
 
-def _train(
+def train_on_matches(
     bundle: Bundle,
     matches: Sequence[Matched],
     embedding_ND: Tensor,
+    scope: Modulation,
     config: RecipeConfig,
     deadline: float,
     generator: torch.Generator,
     report: Progress,
+    start: Modulation | None = None,
 ) -> tuple[Modulation, dict[str, float]]:
+    """Train an adapter on clean scenes that are degraded as the target is.
+
+    A part of every batch carries the source domain's own degradations: those that the scope cannot tell
+    from the target's, which the adapter would otherwise forget.
+    """
     scenes = bundle.replay_train_NCHW.float() / 255
+    kept = source_pairs_inside(bundle, scope, ANCHOR_DRAWS, config.patch, generator)
 
     def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        clean = crop_scenes(scenes, batch, patch, generator)
-        return degrade_mixed(matches, clean, generator, jitter=0.05), clean
+        anchors = min(round(ANCHOR_SHARE * batch), len(kept[0]))
+        clean = crop_scenes(scenes, batch - anchors, patch, generator)
+        degraded = degrade_mixed(matches, clean, generator, jitter=0.05)
+        pick = torch.randint(max(len(kept[0]), 1), (anchors,), generator=generator)
+        return torch.cat([degraded, kept[0][pick]]), torch.cat([clean, kept[1][pick]])
 
     report("ADAPTING", 0.0, {})
     fitted = fit_adapter(
-        bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline,
+        bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline, start=start,
         on_step=lambda share, loss: report("ADAPTING", share, {"loss": loss}),
     )  # fmt: skip
     report("ADAPTING", 1.0, {})
@@ -225,14 +291,14 @@ def _train(
 def _choose(
     bundle: Bundle,
     candidates: Mapping[str, Adapter],
-    gains: Mapping[str, float],
+    trials: Mapping[str, Trial],
     matched: Pairs | None,
     identity: Adapter,
     gate_images: Sequence[ImageArray],
     target_images: int,
     seed: int,
 ) -> tuple[Adapter, Evidence]:
-    """The candidate with the best gain among those that pass the standard gate.
+    """The most promising candidate among those that pass the standard gate.
 
     None passes: the best one is published with its evidence, so that people see what was refused.
     None even gains: the identity, and the domain keeps the source model.
@@ -244,9 +310,8 @@ def _choose(
         bundle, matched or source, source, [image.to(device) for image in images], target_images, seed
     )
     policy = GatePolicy()
-    promising = sorted((n for n in gains if gains[n] >= policy.min_matched_gain_db), key=lambda n: -gains[n])
     refused: tuple[Adapter, Evidence] | None = None
-    for name in promising[:MEASURED_CANDIDATES]:
+    for name in by_promise(trials, policy.min_matched_gain_db)[:MEASURED_CANDIDATES]:
         evidence = yardstick.measure(candidates[name])
         if judge(evidence, policy).verdict == "PASSED":
             return candidates[name], evidence

@@ -42,6 +42,18 @@ def scoped(
 
 
 @torch.no_grad()
+def source_pairs_inside(
+    bundle: Bundle, scope: Modulation, draws: int, side: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Degraded and clean source samples (N, 3, side, side) that a scope holds, of `draws` tried; N may be 0."""
+    scenes = bundle.replay_train_NCHW.float() / 255
+    drawn = make_batch(photos(scenes), draws, side, generator)
+    features_NS = _features(bundle, drawn.degraded_BCHW)
+    inside = scope.inside(features_NS) > 0
+    return drawn.degraded_BCHW[inside], drawn.clean_BCHW[inside]
+
+
+@torch.no_grad()
 def _features(bundle: Bundle, image_NCHW: Tensor) -> Tensor:
     return torch.cat([scope_features(bundle.model.embed(p).embedding_BD, p) for p in image_NCHW.split(32)])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from udair.adaptation.projection import align
-from udair.config import TestTimeConfig
+from udair.config import AlignmentConfig, TestTimeConfig
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 from udair.source_stats import SourceStats
@@ -30,16 +30,39 @@ def adapt_at_test_time(
 ) -> Modulation:
     """Pull one image's degradation embeddings towards their source cluster, starting from `row`.
 
-    The result is a new row; nothing is kept, so every request or stream starts afresh. An image too
-    small for two crops has no covariance and gets `row` back.
+    The result is a new row; nothing is kept. An image too small for two crops has no covariance and
+    gets `row` back.
 
     Source: UDAIR (arXiv 2505.22284), CORAL-based test-time adaptation. Which parameters move, and
-    for how many steps, the paper does not say: we move the projection.
+    for how many steps, the paper does not say: we move the bias, one step (docs/log.md, the sweep).
     """
-    crops = crops_of(image_CHW)
+    crops = crops_of(image_CHW, config.crop)
     if len(crops) < 2 or config.steps == 0:
         return row
     with torch.no_grad():
         embedding_ND = model.embed(crops).embedding_BD
-    fitted, _ = align(embedding_ND, stats, row, steps=config.steps, learning_rate=config.learning_rate)
+    alignment = AlignmentConfig(steps=config.steps, learning_rate=config.learning_rate, parameters=config.parameters)
+    fitted, _ = align(embedding_ND, stats, row, alignment)
     return fitted
+
+
+class TestTimeStream:
+    """Rows for the images of one stream, one after the other.
+
+    Args:
+        model, stats: The base model and its source statistics.
+        row: The adapter's, or the identity.
+        config: `reset` decides whether an image starts from `row` or from where the last one ended.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    def __init__(self, model: Restorer, stats: SourceStats, row: Modulation, config: TestTimeConfig) -> None:
+        self._model, self._stats, self._config = model, stats, config
+        self._given = self._last = row
+
+    def next(self, image_CHW: Tensor) -> Modulation:
+        """The row to restore `image_CHW` with, RGB in [0, 1]."""
+        start = self._given if self._config.reset == "request" else self._last
+        self._last = adapt_at_test_time(self._model, self._stats, image_CHW, start, self._config)
+        return self._last

@@ -26,13 +26,11 @@ class PatchSource:
         device: Where pixels stay.
 
     Raises:
-        ConfigError: There is no image.
+        ConfigError: There is no image, or one is not of bytes.
     """
 
     def __init__(self, images: Iterable[ImageArray], device: torch.device | str = "cpu") -> None:
-        self.images = [
-            torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1).contiguous().to(device) for i in images
-        ]
+        self.images = [_pixels(image).to(device) for image in images]
         if not self.images:
             raise ConfigError("there are 0 images to take patches from; expected 1 or more.")
 
@@ -63,6 +61,12 @@ class PatchSource:
         turn = int(symmetry * 8)
         patch = torch.rot90(patch, turn % 4, (1, 2))
         return patch.flip(2) if turn >= 4 else patch
+
+
+def _pixels(image: ImageArray) -> Tensor:
+    if image.dtype != np.uint8:
+        raise ConfigError(f"an image holds {image.dtype}; expected uint8, 0 to 255.")
+    return torch.tensor(image).permute(2, 0, 1).contiguous()
 
 
 def mirror_index(length: int, size: int) -> Tensor:

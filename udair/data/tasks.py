@@ -5,6 +5,7 @@ Axes: B patches, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from udair.data.degradations import FAMILIES, SOURCE_CHAINS, Chain
+from udair.data.degradations.family import normal_like, per_image
 from udair.data.pairs import ADDITIVE, PairSource
 from udair.data.patches import PatchSource
 
@@ -25,6 +27,11 @@ TRAINING_SHARES: Mapping[str, float] = {
     "clean": 0.04, "haze": 0.12, "rain": 0.20, "low_light": 0.10, "blur": 0.12, "noise": 0.28, "jpeg": 0.06,
     "chain": 0.08,
 }  # fmt: skip
+# Half of all synthetic patches carry, whatever else befell them, the faint noise that every sensor
+# leaves; its deviation is drawn log-uniformly. Without it a net learns that faint noise means low
+# light, and brightens photographs that nothing is wrong with (docs/log.md, 2026-11-25).
+FAINT_SHARE = 0.5
+FAINT_SIGMA = (0.0008, 0.02)
 # Of the patches of a class that has real pairs, how many are real.
 REAL_SHARE: Mapping[str, float] = {"rain": 0.4, "haze": 0.4, "noise": 0.1, "blur": 0.4}
 
@@ -79,7 +86,17 @@ def make_batch(
         unit_BP = chain.sample(len(rows), generator)
         degraded[rows] = chain.degrade(clean[rows], unit_BP, generator)
         severity_B[rows] = chain.severity(unit_BP)
+    synthetic = torch.isfinite(severity_B).nonzero().squeeze(1)
+    degraded[synthetic] = _sensed(degraded[synthetic], generator)
     return Batch(degraded, clean, label_B, severity_B)
+
+
+def _sensed(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Images as a sensor gives them: `FAINT_SHARE` of them with faint noise."""
+    draw_B2 = torch.rand(len(image), 2, generator=generator, device=generator.device)
+    low, high = map(math.log, FAINT_SIGMA)
+    sigma_B = torch.exp(low + (high - low) * draw_B2[:, 0]) * (draw_B2[:, 1] < FAINT_SHARE)
+    return (image + per_image(sigma_B.to(image.device)) * normal_like(image, generator)).clamp(0, 1)
 
 
 def _labels(batch: int, shares: Mapping[str, float] | None, generator: torch.Generator) -> Tensor:

@@ -94,8 +94,8 @@ def test_test_time_adaptation_starts_afresh_and_leaves_a_single_crop_alone(bundl
     image = torch.rand(3, 192, 192)
     row = bundle.model.identity()
     fitted = adapt_at_test_time(bundle.model, bundle.stats, image, row, TestTimeConfig())
-    assert bool(fitted.projection_BDD.any())
-    assert not bool(row.projection_BDD.any())
+    assert bool(fitted.bias_BD.any())
+    assert not bool(row.bias_BD.any())
     assert adapt_at_test_time(bundle.model, bundle.stats, image[:, :50, :50], row, TestTimeConfig()) is row
 
 
