@@ -59,7 +59,7 @@ def main() -> None:
         _write_images(folder / "images", count, options.seed)
         _write_shards(folder / "images", folder / "shards")
         for latency_ms, suffix in ((0, ""), (LATENCY_MS, f"_{LATENCY_MS}ms")):
-            with _endpoint(folder / "images", latency_ms) as images, _endpoint(folder / "shards", latency_ms) as shards:
+            with endpoint(folder / "images", latency_ms) as images, endpoint(folder / "shards", latency_ms) as shards:
                 readers = _readers(folder, images, shards, notes)
                 list(readers["ours"]())  # warm: connections are open, memory has been touched
                 for repeat in range(repeats):
@@ -182,7 +182,7 @@ def _write_shards(images: Path, target: Path) -> None:
 
 
 @contextmanager
-def _endpoint(folder: Path, latency_ms: float) -> Iterator[str]:
+def endpoint(folder: Path, latency_ms: float) -> Iterator[str]:
     command = [sys.executable, HERE / "stub_s3.py", "--folder", folder, "--latency-ms", str(latency_ms)]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None

@@ -3,15 +3,15 @@
     python -m udair_jobs.adapt_domain spec=URI [spec_endpoint_url=URL]        as the platform runs it
     python -m udair_jobs.adapt_domain source_uri=photos output_uri=runs/mine  by hand
 
-Exit status: 0 the attempt succeeded, 3 it failed and `result.json` says why, 2 the command is wrong,
-1 not even a result could be written.
+Exit status: 0 the attempt succeeded, 2 the command is wrong, 1 not even a result could be written;
+else `result.json` says why, and the status whose fault it was: 3 the user's, 4 capacity, 5 the system,
+6 a deadline, 7 numerics.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -22,30 +22,35 @@ from typing import TYPE_CHECKING, cast
 
 import udair
 from udair.data.images import ImageArray
-from udair_jobs.adapt_specs import spec_at, spec_from
+from udair.errors import AdapterError
+from udair_jobs.adapt_specs import source_of, spec_at, spec_from
 from udair_jobs.base_models import checked_digest, local_folder
 from udair_jobs.cancellation import Cancellation
 from udair_jobs.command_line import compose, named, to_plain
 from udair_jobs.datasets import LoadedImages, load_images
-from udair_jobs.errors import JobError, JobsError, StorageError
-from udair_jobs.failures import explain
+from udair_jobs.errors import CandidateError, JobError, JobsError, NotFound, StorageError
+from udair_jobs.failures import exit_status, explain
 from udair_jobs.logs import quiet
 from udair_jobs.manifests import Split
 from udair_jobs.publish import ADAPTER, MANIFEST, publish_candidate, verify_candidate
 from udair_jobs.reporting import Reporter
 from udair_jobs.results import MAX_SKIPPED, commit_result, read_result, to_json
-from udair_jobs.snapshots import load_snapshot, take_snapshot
+from udair_jobs.snapshots import Snapshot, load_snapshot, take_snapshot
 from udair_jobs.specs import AdaptResult, AdaptSpec, Manifest, Phase, Skipped, SnapshotSummary
-from udair_jobs.storage import PATIENCE_S, PatientStorage, Role, Storage, open_storage
+from udair_jobs.storage import PATIENCE_S, PatientStorage, Storage, open_storage
 from udair_jobs.threads import set_threads
 
 if TYPE_CHECKING:
+    from udair.adaptation.adapter import Adapter
     from udair.adaptation.recipe import Adaptation
     from udair.bundle import Bundle
+    from udair_jobs.embedding_pass import Profile
+    from udair_jobs.phase_checkpoints import PhaseCheckpoints
 
 log = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass
@@ -63,13 +68,6 @@ class _Attempt:
     def store(self, uri: str) -> Storage:
         """A place on the platform's own store."""
         return PatientStorage(open_storage(uri, endpoint_url=self.spec.store_endpoint_url), self.patience_s)
-
-    def source(self) -> Storage:
-        """The customer's prefix, read with the rights that the spec names."""
-        spec = self.spec
-        role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None
-        opened = open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url, role=role)
-        return PatientStorage(opened, self.patience_s)
 
     def report(self, phase: Phase, fraction: float = 0.0, metrics: dict[str, float] | None = None) -> None:
         self.cancellation.check()
@@ -136,19 +134,22 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
         set_threads()
         bundle = load_bundle(base, expected_digest=spec.base_digest)
     attempt.report("VALIDATING", 1.0)
-    adapt_images, gate_images = _fetch(attempt)
-    adaptation = _recipe(attempt, bundle, adapt_images, gate_images)
+    snapshot, adapt_images, gate_images = _fetch(attempt)
+    champion = _champion(attempt, bundle)
+    states = _states(attempt, champion)
+    profile = _profile(attempt, bundle, snapshot, adapt_images, states)
+    adaptation = _recipe(attempt, bundle, adapt_images, gate_images, champion, states)
     attempt.report("EXPORTING")
-    files = _files(adaptation)
+    files = _files(adaptation, profile)
     manifest = publish_candidate(candidate, files, base_digest=spec.base_digest, code_version=udair.__version__)
     attempt.report("EXPORTING", 1.0)
     return _succeeded(attempt, candidate, manifest, files)
 
 
-def _fetch(attempt: _Attempt) -> tuple[list[ImageArray], list[ImageArray]]:
+def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], list[ImageArray]]:
     spec, report = attempt.spec, attempt.report
     report("FETCHING")
-    source = attempt.source()
+    source = source_of(spec, attempt.patience_s)
     snapshot = take_snapshot(
         source,
         attempt.store(spec.snapshot_uri),
@@ -176,23 +177,86 @@ def _fetch(attempt: _Attempt) -> tuple[list[ImageArray], list[ImageArray]]:
             f"none of the {len(adapt.skipped)} images to adapt to is as it was when snapshot "
             f"{spec.snapshot_id} was taken (first: {first.key}: {first.reason}). Take a new snapshot.",
         )
-    return adapt.images, gate.images
+    return snapshot, adapt.images, gate.images
+
+
+def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
+    """What earlier attempts of the job finished, if they worked on the very same things."""
+    from udair.adaptation.adapter import adapter_digest, adapter_to_bytes
+    from udair_jobs.phase_checkpoints import PhaseCheckpoints
+
+    spec = attempt.spec
+    assert attempt.snapshot is not None, "images came from it"
+    made_from = {
+        "base": spec.base_digest,
+        "snapshot": attempt.snapshot.digest,
+        "recipe": spec.recipe.model_dump(),
+        "limits": spec.limits.model_dump(),
+        "everything_embedded": spec.embed_workers > 0,
+        "champion": adapter_digest(adapter_to_bytes(champion)) if champion else None,
+        "version": udair.__version__,
+    }
+    folder = spec.checkpoint_uri or f"{spec.output_uri.rstrip('/')}/{CHECKPOINTS}"
+    return PhaseCheckpoints(attempt.store(folder), made_from)
+
+
+def _profile(
+    attempt: _Attempt, bundle: Bundle, snapshot: Snapshot, images: list[ImageArray], states: PhaseCheckpoints
+) -> Profile:
+    """What the domain looks like: all of it by Ray workers, or the images at hand in this process."""
+    from udair_jobs.embedding_pass import Profile, embed_on_ray, profile_of
+
+    attempt.report("EMBEDDING")
+    known = states.load("EMBEDDING")
+    if known is not None:
+        return Profile.from_state(known)
+    if attempt.spec.embed_workers:
+        profile = embed_on_ray(
+            attempt.spec, snapshot.split("adapt"), bundle.model.config.codes, attempt.cancellation,
+            lambda share: attempt.report("EMBEDDING", 0.9 * share),
+        )  # fmt: skip
+        attempt.skipped.extend(profile.skipped)
+    else:
+        profile = profile_of(bundle, images)
+    states.save("EMBEDDING", profile.to_state())
+    return profile
 
 
 def _recipe(
-    attempt: _Attempt, bundle: Bundle, adapt_images: list[ImageArray], gate_images: list[ImageArray]
+    attempt: _Attempt,
+    bundle: Bundle,
+    adapt_images: list[ImageArray],
+    gate_images: list[ImageArray],
+    champion: Adapter | None,
+    states: PhaseCheckpoints,
 ) -> Adaptation:
     from udair.adaptation.recipe import adapt
-    from udair.config import RecipeConfig
+    from udair.config import AlignmentConfig, RecipeConfig
 
     def on_progress(phase: str, fraction: float, metrics: dict[str, float]) -> None:
         attempt.report(cast(Phase, phase), fraction, metrics)
 
-    config = RecipeConfig(**attempt.spec.recipe.model_dump())
-    return adapt(bundle, adapt_images, gate_images, config, on_progress)
+    asked = attempt.spec.recipe.model_dump()
+    config = RecipeConfig(**asked | {"alignment": AlignmentConfig(**asked["alignment"])})
+    return adapt(bundle, adapt_images, gate_images, config, on_progress, champion=champion, states=states)
 
 
-def _files(adaptation: Adaptation) -> dict[str, bytes]:
+def _champion(attempt: _Attempt, bundle: Bundle) -> Adapter | None:
+    """The domain's adapter so far; one that cannot be used costs the warm start, not the job."""
+    from udair.adaptation.adapter import adapter_from_bytes
+
+    if attempt.spec.champion_uri is None:
+        return None
+    store = attempt.store(attempt.spec.champion_uri)
+    try:
+        verify_candidate(store, base_digest=bundle.digest)
+        return adapter_from_bytes(store.get(ADAPTER), bundle.digest, bundle.model)
+    except (AdapterError, CandidateError, NotFound) as error:
+        log.warning("cold start: the champion at %s cannot be used: %s", attempt.spec.champion_uri, error)
+        return None
+
+
+def _files(adaptation: Adaptation, profile: Profile) -> dict[str, bytes]:
     from udair.adaptation.adapter import adapter_to_bytes
 
     return {
@@ -200,6 +264,7 @@ def _files(adaptation: Adaptation) -> dict[str, bytes]:
         "evidence.json": to_json(adaptation.evidence.to_dict()),
         "metrics.json": to_json(adaptation.metrics),
         "match.json": to_json(adaptation.match),
+        "profile.json": to_json(profile.to_dict()),
     }
 
 
@@ -245,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             spec = spec_from(to_plain(config))
     except JobError as error:
         print(f"{error.reason}: {error}", file=sys.stderr)
-        return 3 if "spec" in given else 2
+        return exit_status(error.reason) if "spec" in given else 2
     except StorageError as error:
         print(f"cannot read the spec: {error}", file=sys.stderr)
         return 2
@@ -255,13 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot write a result: {error}", file=sys.stderr)
         return 1
     _print(result)
-    status = 0 if result.state == "SUCCEEDED" else 3
-    if cancellation.requested:
-        # Python would wait at exit for downloads that were abandoned.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    return cancellation.leave(exit_status(result.reason) if result.reason else 0)
 
 
 def _print(result: AdaptResult) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from udair_jobs.base_models import digest_at, local_folder
-from udair_jobs.command_line import said
+from udair_jobs.command_line import parsed, said
 from udair_jobs.errors import JobError, StorageError
 from udair_jobs.results import commit_result
 from udair_jobs.specs import AdaptResult, AdaptSpec
-from udair_jobs.storage import PatientStorage, open_storage
+from udair_jobs.storage import PATIENCE_S, PatientStorage, Role, Storage, open_storage
 
 
 def spec_at(uri: str, *, endpoint_url: str | None = None) -> AdaptSpec:
@@ -59,7 +59,10 @@ def spec_from(values: dict[str, Any]) -> AdaptSpec:
         with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
             base = local_folder(base_uri, Path(scratch), endpoint_url=values.get("store_endpoint_url"))
             values["base_digest"] = digest_at(base, base_uri)
-    try:
-        return AdaptSpec.model_validate(values)
-    except ValidationError as error:
-        raise JobError("INVALID_SPEC", said(error)) from error
+    return parsed(AdaptSpec, values)
+
+
+def source_of(spec: AdaptSpec, patience_s: float = PATIENCE_S) -> Storage:
+    """The customer's prefix, read with the rights that the spec names."""
+    role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None
+    return PatientStorage(open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url, role=role), patience_s)

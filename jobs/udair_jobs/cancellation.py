@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -20,11 +22,18 @@ class Cancellation:
     def __init__(self) -> None:
         self.requested = False
         self._armed = False
+        self._installed = False
 
     def install(self) -> None:
         """Turn SIGTERM and SIGINT of this process into requests; call it from the main thread."""
+        self._installed = True
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+
+    def reinstall(self) -> None:
+        """Install again, if it was installed: a library has put handlers of its own in place."""
+        if self._installed:
+            self.install()
 
     def request(self) -> None:
         """Ask the job to stop at its next `check()`; may be called from any thread."""
@@ -44,6 +53,18 @@ class Cancellation:
             yield
         finally:
             self._armed = False
+
+    def leave(self, status: int) -> int:
+        """`status`, to be returned by `main`; after a request the process ends with it here.
+
+        Python would wait at exit for downloads that were abandoned, and Ray a minute for the cluster that
+        was left.
+        """
+        if self.requested:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        return status
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -3,16 +3,64 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+from udair.errors import UdairError
+from udair_jobs.cancellation import Cancellation
+from udair_jobs.errors import JobError, JobsError
+from udair_jobs.failures import exit_status, explain
+from udair_jobs.logs import quiet
+from udair_jobs.specs import Reason
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+Spec = TypeVar("Spec", bound=BaseModel)
+
 CONF = Path(__file__).parent / "conf"
+
+
+def run_job(
+    name: str, arguments: Sequence[str] | None, job: Callable[[dict[str, Any], Cancellation], Reason | None]
+) -> int:
+    """Run the job that `conf/<name>.yaml` and the command line describe, and return the exit status.
+
+    Args:
+        name: Of the job.
+        arguments: Overrides; None takes those of the process.
+        job: Does the work with the composed values and prints what came of it; returns why it failed.
+    """
+    quiet()
+    config = compose(name, sys.argv[1:] if arguments is None else arguments)
+    if config is None:
+        return 0  # --help, --cfg: Hydra has answered
+    cancellation = Cancellation()
+    cancellation.install()
+    try:
+        with cancellation.armed():
+            failure = job(to_plain(config), cancellation)
+    except (JobsError, UdairError) as error:  # the library's own, too: a damaged base model, a foreign adapter
+        failure, detail = explain(error)
+        print(f"{failure}: {detail}", file=sys.stderr)
+        if failure == "INVALID_SPEC":
+            return 2
+    return cancellation.leave(exit_status(failure) if failure else 0)
+
+
+def parsed(model: type[Spec], values: Mapping[str, Any]) -> Spec:
+    """A spec from what was typed; nulls take their defaults.
+
+    Raises:
+        JobError: INVALID_SPEC with the fields that are wrong or missing.
+    """
+    try:
+        return model.model_validate({key: value for key, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise JobError("INVALID_SPEC", said(error)) from error
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:

@@ -64,7 +64,7 @@ def load_images(
     loaded = LoadedImages([], [], [])
 
     def load(row: ManifestRow) -> ImageArray | Skipped:
-        return _load(source, row, limits)
+        return load_image(source, row, limits)
 
     for number, (row, image) in enumerate(zip(chosen, in_order(load, chosen, workers=workers), strict=True), 1):
         if isinstance(image, Skipped):
@@ -101,7 +101,8 @@ def centre_crop(image: ImageArray, max_side: int) -> ImageArray:
     return image[top : top + max_side, left : left + max_side].copy()
 
 
-def _load(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageArray | Skipped:
+def load_image(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageArray | Skipped:
+    """One image of a snapshot, or why it cannot be used any more."""
     try:
         data = source.get(row.key, if_match=row.etag, max_bytes=limits.max_image_bytes)
     except (PreconditionFailed, NotFound, TooLarge):

@@ -91,3 +91,9 @@ class JobCancelled(JobError):
 
     def __init__(self, message: str = "the job was asked to stop; nothing was published.") -> None:
         super().__init__("USER_CANCELLED", message)
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an error's text, where libraries put what matters after a stack of their own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__

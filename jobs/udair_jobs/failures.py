@@ -6,11 +6,20 @@ import errno
 import tempfile
 from typing import cast
 
-from udair.errors import AdaptationError, BundleError, ConfigError
+from udair.errors import AdaptationError, AdapterError, BundleError, ConfigError
 from udair_jobs.errors import AccessDenied, CandidateError, InvalidKey, JobError, NotFound, StorageError
-from udair_jobs.specs import Reason
+from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
+
+# What a failed job's process ends with: whose fault it was. 0 is success, 1 that not even a result
+# could be written, 2 a wrong command.
+EXIT_STATUS: dict[RetryClass, int] = {"USER": 3, "CAPACITY": 4, "SYSTEM": 5, "DEADLINE": 6, "NUMERIC": 7}
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def exit_status(reason: Reason) -> int:
+    """The exit status of a job that ended for `reason`: 3 to 7, by its retry class."""
+    return EXIT_STATUS[RETRY_CLASS[reason]]
 
 
 def explain(error: Exception) -> tuple[Reason, str]:
@@ -21,7 +30,7 @@ def explain(error: Exception) -> tuple[Reason, str]:
         return cast(Reason, error.reason), str(error)
     if isinstance(error, (AccessDenied, NotFound)):
         return "ACCESS_DENIED", str(error)
-    if isinstance(error, (BundleError, ConfigError, InvalidKey)):
+    if isinstance(error, (BundleError, AdapterError, ConfigError, InvalidKey)):
         return "INVALID_SPEC", str(error)
     if isinstance(error, (StorageError, CandidateError)):
         return "CONTROLLER_ERROR", str(error)

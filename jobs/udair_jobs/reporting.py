@@ -7,17 +7,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from udair_jobs.errors import NotFound, StorageUnavailable
-from udair_jobs.specs import PHASES, Phase, PhaseRecord, Progress
+from udair_jobs.specs import Phase, PhaseRecord, Progress
 from udair_jobs.storage import Storage
 
 log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 
-# Rough shares of a job's time, so that the bar moves evenly; they need not add up to 100.
-_WEIGHTS: dict[Phase, float] = {
+# A job's phases in order, with rough shares of its time, so that the bar moves evenly; they need not add up to 100.
+ADAPTATION: dict[Phase, float] = {
     "VALIDATING": 3, "FETCHING": 12, "EMBEDDING": 5, "ALIGNING": 20,
     "ADAPTING": 40, "EVALUATING": 17, "EXPORTING": 3,
 }  # fmt: skip
@@ -30,9 +31,15 @@ class Reporter:
     """
 
     def __init__(
-        self, storage: Storage, *, min_interval_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self,
+        storage: Storage,
+        weights: Mapping[Phase, float] = ADAPTATION,
+        *,
+        min_interval_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
+        self._weights = weights
         self._min_interval_s = min_interval_s
         self._clock = clock
         self._started = self._phase_started = clock()
@@ -50,8 +57,8 @@ class Reporter:
         message: str = "",
     ) -> None:
         """Say that `fraction` of `phase` is done; `metrics` are added to those reported before."""
-        if phase not in PHASES:
-            raise ValueError(f"phase {phase!r} is unknown; expected one of {', '.join(PHASES)}.")
+        if phase not in self._weights:
+            raise ValueError(f"phase {phase!r} is unknown; expected one of {', '.join(self._weights)}.")
         changed = phase != self._phase
         if changed:
             self._leave_phase()
@@ -59,8 +66,8 @@ class Reporter:
             log.info("%s", f"{phase.lower():10} {message}".rstrip())
         # NaN and infinity are no JSON, and a reader must always be able to read a heartbeat.
         self._metrics.update({k: float(v) for k, v in (metrics or {}).items() if math.isfinite(v)})
-        done = sum(_WEIGHTS[p] for p in PHASES[: PHASES.index(phase)])
-        share = (done + _WEIGHTS[phase] * min(max(fraction, 0.0), 1.0)) / sum(_WEIGHTS.values())
+        done = sum(self._weights[before] for before in takewhile(lambda p: p != phase, self._weights))
+        share = (done + self._weights[phase] * min(max(fraction, 0.0), 1.0)) / sum(self._weights.values())
         self._percent = max(self._percent, round(100 * share, 1))
         if changed or self._clock() - self._written >= self._min_interval_s:
             self._write(phase, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Iterable
 
 from udair_jobs.errors import JobError, NotFound, PreconditionFailed
 from udair_jobs.specs import AdaptResult
@@ -46,6 +47,11 @@ def commit_result(output: Storage, result: AdaptResult) -> AdaptResult:
 def to_json(value: object) -> bytes:
     """`value` as an indented JSON document; what could not be measured becomes null."""
     return json.dumps(_without_nan(value), indent=2, sort_keys=True, allow_nan=False).encode()
+
+
+def to_json_lines(rows: Iterable[object]) -> bytes:
+    """One JSON document a line; what could not be measured becomes null."""
+    return b"".join(json.dumps(_without_nan(row), allow_nan=False).encode() + b"\n" for row in rows)
 
 
 def _without_nan(value: object) -> object:

@@ -10,7 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Phase = Literal["VALIDATING", "FETCHING", "EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING", "EXPORTING"]
+Phase = Literal[
+    "VALIDATING", "FETCHING", "EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING", "EXPORTING",
+    "LISTING", "RESTORING", "SEARCHING",
+]  # fmt: skip
+# Of an adaptation, in order; other jobs have phases of their own.
 PHASES: tuple[Phase, ...] = (
     "VALIDATING",
     "FETCHING",
@@ -44,6 +48,32 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AlignmentSpec(_Strict):
+    """How embeddings are pulled to their source cluster. Mirrors `udair.config.AlignmentConfig`."""
+
+    steps: int = Field(60, ge=0, le=1000)
+    learning_rate: float = Field(0.02, ge=1e-8, le=10)
+    parameters: Literal["projection+bias", "projection", "bias"] = "projection+bias"
+    coral_weight: float = Field(1.0, ge=0, le=1e4)
+    projection_rank: int = Field(0, ge=0, le=4096, description="largest rank of the projection; 0: any")
+    assignment_temperature: float = Field(1.0, ge=1e-4, le=1e4, description="softness of the assignment to clusters")
+    fallback_strength: float = Field(0.1, ge=0, le=1e6, description="pull of the projection back to the source model")
+
+
+class TestTimeSpec(_Strict):
+    """Test-time adaptation of each image. Mirrors `udair.config.TestTimeConfig`; 0 steps turn it off."""
+
+    __test__ = False  # pytest: not a test class
+
+    steps: int = Field(0, ge=0, le=1000)
+    learning_rate: float = Field(5e-4, ge=1e-8, le=10)
+    parameters: Literal["projection+bias", "projection", "bias"] = "bias"
+    reset: Literal["request", "stream"] = Field(
+        "request", description="stream: an image starts from where the last one of the same worker ended"
+    )
+    crop: int = Field(96, ge=16, le=1024, multiple_of=16, description="side of the crops that are aligned, pixels")
+
+
 class RecipeSpec(_Strict):
     """How hard to adapt. Mirrors `udair.config.RecipeConfig`; ranges are checked in both."""
 
@@ -54,6 +84,8 @@ class RecipeSpec(_Strict):
     match_trials: int = Field(600, ge=0, le=10_000, description="degradations tried while matching")
     budget_s: float = Field(240.0, gt=0, le=86_400, description="time after which training stops early, seconds")
     seed: int = Field(0, ge=0)
+    coral_weight: float = Field(0.01, ge=0, le=1e4, description="of the CORAL regulariser while training")
+    alignment: AlignmentSpec = AlignmentSpec()
 
 
 class LimitsSpec(_Strict):
@@ -90,7 +122,14 @@ class AdaptSpec(_Strict):
     snapshot_id: str
     snapshot_uri: str = Field(description="folder of the snapshot; written by the job if it is not there yet")
     output_uri: str = Field(description="folder of this attempt: progress, result and candidate go here")
-    store_endpoint_url: str | None = Field(None, description="S3 endpoint of output_uri, if not AWS")
+    checkpoint_uri: str | None = Field(
+        None, description="folder of finished phases, one for all attempts of a job; null: below output_uri"
+    )
+    champion_uri: str | None = Field(None, description="folder of the domain's adapter so far: a warm start")
+    store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but source_uri, if not AWS")
+    embed_workers: int = Field(
+        0, ge=0, le=1024, description="Ray workers that embed every image for the profile; 0: only those adapted on"
+    )
     recipe: RecipeSpec = RecipeSpec()
     limits: LimitsSpec = LimitsSpec()
 

@@ -2,13 +2,14 @@
 
     python -m udair_jobs.train_source data_uri=photos output_uri=runs/source train.minutes=10
 
-Exit status: 0 published, 3 training failed, 2 the command is wrong.
+Exit status: 0 published, 2 the command is wrong; else whose fault it was: 3 the user's (also a run that
+was asked to stop; the same command continues it), 4 capacity, 5 the system, 6 a deadline, 7 numerics.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,22 +17,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from udair.errors import BundleError, ConfigError
 from udair.weights import MANIFEST, read_manifest
 from udair_jobs.base_models import local_folder, publish_base_model
-from udair_jobs.command_line import compose, said, to_plain
-from udair_jobs.errors import JobError, JobsError, PreconditionFailed
-from udair_jobs.logs import quiet
+from udair_jobs.cancellation import Cancellation
+from udair_jobs.command_line import parsed, run_job
+from udair_jobs.errors import JobCancelled, JobError, PreconditionFailed, last_line
+from udair_jobs.ray_cluster import interruptible, start_ray
 from udair_jobs.snapshots import Snapshot, take_snapshot
 from udair_jobs.specs import Reason
 from udair_jobs.storage import PatientStorage, Storage, arrow_filesystem, open_storage
 from udair_jobs.threads import set_threads
-from udair_jobs.train_specs import TrainResult, TrainSpec
+from udair_jobs.train_specs import SCORE, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
-    from ray.train import Result
+    from ray.train import Checkpoint, Result
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,12 @@ CHECKPOINTS = "checkpoints"
 RUN = "train"
 
 
-def train_source(spec: TrainSpec) -> TrainResult:
+def train_source(spec: TrainSpec, *, cancellation: Cancellation | None = None) -> TrainResult:
     """Snapshot, train, compute source statistics, publish.
 
     Safe to repeat: a run that was killed continues from its last checkpoint, and one that has
-    published returns what it published.
+    published returns what it published. What is published is the checkpoint that restores held-out
+    photographs best.
 
     Raises:
         JobError: INVALID_SPEC, ACCESS_DENIED, DATA_EMPTY, DATA_UNREADABLE, NAN_LOSS, or
@@ -62,14 +63,17 @@ def train_source(spec: TrainSpec) -> TrainResult:
         return published
     snapshot = take_snapshot(source, output.at("snapshot"), snapshot_id="train", limits=spec.limits)
     log.info("%d images to train on, %d skipped", snapshot.summary.images, snapshot.summary.skipped)
-    result = fit(spec)
+    if not snapshot.summary.gate_images:
+        log.warning("too few photographs to hold one out: no validation, the last checkpoint is published")
+        spec = spec.model_copy(update={"validation_batches": 0, "patience": 0})
+    result = fit(spec, cancellation or Cancellation())
     _publish(spec, output, snapshot, result)
     made = _published(output, spec)
     assert made is not None, "publishing returned, so the manifest is there"
     return made
 
 
-def fit(spec: TrainSpec) -> Result:
+def fit(spec: TrainSpec, cancellation: Cancellation) -> Result:
     """Run the workers to the end of the budget; the result carries the last checkpoint.
 
     Uses the Ray cluster of RAY_ADDRESS, or one of its own on this machine.
@@ -82,7 +86,7 @@ def fit(spec: TrainSpec) -> Result:
 
     from udair_jobs.train_loop import train_worker
 
-    start_ray(spec.workers)
+    start_ray(spec.workers, cancellation)
     filesystem, path = arrow_filesystem(
         f"{spec.output_uri.rstrip('/')}/{CHECKPOINTS}", endpoint_url=spec.store_endpoint_url
     )
@@ -90,51 +94,30 @@ def fit(spec: TrainSpec) -> Result:
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=spec.model_dump(),
-        scaling_config=ScalingConfig(num_workers=spec.workers, use_gpu=spec.use_gpu),
+        scaling_config=ScalingConfig(
+            num_workers=(spec.min_workers, spec.workers) if spec.min_workers else spec.workers,  # type: ignore[arg-type]
+            use_gpu=spec.use_gpu,
+        ),
         run_config=RunConfig(
             # The same name under the same path continues: that is what a repeated run wants.
             name=RUN,
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=spec.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            # The latest is kept beside the best.
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=spec.keep_best,
+                checkpoint_score_attribute=SCORE if spec.validation_batches else None,
+            ),
         ),
     )
     try:
-        return trainer.fit()
+        return interruptible(trainer.fit)
+    except JobCancelled as error:
+        raise JobCancelled(f"training was asked to stop; {spec.output_uri} continues it.") from error
     except Exception as error:  # Ray wraps workers' errors in types of its own
         reason: Reason = "NAN_LOSS" if "FloatingPointError" in str(error) else "CONTROLLER_ERROR"
-        raise JobError(reason, f"training failed: {_last_line(error)}") from error
-
-
-def start_ray(workers: int) -> None:
-    """Connect to RAY_ADDRESS, or start Ray on this machine with room for `workers`; at most once.
-
-    Raises:
-        JobError: CONTROLLER_ERROR when Ray does not start twice in a row.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True)
-        return
-    for attempt in (1, 2):
-        try:
-            # Logical CPUs: workers on a small machine share its cores.
-            # The dashboard stays on: without its State API, Ray Train complains every second.
-            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers + 1))
-            return
-        except Exception as error:  # start-up fails in many types, mostly because the machine is busy
-            ray.shutdown()
-            if attempt == 2:
-                raise JobError(
-                    "CONTROLLER_ERROR",
-                    f"Ray did not start on this machine: {_last_line(error)}. It needs about 2 GB of "
-                    "memory and some idle processor time: stop other work and run the same command again.",
-                ) from error
-            log.warning("Ray did not start (%s); trying once more", _last_line(error))
+        raise JobError(reason, f"training failed: {last_line(error)}") from error
 
 
 def _check(spec: TrainSpec) -> None:
@@ -158,14 +141,13 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
     from udair.training import SourceTrainer
     from udair_jobs.train_loop import images_of
 
-    if result.checkpoint is None:
-        raise JobError("CONTROLLER_ERROR", f"training ended without a checkpoint: {result.error}.")
+    checkpoint, figures = _best(result)
     set_threads()
-    source = PatchSource(images_of(spec, 0, 1))
+    source = PatchSource(images_of(spec, "adapt", 0, 1))
     trainer = SourceTrainer(ModelConfig.named(spec.size), TrainConfig(**spec.train), source)
-    with result.checkpoint.as_directory() as folder:
+    with checkpoint.as_directory() as folder:
         trainer.load(Path(folder))
-    metrics = {name: value for name, value in (result.metrics or {}).items() if isinstance(value, float)}
+    metrics = {name: value for name, value in figures.items() if isinstance(value, float) and math.isfinite(value)}
     card = {
         "steps": trainer.steps,
         "seconds": round(trainer.spent_s, 1),
@@ -185,6 +167,14 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
             publish_base_model(Path(folder), output.at(BASE))
         except PreconditionFailed:
             log.warning("another process published this run first; its base model stands")
+
+
+def _best(result: Result) -> tuple[Checkpoint, dict[str, Any]]:
+    """The checkpoint with the best validation and its figures; the last one where nothing was validated."""
+    kept = result.best_checkpoints or []
+    if not kept:
+        raise JobError("CONTROLLER_ERROR", f"training ended without a checkpoint: {result.error}.")
+    return max(kept, key=lambda item: (item[1].get(SCORE, -math.inf), item[1]["steps"]))
 
 
 def _published(output: Storage, spec: TrainSpec) -> TrainResult | None:
@@ -211,39 +201,16 @@ def _published(output: Storage, spec: TrainSpec) -> TrainResult | None:
     )
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__
-
-
-def spec_from(values: dict[str, Any]) -> TrainSpec:
-    """A spec from what was typed.
-
-    Raises:
-        JobError: INVALID_SPEC with the fields that are wrong or missing.
-    """
-    try:
-        return TrainSpec.model_validate({key: value for key, value in values.items() if value is not None})
-    except ValidationError as error:
-        raise JobError("INVALID_SPEC", said(error)) from error
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the training that the command line describes and return the exit status."""
-    quiet()
-    config = compose("train_source", sys.argv[1:] if arguments is None else arguments)
-    if config is None:
-        return 0  # --help, --cfg: Hydra has answered
-    try:
-        result = train_source(spec_from(to_plain(config)))
-    except JobsError as error:
-        reason = error.reason if isinstance(error, JobError) else type(error).__name__
-        print(f"{reason}: {error}", file=sys.stderr)
-        return 2 if reason == "INVALID_SPEC" else 3
+    return run_job("train_source", arguments, _job)
+
+
+def _job(values: dict[str, Any], cancellation: Cancellation) -> None:
+    result = train_source(parsed(TrainSpec, values), cancellation=cancellation)
     print(f"base model  {result.base_uri}")
     print(f"name        {result.name}, {result.steps} steps, {result.images} images")
     print(f"digest      {result.digest}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_a_prefix_of_images_becomes_a_verified_candidate(finished):
     assert (result.state, result.reason) == ("SUCCEEDED", None), result.detail
     assert result.candidate_uri == candidate.uri
     assert verify_candidate(candidate, base_digest=job.base_digest) == result.manifest
-    assert set(result.manifest.files) == {ADAPTER, "evidence.json", "metrics.json", "match.json"}
+    assert set(result.manifest.files) == {ADAPTER, "evidence.json", "metrics.json", "match.json", "profile.json"}
     assert adapter_from_bytes(candidate.get(ADAPTER), job.base_digest).base_digest == job.base_digest
     assert read_result(output) == result
 

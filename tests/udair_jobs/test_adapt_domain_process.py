@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from udair_jobs.adapt_domain import main
+from udair.data.scenes import dead_leaves
+from udair_jobs.adapt_domain import main, run
 from udair_jobs.adapt_specs import spec_at, spec_from
 from udair_jobs.command_line import CONF
 from udair_jobs.errors import JobError
 from udair_jobs.publish import MANIFEST, verify_candidate
 from udair_jobs.reporting import read_progress
 from udair_jobs.results import read_result
-from udair_jobs.specs import AdaptSpec, LimitsSpec, RecipeSpec
+from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec, RecipeSpec
 from udair_jobs.storage import open_storage
 
+KEPT = ("embedding.safetensors", "aligning.safetensors", "adapting.safetensors")
 QUICK = ["recipe.steps=1", "recipe.batch=2", "recipe.patch=32", "recipe.match_trials=2"]
 
 
@@ -135,6 +140,93 @@ def test_a_job_that_was_killed_can_be_run_again(tmp_path, photos, base_model):
     assert main([f"spec={path}"]) == 0
     assert read_result(output).state == "SUCCEEDED"
     assert main([f"spec={path}"]) == 0
+
+
+RECIPE = {"steps": 30, "batch": 2, "patch": 32, "match_trials": 40, "budget_s": 600.0}
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """Noisy pictures: something to adapt to."""
+    store = open_storage(str(tmp_path_factory.mktemp("noisy")))
+    rng = np.random.default_rng(0)
+    for number, scene in enumerate(dead_leaves(12, 96, seed=70)):
+        buffer = io.BytesIO()
+        noise = rng.normal(0, 60, scene.shape)
+        Image.fromarray(np.clip(scene + noise, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+        store.put(f"{number}.png", buffer.getvalue())
+    return store
+
+
+@pytest.fixture(scope="module")
+def unbroken(noisy, base_model, tmp_path_factory):
+    """Digest of the adapter that a job makes that nobody disturbs."""
+    path, output = write_spec(tmp_path_factory.mktemp("unbroken"), base_model, noisy.uri, **RECIPE)
+    assert main([f"spec={path}"]) == 0
+    return verify_candidate(output.at("candidate")).digest
+
+
+@pytest.mark.parametrize("phase", ["FETCHING", "EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"])
+def test_killed_in_any_phase_and_run_again_it_makes_the_same_adapter(tmp_path, noisy, base_model, unbroken, phase):
+    path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE)
+    process = subprocess.Popen(command(f"spec={path}"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: (p := read_progress(output)) and PHASES.index(p.phase) >= PHASES.index(phase), process)
+    finally:
+        process.kill()
+        process.communicate()
+    assert read_result(output) is None
+    checkpoints = output.at("checkpoints")
+    kept = {name: checkpoints.head(name).etag for name in KEPT if checkpoints.exists(name)}
+    if phase == "EVALUATING":
+        assert len(kept) == 3
+    assert main([f"spec={path}"]) == 0
+    assert verify_candidate(output.at("candidate")).digest == unbroken
+    # What was done by the process that died was not done again.
+    assert all(checkpoints.head(name).etag == etag for name, etag in kept.items())
+
+
+def test_checkpoints_of_another_recipe_or_damaged_ones_are_not_used(tmp_path, noisy, base_model, unbroken):
+    path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE | {"match_trials": 10, "steps": 1})
+    assert main([f"spec={path}"]) == 0
+    spec = AdaptSpec.model_validate_json(path.read_text())
+    output.at("checkpoints").put(KEPT[2], b"damaged")
+    again = spec.model_copy(update={
+        "recipe": RecipeSpec(**RECIPE), "output_uri": str(tmp_path / "again"),
+        "checkpoint_uri": output.at("checkpoints").uri,
+    })  # fmt: skip
+    result = run(again)
+    assert result.state == "SUCCEEDED"
+    assert result.manifest.digest == unbroken
+
+
+def test_two_copies_at_once_give_one_result_and_both_end_well(tmp_path, noisy, base_model, unbroken):
+    path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE)
+    copies = [
+        subprocess.Popen(command(f"spec={path}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in copies]
+    assert [process.returncode for process in copies] == [0, 0], said
+    assert verify_candidate(output.at("candidate")).digest == unbroken
+    assert all(unbroken in out for out, _ in said)
+
+
+def test_a_warm_start_begins_from_the_champion(tmp_path, noisy, base_model, unbroken):
+    path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE)
+    assert main([f"spec={path}"]) == 0
+    spec = AdaptSpec.model_validate_json(path.read_text())
+    champion = output.at("candidate")
+
+    def adapted(name, champion_uri):
+        return run(spec.model_copy(update={"output_uri": str(tmp_path / name), "champion_uri": champion_uri}))
+
+    warm = adapted("warm", champion.uri)
+    assert warm.state == "SUCCEEDED"
+    assert warm.metrics["loss_first"] != read_result(output).metrics["loss_first"]
+    # One that is not there, or of another base model, costs the warm start and not the job.
+    cold = adapted("cold", str(tmp_path / "nothing"))
+    assert cold.manifest.digest == unbroken
 
 
 def test_the_configuration_file_repeats_the_specs_defaults():

@@ -165,7 +165,7 @@ def test_a_full_scratch_disk_is_named(spec, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert job.returncode == 3, job.stderr
+    assert job.returncode == 5, job.stderr
     result = read_result(open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url))
     assert result.reason == "CONTROLLER_ERROR"
     assert re.search(r"cannot write its scratch files \(File too large.*free the disk, or set TMPDIR", result.detail)

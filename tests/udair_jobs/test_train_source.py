@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import yaml
+from train_process import run_training, train_workers
 
 from udair.bundle import load_bundle
 from udair.config import TrainConfig
 from udair.weights import MANIFEST
 from udair_jobs.base_models import local_folder, publish_base_model
-from udair_jobs.command_line import CONF
+from udair_jobs.command_line import CONF, parsed
 from udair_jobs.errors import JobError, PreconditionFailed
 from udair_jobs.storage import open_storage
-from udair_jobs.train_source import main, spec_from, train_source
+from udair_jobs.train_loop import MetricsLog
+from udair_jobs.train_source import main, train_source
 from udair_jobs.train_specs import TrainSpec
+from udair_jobs.validation import Validation
 
 STEPS = 100
-RAY_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_AUTH_MODE": "disabled",
-    "OMP_NUM_THREADS": "1",
-}
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process that descends from `pid`."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = [pid]
-    for known in found:
-        found.extend(child for child, parent in parents.items() if parent == known)
-    return found[1:]
-
-
-def train_workers(pid: int) -> list[int]:
-    """Ray Train's worker processes below `pid`."""
-    found = []
-    for child in descendants(pid):
-        try:
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"RayTrainWorker" in command:
-            found.append(child)
-    return found
+COMMITTED = "checkpoints/train/checkpoint_manager_snapshot.json"
 
 
 @pytest.fixture(scope="module")
@@ -78,41 +49,11 @@ def trained(s3, picture, tmp_path_factory):
         "replay_side=96",
         "statistics_batches=4",
     ]
-    log = tmp_path_factory.mktemp("train") / "log.txt"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "udair_jobs.train_source", *arguments],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            env=os.environ
-            | {
-                "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-                "RAY_AUTH_MODE": "disabled",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-    killed = False
-    try:
-        deadline = time.monotonic() + 540
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-            if not killed and output.exists("checkpoints/train/checkpoint_manager_snapshot.json"):
-                workers = train_workers(process.pid)
-                if workers:
-                    os.kill(workers[-1], signal.SIGKILL)
-                    killed = True
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-    text = log.read_text()
-    assert process.returncode == 0, text[-6000:]
-    assert killed, text[-6000:]
+    with run_training(arguments, tmp_path_factory.mktemp("train")) as run:
+        run.until(lambda: output.exists(COMMITTED))
+        run.until(lambda: train_workers(run.process.pid))
+        os.kill(train_workers(run.process.pid)[-1], signal.SIGKILL)
+        text = run.text_at_end(0)
     return arguments, output, text
 
 
@@ -126,9 +67,75 @@ def test_the_published_base_model_loads_and_knows_its_origin(trained, tmp_path, 
     bundle = load_bundle(folder)
     assert bundle.digest in text
     assert bundle.name == "udair-tiny"
-    assert bundle.manifest["card"]["steps"] == STEPS
     assert bundle.manifest["card"]["images"] == 6
     assert bundle.replay_NCHW.shape == (4, 3, 96, 96)
+
+
+def test_every_checkpoint_is_one_line_of_figures_and_the_best_is_published(trained, tmp_path, s3):
+    _, output, _ = trained
+    rows = [json.loads(line) for line in output.get("metrics.jsonl").decode().splitlines()]
+    assert [row["steps"] for row in rows] == [20, 40, 60, 80, STEPS]
+    folder = local_folder(output.at("base").uri, tmp_path, endpoint_url=s3.endpoint_url)
+    card = load_bundle(folder).manifest["card"]
+    best = max(rows, key=lambda row: row["validation_psnr_db"])
+    assert card["metrics"]["validation_psnr_db"] == best["validation_psnr_db"]
+    assert card["steps"] == best["steps"]
+
+
+def test_a_run_that_is_asked_to_stop_publishes_nothing_and_is_continued_by_the_same_command(tmp_path, picture):
+    data, output = open_storage(str(tmp_path / "photos")), open_storage(str(tmp_path / "out"))
+    for number in range(3):
+        data.put(f"{number}.png", picture(number, size=(160, 128)))
+    arguments = [
+        f"data_uri={data.uri}", f"output_uri={output.uri}", "preset=smoke", "workers=1", "checkpoint_every=5",
+        "validation_batches=0",
+    ]  # fmt: skip
+    with run_training([*arguments, "train.steps=5000"], tmp_path) as run:
+        run.until(lambda: output.exists(COMMITTED))
+        run.process.send_signal(signal.SIGTERM)
+        text = run.text_at_end(3)
+    assert "USER_CANCELLED: training was asked to stop" in text
+    assert not output.at("base").exists(MANIFEST)
+
+    with run_training([*arguments, "train.steps=40"], tmp_path) as run:
+        text = run.text_at_end(0)
+    assert "continues from step" in text
+    assert output.at("base").exists(MANIFEST)
+
+
+def test_a_loss_that_is_not_a_number_is_the_settings_fault(tmp_path, picture):
+    data, output = open_storage(str(tmp_path / "photos")), open_storage(str(tmp_path / "out"))
+    data.put("a.png", picture(0, size=(160, 128)))
+    where = [f"data_uri={data.uri}", f"output_uri={output.uri}", "preset=smoke", "workers=1", "max_failures=0"]
+    with run_training([*where, "train.learning_rate=1", "train.steps=2000", "checkpoint_every=2000"], tmp_path) as run:
+        text = run.text_at_end(7)
+    assert "NAN_LOSS: training failed: " in text
+    assert "lower train.learning_rate" in text
+    assert not output.at("base").exists(MANIFEST)
+
+
+def test_training_stops_when_the_score_stands_still(tmp_path):
+    validation = Validation(None, batches=1, patience=2)
+    for score_db in (20.0, 21.0, -math.inf, 20.5):
+        validation.keep(score_db)
+    assert (validation.best_db, validation.stale, validation.exhausted) == (21.0, 1, False)
+    validation.save(tmp_path)
+    continued = Validation(None, batches=1, patience=2)
+    continued.load(tmp_path)
+    continued.keep(21.0)  # as good is not better
+    assert continued.exhausted
+    continued.keep(21.1)
+    assert not continued.exhausted
+
+
+def test_lines_of_steps_that_are_taken_again_are_dropped(tmp_path):
+    output = open_storage(str(tmp_path))
+    first = MetricsLog(output, 0)
+    for steps in (20.0, 40.0, 60.0):
+        first.add({"steps": steps, "loss": math.nan})
+    MetricsLog(output, 40).add({"steps": 60.0, "loss": 1.0})
+    rows = [json.loads(line) for line in output.get("metrics.jsonl").splitlines()]
+    assert rows == [{"steps": 20.0, "loss": None}, {"steps": 40.0, "loss": None}, {"steps": 60.0, "loss": 1.0}]
 
 
 def test_running_it_again_returns_what_was_published_without_training(trained, capsys):
@@ -158,6 +165,10 @@ def test_wrong_settings_are_refused_before_ray_starts(tmp_path, capsys):
     assert "train.momentum is unknown" in capsys.readouterr().err
     assert main([*where, "workers=0"]) == 2
     assert "workers is 0" in capsys.readouterr().err
+    assert main([*where, "min_workers=3"]) == 2
+    assert "min_workers is 3; expected at most workers, 2" in capsys.readouterr().err
+    assert main([*where, "patience=3", "validation_batches=0"]) == 2
+    assert "patience needs validations" in capsys.readouterr().err
     assert main(where[1:]) == 2
     assert "data_uri: Field required" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -165,7 +176,7 @@ def test_wrong_settings_are_refused_before_ray_starts(tmp_path, capsys):
 
 def test_an_empty_prefix_is_refused_before_ray_starts(tmp_path):
     with pytest.raises(JobError, match="holds no object") as caught:
-        train_source(spec_from({"data_uri": str(tmp_path / "photos"), "output_uri": str(tmp_path / "out")}))
+        train_source(parsed(TrainSpec, {"data_uri": str(tmp_path / "photos"), "output_uri": str(tmp_path / "out")}))
     assert caught.value.reason == "DATA_EMPTY"
 
 
@@ -180,7 +191,7 @@ def test_ray_that_does_not_start_is_tried_twice_and_explained(tmp_path, picture)
         text=True,
         timeout=120,
     )
-    assert run.returncode == 3, run.stdout + run.stderr
+    assert run.returncode == 5, run.stdout + run.stderr
     assert "trying once more" in run.stdout
     assert "CONTROLLER_ERROR: Ray did not start on this machine" in run.stderr
 

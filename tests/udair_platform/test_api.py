@@ -177,7 +177,7 @@ def test_version_shows_verdict_checks_and_evidence(plane) -> None:
     assert (version["state"], version["verdict"], version["aliases"]) == ("ACTIVE", "PASSED", ["candidate"])
     assert gate["verdict"] == "PASSED"
     gain = next(check for check in gate["checks"] if check["name"] == "matched gain")
-    assert (gain["measured"], gain["limit"], gain["passed"]) == (1.2, 0.1, True)
+    assert (gain["measured"], gain["limit"], gain["passed"]) == (1.2, 0.5, True)
     assert gate["evidence"]["target_images"] == 40
     problem(plane.client.get(f"{D}/versions/0"), 404, "NOT_FOUND")
     problem(plane.client.get(f"{D}/versions/@nobody"), 404, "NOT_FOUND")

@@ -48,7 +48,7 @@ def test_journey_of_a_customer(live, tmp_path: Path) -> None:
     out, err = udair(live, "run", "-d", "foggy-cams", "--steps", "5")
     assert ["version", "foggy-cams@1"] in words(out)
     assert ["gate", "PASSED"] in words(out)
-    assert ["matched", "gain", "ok", "1.2", "(limit", "0.1)"] in words(out)
+    assert ["matched", "gain", "ok", "1.2", "(limit", "0.5)"] in words(out)
     assert "succeeded" in err  # progress is on stderr, as plain lines
 
     out, err = udair(live, "promote", "foggy-cams@1", "--reason", "good")

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_nodes import ray_nodes
 
 from udair_platform.errors import LauncherDown
 from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
@@ -28,55 +22,14 @@ exit 9
 """
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 @pytest.fixture(scope="module")
 def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the dashboard of a head node that belongs to this module."""
-    gcs, dashboard, agent, client = free_ports(4)
-    folder = tempfile.mkdtemp(prefix="udair-ray-")  # sockets allow about 60 characters of path
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_AUTH_MODE", "token")
-        environment.setenv("RAY_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
-        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        log = (tmp_path_factory.mktemp("ray") / "ray.log").open("w")
-        head = subprocess.Popen(
-            [
-                sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-                "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--port={gcs}",
-                f"--ray-client-server-port={client}", "--include-dashboard=true", "--dashboard-host=127.0.0.1",
-                f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--num-cpus=2",
-                f"--object-store-memory={128 * 2**20}", f"--temp-dir={folder}",
-            ],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        url = f"http://127.0.0.1:{dashboard}"
-        launcher, deadline = RayLauncher(url), time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                launcher.status("j-none-1")
-                break
-            except LauncherDown:
-                time.sleep(0.5)
-        try:
-            yield url
-        finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            try:
-                head.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(head.pid, signal.SIGKILL)
-                head.wait(20)
-            shutil.rmtree(folder, ignore_errors=True)
+        with ray_nodes(tmp_path_factory.mktemp("ray") / "ray.log", head_cpus=2) as nodes:
+            for name, value in nodes.environment.items():
+                environment.setenv(name, value)
+            yield nodes.dashboard_url
 
 
 @pytest.fixture

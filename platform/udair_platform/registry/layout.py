@@ -21,3 +21,8 @@ def snapshot(tenant: str, name: str, snapshot_id: str) -> str:
 def attempt(tenant: str, name: str, job_id: str, number: int) -> str:
     """One attempt: its spec, progress, result, log and candidate."""
     return f"{domain(tenant, name)}/jobs/{job_id}/attempts/{number}"
+
+
+def checkpoints(tenant: str, name: str, job_id: str) -> str:
+    """Phases that attempts of one job have finished."""
+    return f"{domain(tenant, name)}/jobs/{job_id}/checkpoints"

@@ -125,7 +125,16 @@ def read_summary(store: Storage, domain: Domain, job: Job) -> SnapshotSummary | 
         return None
 
 
-def spec_of(job: Job, attempt: Attempt, domain: Domain, snapshot: Snapshot, settings: Settings) -> AdaptSpec:
+def spec_of(
+    job: Job,
+    attempt: Attempt,
+    domain: Domain,
+    snapshot: Snapshot,
+    settings: Settings,
+    *,
+    checkpoint_uri: str,
+    champion_uri: str | None,
+) -> AdaptSpec:
     """What `attempt` shall do. No credentials: the process that runs it has them."""
     return AdaptSpec(
         tenant=job.tenant,
@@ -139,6 +148,8 @@ def spec_of(job: Job, attempt: Attempt, domain: Domain, snapshot: Snapshot, sett
         snapshot_id=job.snapshot_id,
         snapshot_uri=snapshot.uri,
         output_uri=attempt.output_uri,
+        checkpoint_uri=checkpoint_uri,
+        champion_uri=champion_uri,
         store_endpoint_url=settings.store_endpoint_url,
         recipe=RecipeSpec(**job.recipe),
     )

@@ -6,14 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from udair_jobs.specs import AdaptResult, Progress
-from udair_platform.entities.domain import Domain
+from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
+from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NoCapacity
 from udair_platform.registry import gate, jobs, layout
 from udair_platform.scheduler import policy, settling
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
 from udair_platform.scheduler.launcher import ALIVE, LaunchRequest, LaunchState
 from udair_platform.scheduler.work import ACTOR, Tools, Work
+from udair_platform.state.repositories import State
 
 _LOG_EVERY_S = 5.0
 _UNKNOWN_GRACE_S = 10.0  # a launcher may take a moment to know what it was just given
@@ -70,7 +72,12 @@ class Steps:
             return
         with tools.database.read() as state:
             snapshot = state.snapshots.get(work.job.tenant, work.job.snapshot_id)
-        spec = spec_of(work.job, work.attempt, work.domain, snapshot, tools.settings)
+            champion = _champion(state, work)
+        checkpoints = tools.store.at(layout.checkpoints(work.job.tenant, work.domain.name, work.job.id))
+        spec = spec_of(
+            work.job, work.attempt, work.domain, snapshot, tools.settings,
+            checkpoint_uri=checkpoints.uri, champion_uri=champion.candidate_uri if champion else None,
+        )  # fmt: skip
         uri = work.files.write_spec(spec)
         try:
             tools.launcher.launch(LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url))
@@ -143,6 +150,15 @@ class Steps:
 
     def _work(self, job: Job, attempt: Attempt, domain: Domain) -> Work:
         return Work(job, attempt, domain, AttemptFiles(self._tools.store, domain, job, attempt.number))
+
+
+def _champion(state: State, work: Work) -> AdapterVersion | None:
+    """What the domain serves, if an adaptation of the job's base model can start from it."""
+    alias = state.aliases.find(work.job.tenant, work.domain.id, CHAMPION)
+    if alias is None or alias.version == SOURCE_VERSION:
+        return None
+    version = state.versions.get(work.job.tenant, work.domain.id, alias.version)
+    return version if version.base_digest == work.job.base_digest else None
 
 
 def _result(files: AttemptFiles) -> tuple[AdaptResult | None, str | None]:

@@ -1,0 +1,63 @@
+"""What a batch restoration needs, and what it gives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from udair_jobs.specs import LimitsSpec, Reason, TestTimeSpec
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BatchSpec(_Strict):
+    """A prefix of degraded images in, a prefix of restored ones out, under the same names.
+
+    Credentials are never in it: they come from the environment of the processes that run the job,
+    which may assume the role that the spec names.
+    """
+
+    source_uri: str = Field(description="prefix of the images to restore")
+    source_endpoint_url: str | None = Field(None, description="S3 endpoint of source_uri, if not AWS")
+    source_role_arn: str | None = Field(
+        None, description="role to read source_uri with, instead of the job's own rights"
+    )
+    source_external_id: str | None = Field(None, description="what that role's trust policy asks for; no secret")
+    output_uri: str = Field(description="prefix for the restored images; the report goes to _udair/ below it")
+    base_uri: str = Field("packaged:small", description="the base model: packaged:NAME, a folder, or s3://...")
+    adapter_uri: str | None = Field(None, description="folder of the domain's adapter; null: the base model alone")
+    store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but source_uri")
+    format: Literal["same", "png", "jpeg", "webp", "tiff"] = Field("same", description="of the restored files")
+    quality: int = Field(95, ge=1, le=100, description="of JPEG and WebP")
+    scores: bool = Field(True, description="NIQE before and after, in the report")
+    tile: int = Field(256, ge=64, le=4096, multiple_of=16, description="larger images go in tiles, pixels")
+    overlap: int = Field(32, ge=0, le=512, multiple_of=16, description="of neighbouring tiles, pixels")
+    tile_batch: int = Field(4, ge=1, le=256, description="tiles at once")
+    test_time: TestTimeSpec = TestTimeSpec()
+    workers: int = Field(2, ge=1, le=1024, description="Ray actors, each with one model")
+    use_gpu: bool = Field(False, description="one GPU for each worker")
+    chunk: int = Field(16, ge=1, le=1024, description="objects that a worker is given at a time")
+    retries: int = Field(2, ge=0, le=10, description="further tries for an object that failed")
+    limits: LimitsSpec = LimitsSpec()
+
+
+class BatchResult(_Strict):
+    """How a batch restoration ended: `_udair/result.json`, overwritten by every run."""
+
+    state: Literal["SUCCEEDED", "FAILED"]
+    reason: Reason | None = None
+    detail: str = ""
+    objects: int = 0
+    restored: int = Field(0, description="by this run")
+    unchanged: int = Field(0, description="restored by an earlier run, from the same content in the same way")
+    skipped: int = 0
+    skipped_by_reason: dict[str, int] = {}
+    failed: int = 0
+    base_digest: str = ""
+    adapter_digest: str | None = None
+    report_uri: str = ""
+    seconds: float = 0.0
+    restoring_s: float = Field(0.0, description="of these, from the first worker's readiness to the last object")

@@ -1,0 +1,58 @@
+"""Processes below another one: find them, and kill one in the middle of its work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process that descends from `pid`."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = [pid]
+    for known in found:
+        found.extend(child for child, parent in parents.items() if parent == known)
+    return found[1:]
+
+
+def kill_first(name: bytes, within_s: float = 60) -> Callable[[], int]:
+    """Kill the first process below this one whose command line holds `name`, as soon as there is one.
+
+    Returns:
+        A function that waits for it and returns its process id.
+    """
+
+    def kill() -> int:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            for pid in named(os.getpid(), name):
+                os.kill(pid, signal.SIGKILL)
+                return pid
+            time.sleep(0.005)
+        raise TimeoutError(f"no process {name!r} within {within_s:g} s")
+
+    return ThreadPoolExecutor(1).submit(kill).result
+
+
+def named(pid: int, name: bytes) -> list[int]:
+    """Processes below `pid` whose command line holds `name`."""
+    found = []
+    for child in descendants(pid):
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if name in command:
+            found.append(child)
+    return found
