@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-jobs bench-quality clean dist
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -66,10 +66,13 @@ bench-quality: $(STAMP) ## Score the shipped weights: restoration, adaptation, g
 			--picture benchmarks/results/$$name$(if $(QUICK),-quick).png || exit 1; \
 	done
 
-bench: $(STAMP) ## Run the benchmarks; results go to benchmarks/results
-	for name in demo snapshot ingest; do \
+bench-jobs: $(STAMP) ## Measure the jobs: snapshots, ingest, source training, batch restoration
+	for name in snapshot ingest training batch; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
+
+bench: bench-jobs ## Run the benchmarks that need no data; results go to benchmarks/results
+	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json
 
 dist: $(STAMP) ## Build wheel and sdist into dist/
 	$(BIN)/python -m build
