@@ -5,16 +5,108 @@ Axes: B tiles, C channels, H x W pixels, h x w latent grid.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from udair.errors import ConfigError, ShapeError
 from udair.models.degradation import STRIDE, Degradation
-from udair.models.modulation import Modulation
+from udair.models.modulation import Modulation, stack
 from udair.models.restorer import Restorer
 
 TILE = 256
 OVERLAP = 32
+
+
+class Restoration:
+    """One image on its way through the model: tiles that are left, and the blend of those that are done.
+
+    Tiles overlap and are blended with a linear ramp, so that no seam shows. Tiles of different images
+    have the same shape once both images are larger than a tile: `forward_tiles` mixes them.
+
+    Args:
+        image_CHW: RGB in [0, 1], on the model's device.
+        whole: How the model sees the image's degradation: `model.embed` of all of it.
+        modulation: One row of an adapter; None is the source model.
+        tile, overlap: Side of a tile and of its overlap with the next, pixels; multiples of 16.
+
+    Raises:
+        ShapeError: The image is not (3, H, W).
+        ConfigError: Tile and overlap do not fit.
+    """
+
+    def __init__(
+        self,
+        image_CHW: Tensor,
+        whole: Degradation,
+        modulation: Modulation | None = None,
+        *,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+    ) -> None:
+        _check(image_CHW, tile, overlap)
+        self.image_CHW, self.whole, self.modulation = image_CHW.float(), whole, modulation
+        height, width = image_CHW.shape[1:]
+        self.shape = tall, wide = min(tile, height), min(tile, width)
+        self.left = deque((top, x) for top in _starts(height, tall, overlap) for x in _starts(width, wide, overlap))
+        self._waiting = len(self.left)
+        self._total = torch.zeros_like(self.image_CHW)
+        self._weight_HW = torch.zeros_like(self.image_CHW[0])
+        # An image of one tile is not blended at all: weights would cost it its last bit.
+        overlap = overlap if self._waiting > 1 else 0
+        self._ramp_HW = _ramp(tall, overlap, self.image_CHW)[:, None] * _ramp(wide, overlap, self.image_CHW)[None, :]
+
+    @property
+    def done(self) -> bool:
+        """Whether every tile has been blended in."""
+        return self._waiting == 0
+
+    @property
+    def finite(self) -> bool:
+        """Whether what was blended in so far holds neither NaN nor infinity."""
+        return bool(torch.isfinite(self._total).all())
+
+    def tile_at(self, top: int, left: int) -> Tensor:
+        """The pixels of one tile."""
+        return self.image_CHW[:, top : top + self.shape[0], left : left + self.shape[1]]
+
+    def blend(self, top: int, left: int, restored_CHW: Tensor) -> None:
+        """Take in one restored tile."""
+        rows, columns = slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
+        self._total[:, rows, columns] += restored_CHW * self._ramp_HW
+        self._weight_HW[rows, columns] += self._ramp_HW
+        self._waiting -= 1
+
+    def result(self) -> Tensor:
+        """The restored image, RGB in [0, 1], float32; every tile must have been blended in."""
+        assert self.done, "tiles are left"
+        return (self._total / self._weight_HW).clamp(0, 1)
+
+
+Tiles = Sequence[tuple[Restoration, tuple[int, int]]]
+
+
+@torch.inference_mode()
+def forward_tiles(model: Restorer, tiles: Tiles) -> None:
+    """Restore tiles of one shape together, whatever image and adapter they belong to, and blend them in.
+
+    Args:
+        model: A restorer in evaluation mode.
+        tiles: Images on their way, each with the corner (top, left) of one of its tiles.
+    """
+    images = [restoration for restoration, _ in tiles]
+    tall, wide = images[0].shape
+    pixels_BCHW = torch.stack([restoration.tile_at(*corner) for restoration, corner in tiles])
+    seen = _seen([(restoration.whole, corner) for restoration, corner in tiles], tall, wide)
+    rows = [restoration.modulation for restoration in images]
+    if all(row is None for row in rows):
+        modulation = None
+    else:
+        modulation = stack([model.identity() if row is None else row for row in rows])
+    for (restoration, corner), restored in zip(tiles, model(pixels_BCHW, modulation, seen), strict=True):
+        restoration.blend(*corner, restored.float())
 
 
 @torch.inference_mode()
@@ -28,16 +120,13 @@ def restore(
     batch: int = 4,
     whole: Degradation | None = None,
 ) -> Tensor:
-    """Restore one image of any size.
-
-    Tiles overlap and are blended with a linear ramp, so that no seam shows. Memory is that of one
-    batch of tiles, plus the image.
+    """Restore one image of any size. Memory is that of one batch of tiles, plus the image.
 
     Args:
         model: A restorer in evaluation mode.
         image_CHW: RGB in [0, 1].
         modulation: One row of an adapter; None is the source model.
-        tile, overlap: Side of a tile and of its overlap with the next, pixels; multiples of 16.
+        tile, overlap: See `Restoration`.
         batch: Tiles at once.
         whole: How the model sees the image's degradation, where the caller knows: `model.embed` of it.
 
@@ -48,28 +137,20 @@ def restore(
         ShapeError: The image is not (3, H, W).
         ConfigError: Tile and overlap do not fit.
     """
+    _check(image_CHW, tile, overlap)
+    whole = whole or model.embed(image_CHW.float()[None], modulation)
+    restoration = Restoration(image_CHW, whole, modulation, tile=tile, overlap=overlap)
+    while restoration.left:
+        taken = [restoration.left.popleft() for _ in range(min(batch, len(restoration.left)))]
+        forward_tiles(model, [(restoration, corner) for corner in taken])
+    return restoration.result()
+
+
+def _check(image_CHW: Tensor, tile: int, overlap: int) -> None:
     if image_CHW.ndim != 3 or image_CHW.shape[0] != 3:
         raise ShapeError("image_CHW", tuple(image_CHW.shape), "(3, H, W)")
     if tile % STRIDE or overlap % STRIDE or not 0 <= overlap <= tile // 2:
         raise ConfigError(f"tile is {tile} and overlap {overlap}; expected multiples of {STRIDE}, overlap <= tile / 2.")
-    image_CHW = image_CHW.float()
-    whole = whole or model.embed(image_CHW[None], modulation)
-    height, width = image_CHW.shape[1:]
-    if height <= tile and width <= tile:
-        return model(image_CHW[None], modulation, whole)[0].clamp(0, 1)  # type: ignore[no-any-return]
-    tall, wide = min(tile, height), min(tile, width)
-    corners = [(top, left) for top in _starts(height, tall, overlap) for left in _starts(width, wide, overlap)]
-    total = torch.zeros_like(image_CHW)
-    weight_HW = torch.zeros_like(image_CHW[0])
-    ramp_HW = _ramp(tall, overlap, image_CHW)[:, None] * _ramp(wide, overlap, image_CHW)[None, :]
-    for first in range(0, len(corners), batch):
-        chosen = corners[first : first + batch]
-        tiles = torch.stack([image_CHW[:, t : t + tall, x : x + wide] for t, x in chosen])
-        seen = _cut(whole, chosen, tall, wide)
-        for (top, left), restored in zip(chosen, model(tiles, modulation, seen), strict=True):
-            total[:, top : top + tall, left : left + wide] += restored * ramp_HW
-            weight_HW[top : top + tall, left : left + wide] += ramp_HW
-    return (total / weight_HW).clamp(0, 1)
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -85,18 +166,18 @@ def _ramp(size: int, overlap: int, like: Tensor) -> Tensor:
     return torch.minimum(position, size - position).clamp(max=max(overlap, 1)) / max(overlap, 1)
 
 
-def _cut(whole: Degradation, corners: list[tuple[int, int]], height: int, width: int) -> Degradation:
-    count = len(corners)
+def _seen(cuts: Sequence[tuple[Degradation, tuple[int, int]]], height: int, width: int) -> Degradation:
+    """What each tile is told of its image: the whole's embedding, and its own piece of the whole's codes."""
     rows, columns = -(-height // STRIDE), -(-width // STRIDE)
     maps = []
-    for top, left in corners:
+    for whole, (top, left) in cuts:
         first_row = min(top // STRIDE, whole.map_BDhw.shape[2] - rows)
         first_column = min(left // STRIDE, whole.map_BDhw.shape[3] - columns)
         maps.append(whole.map_BDhw[0, :, first_row : first_row + rows, first_column : first_column + columns])
     return Degradation(
-        whole.embedding_BD.expand(count, -1),
+        torch.cat([whole.embedding_BD for whole, _ in cuts]),
         torch.stack(maps),
-        whole.histogram_BK.expand(count, -1),
-        whole.commitment,
-        whole.inside_B.expand(count),
+        torch.cat([whole.histogram_BK for whole, _ in cuts]),
+        cuts[0][0].commitment,
+        torch.cat([whole.inside_B for whole, _ in cuts]),
     )

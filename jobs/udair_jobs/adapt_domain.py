@@ -42,9 +42,9 @@ from udair_jobs.threads import set_threads
 
 if TYPE_CHECKING:
     from udair.adaptation.adapter import Adapter
+    from udair.adaptation.profile import Profile
     from udair.adaptation.recipe import Adaptation
     from udair.bundle import Bundle
-    from udair_jobs.embedding_pass import Profile
     from udair_jobs.phase_checkpoints import PhaseCheckpoints
 
 log = logging.getLogger(__name__)
@@ -204,18 +204,19 @@ def _profile(
     attempt: _Attempt, bundle: Bundle, snapshot: Snapshot, images: list[ImageArray], states: PhaseCheckpoints
 ) -> Profile:
     """What the domain looks like: all of it by Ray workers, or the images at hand in this process."""
-    from udair_jobs.embedding_pass import Profile, embed_on_ray, profile_of
+    from udair.adaptation.profile import Profile
+    from udair_jobs.embedding_pass import embed_on_ray, profile_of
 
     attempt.report("EMBEDDING")
     known = states.load("EMBEDDING")
     if known is not None:
         return Profile.from_state(known)
     if attempt.spec.embed_workers:
-        profile = embed_on_ray(
+        profile, skipped = embed_on_ray(
             attempt.spec, snapshot.split("adapt"), bundle.model.config.codes, attempt.cancellation,
             lambda share: attempt.report("EMBEDDING", 0.9 * share),
         )  # fmt: skip
-        attempt.skipped.extend(profile.skipped)
+        attempt.skipped.extend(skipped)
     else:
         profile = profile_of(bundle, images)
     states.save("EMBEDDING", profile.to_state())

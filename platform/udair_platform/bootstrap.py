@@ -73,7 +73,9 @@ def run_serving(settings: Settings) -> None:
 
     from udair.weights import read_manifest
     from udair_jobs.base_models import local_folder
-    from udair_platform.serving.deployment import APP, build_app
+    from udair_platform.serving.autoscaling import Scaling
+    from udair_platform.serving.deployment import APP, ServingConfig, build_app
+    from udair_platform.serving.replica import BackboneConfig
 
     stop = _stop_on_signal()
     host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
@@ -81,15 +83,25 @@ def run_serving(settings: Settings) -> None:
     manifest = read_manifest(base)
     ray.init(address=os.environ["UDAIR_RAY_GCS"], namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": int(port)})
-    app = build_app(
+    backbone = BackboneConfig(
         base_folder=str(base),
         base_digest=str(manifest["digest"]),
-        base_name=str(manifest["name"]),
         store_uri=settings.store_uri,
         store_endpoint_url=settings.store_endpoint_url,
-        signing_key_file=str(settings.signing_key_file),
+        cache=str(settings.home / "serving"),
+        slots=settings.serve_slots,
+        threads=settings.serve_threads,
+        window_s=settings.drift_window_s,
     )
-    serve.run(app, name=APP, route_prefix="/", blocking=False)
+    config = ServingConfig(
+        backbone,
+        base_name=str(manifest["name"]),
+        signing_key_file=str(settings.signing_key_file),
+        source_endpoint_url=settings.s3_endpoint_url,
+        scaling=Scaling(settings.serve_min_replicas, settings.serve_max_replicas),
+        gpus=settings.serve_gpus,
+    )
+    serve.run(build_app(config), name=APP, route_prefix="/", blocking=False)
     _log.info("serving", url=settings.serve_url)
     stop.wait()
 

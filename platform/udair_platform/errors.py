@@ -20,6 +20,9 @@
     │   ├── StaleWrite         STALE_WRITE           409  somebody else changed the row first
     │   └── RequestInProgress  REQUEST_IN_PROGRESS   409  the same idempotency key is being served
     ├── EtagMismatch           ETAG_MISMATCH         412
+    ├── NotAcceptable          NOT_ACCEPTABLE        406
+    ├── TooManyRequests        TOO_MANY_REQUESTS     429
+    ├── TooSlow                REQUEST_TIMEOUT       408  the body did not arrive in time
     ├── CandidateInvalid       CANDIDATE_INVALID     500  a published adapter does not match its manifest
     └── Unavailable            UNAVAILABLE           503
         ├── StateUnavailable   STATE_UNAVAILABLE     503  the database does not answer
@@ -172,6 +175,24 @@ class EtagMismatch(PlatformError):
     """If-Match names another revision."""
 
     code, status, title = "ETAG_MISMATCH", 412, "The resource has another ETag"
+
+
+class NotAcceptable(PlatformError):
+    """The caller accepts no format that we can write."""
+
+    code, status, title = "NOT_ACCEPTABLE", 406, "No acceptable format"
+
+
+class TooManyRequests(PlatformError):
+    """More is asked of us than we can do now; the same request may work a little later."""
+
+    code, status, title, retryable = "TOO_MANY_REQUESTS", 429, "Too many requests", True
+
+
+class TooSlow(PlatformError):
+    """The body did not arrive in time."""
+
+    code, status, title = "REQUEST_TIMEOUT", 408, "The request took too long to arrive"
 
 
 class CandidateInvalid(PlatformError):

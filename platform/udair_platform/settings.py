@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
     serve_url: str = Field("http://127.0.0.1:8000", description="where clients reach the data plane")
+    serve_min_replicas: int = Field(1, ge=1, description="backbones that always run; zero is not offered")
+    serve_max_replicas: int = Field(1, ge=1, description="most backbones that autoscaling may run")
+    serve_slots: int = Field(1024, ge=1, description="adapters resident in each backbone")
+    serve_threads: int = Field(0, ge=0, description="CPU threads of a forward pass; 0 is torch's default")
+    serve_gpus: float = Field(0.0, ge=0, description="GPUs of each backbone")
+    drift_window_s: float = Field(3600.0, gt=0, description="length of a drift window")
     max_body_bytes: int = Field(2**20, ge=1024, description="largest body the control API reads")
 
     base_uri: str = Field("packaged:tiny", description="bundle of the base model that this platform adapts")

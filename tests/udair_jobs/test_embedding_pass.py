@@ -13,7 +13,7 @@ from udair.bundle import load_bundle
 from udair_jobs import embedding_pass
 from udair_jobs.adapt_domain import run
 from udair_jobs.cancellation import Cancellation
-from udair_jobs.embedding_pass import Profile, embed_on_ray, profile_of
+from udair_jobs.embedding_pass import embed_on_ray, profile_of
 from udair_jobs.snapshots import take_snapshot
 from udair_jobs.specs import AdaptSpec, RecipeSpec
 from udair_jobs.storage import open_storage
@@ -46,7 +46,8 @@ def test_many_workers_see_what_one_process_sees_even_when_one_is_killed(spec, mo
     bundle = load_bundle(Path(spec.base_uri))
     killed = kill_first(b"EmbeddingWorker.embed")
     shares: list[float] = []
-    profile = embed_on_ray(spec, rows, bundle.model.config.codes, Cancellation(), shares.append)
+    profile, skipped = embed_on_ray(spec, rows, bundle.model.config.codes, Cancellation(), shares.append)
+    assert not skipped
     assert killed()
     expected = _here(spec, rows)
     assert profile.images == expected.images == len(rows)
@@ -60,9 +61,10 @@ def test_what_changed_since_the_snapshot_is_listed_and_not_seen(spec, picture):
     source = open_storage(spec.source_uri)
     rows = take_snapshot(source, open_storage(spec.snapshot_uri), snapshot_id="s").split("adapt")
     source.put(rows[0].key, picture(99))
-    profile = embed_on_ray(spec, rows, load_bundle(Path(spec.base_uri)).model.config.codes, Cancellation(), print)
+    codes = load_bundle(Path(spec.base_uri)).model.config.codes
+    profile, skipped = embed_on_ray(spec, rows, codes, Cancellation(), print)
     assert profile.images == len(rows) - 1
-    assert [item.key for item in profile.skipped] == [rows[0].key]
+    assert [item.key for item in skipped] == [rows[0].key]
 
 
 def test_the_candidate_brings_the_profile_of_every_image(spec):
@@ -71,13 +73,5 @@ def test_the_candidate_brings_the_profile_of_every_image(spec):
     profile = json.loads(open_storage(result.candidate_uri).get("profile.json"))
     assert profile["images"] == result.snapshot.adapt_images
     assert sum(profile["code_shares"]) == pytest.approx(1, abs=1e-3)
+    assert len(profile["sample"]) == profile["images"]
     assert sum(profile["class_shares"].values()) == pytest.approx(1, abs=1e-3)
-
-
-def test_parts_add_up_and_survive_a_checkpoint():
-    whole = Profile.empty(3)
-    whole.add(Profile(2, np.array([1.0, 0.5, 0.5]), np.eye(8, dtype=int)[0] * 2))
-    whole.add(Profile(1, np.array([0.0, 1.0, 0.0]), np.eye(8, dtype=int)[3]))
-    read = Profile.from_state(type(whole.to_state()).from_bytes(whole.to_state().to_bytes()))
-    assert read.to_dict() == whole.to_dict()
-    assert read.to_dict()["class_shares"]["clean"] == pytest.approx(2 / 3, abs=1e-6)

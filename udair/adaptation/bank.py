@@ -1,12 +1,12 @@
 """Many adapters stacked on one device, so that one batch can mix domains.
 
-Axes: S slots, B samples of a batch.
+Axes: S slots.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
@@ -18,14 +18,19 @@ from udair.models.restorer import Restorer
 
 
 class AdapterBank:
-    """Adapters keyed by digest in preallocated slots; the least recently used makes room.
+    """Adapters keyed by digest in the rows of one set of tensors; the least recently used makes room.
 
-    Slot 0 is the identity and stays: it is the source model.
+    Safe to use from several threads.
 
     Args:
         model: The backbone whose adapters these are.
         base_digest: Of its bundle.
-        slots: Most adapters resident at once.
+        slots: Most adapters resident at once. Memory is taken as slots are first used on a CPU, and
+            at once on a GPU.
+
+    Attributes:
+        pinned: Digests that are evicted only when there is nothing else left.
+        loads, evictions: Counted since the start.
     """
 
     def __init__(self, model: Restorer, base_digest: str, slots: int = 64) -> None:
@@ -33,10 +38,17 @@ class AdapterBank:
             raise ConfigError(f"bank has {slots} slots; expected 1 or more.")
         self.base_digest, self.slots = base_digest, slots
         identity = model.identity()
-        index = torch.zeros(slots + 1, dtype=torch.long, device=identity.gain_B.device)
-        self._rows = identity.rows(index)
+        # Zeros that the system commits when they are first written; gathered rows would be written at once.
+        rows = {
+            item.name: torch.zeros(slots, *value.shape[1:], device=value.device)
+            for item in fields(Modulation)
+            for value in [getattr(identity, item.name)]
+        }
+        self._rows = Modulation(**rows)
         self._slot_of: OrderedDict[str, int] = OrderedDict()
-        self._free = list(range(slots, 0, -1))
+        self._free = list(range(slots - 1, -1, -1))
+        self._lock = threading.Lock()
+        self.pinned: frozenset[str] = frozenset()
         self.loads = self.evictions = 0
 
     def __contains__(self, digest: str) -> bool:
@@ -44,6 +56,14 @@ class AdapterBank:
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one adapter's row."""
+        return sum(
+            getattr(self._rows, i.name)[0].numel() * getattr(self._rows, i.name).element_size()
+            for i in fields(Modulation)
+        )
 
     def put(self, digest: str, adapter: Adapter) -> None:
         """Make an adapter resident, evicting the least recently used one if there is no slot.
@@ -55,31 +75,30 @@ class AdapterBank:
             raise AdapterError(
                 f"adapter is for base {adapter.base_digest[:12]}; the bank is for {self.base_digest[:12]}."
             )
-        if digest in self._slot_of:
-            self._slot_of.move_to_end(digest)
-            return
-        if self._free:
-            slot = self._free.pop()
-        else:
-            _, slot = self._slot_of.popitem(last=False)
-            self.evictions += 1
-        for item in fields(Modulation):
-            getattr(self._rows, item.name)[slot] = getattr(adapter.row, item.name)[0]
-        self._slot_of[digest] = slot
-        self.loads += 1
+        with self._lock:
+            if digest in self._slot_of:
+                self._slot_of.move_to_end(digest)
+                return
+            slot = self._free.pop() if self._free else self._evict()
+            for item in fields(Modulation):
+                getattr(self._rows, item.name)[slot] = getattr(adapter.row, item.name)[0]
+            self._slot_of[digest] = slot
+            self.loads += 1
 
-    def gather(self, digests: Sequence[str | None]) -> Modulation:
-        """One row for every sample; None is the source model. The rows are a copy: a later eviction
-        does not touch a batch under way.
+    def row(self, digest: str) -> Modulation:
+        """A copy of one adapter's row: a later eviction does not touch who uses it.
 
         Raises:
-            AdapterError: An adapter is not resident.
+            AdapterError: The adapter is not resident.
         """
-        slots = []
-        for digest in digests:
-            if digest is not None and digest not in self._slot_of:
+        with self._lock:
+            if digest not in self._slot_of:
                 raise AdapterError(f"adapter {digest[:12]} is not resident; put it into the bank first.")
-            if digest is not None:
-                self._slot_of.move_to_end(digest)
-            slots.append(0 if digest is None else self._slot_of[digest])
-        return self._rows.rows(torch.tensor(slots, device=self._rows.gain_B.device))
+            slot = self._slot_of[digest]
+            self._slot_of.move_to_end(digest)
+            return Modulation(*(getattr(self._rows, i.name)[slot : slot + 1].clone() for i in fields(Modulation)))
+
+    def _evict(self) -> int:
+        digest = next((digest for digest in self._slot_of if digest not in self.pinned), next(iter(self._slot_of)))
+        self.evictions += 1
+        return self._slot_of.pop(digest)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from udair.data.images import FORMATS, ImageArray
@@ -28,11 +32,13 @@ class ImageMetadata:
         format: As Pillow names it: JPEG, PNG, WEBP, BMP, TIFF or PPM.
         exif: Encoded, with the orientation already applied to the pixels.
         icc_profile: Colour profile of RGB files; of others it would not fit the RGB that is written.
+        size: Width and height as the header has them, before any rotation.
     """
 
     format: str
     exif: bytes = b""
     icc_profile: bytes = b""
+    size: tuple[int, int] = (0, 0)
 
 
 def read_metadata(data: bytes) -> ImageMetadata:
@@ -46,7 +52,7 @@ def read_metadata(data: bytes) -> ImageMetadata:
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
-                return ImageMetadata(str(image.format), _exif(image), bytes(profile or b""))
+                return ImageMetadata(str(image.format), _exif(image), bytes(profile or b""), image.size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ImageError("NOT_AN_IMAGE", f"{len(data)} bytes are no {', '.join(FORMATS)} image.") from error
 
@@ -86,6 +92,22 @@ def encode(image: ImageArray, metadata: ImageMetadata, *, format: OutputFormat =
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format=chosen, **options)
     return buffer.getvalue()
+
+
+def encode_png16(image: npt.NDArray[np.uint16]) -> bytes:
+    """Encode (H, W, 3) uint16 RGB as a PNG of 16 bits a channel, which Pillow cannot write."""
+    height, width = image.shape[:2]
+    rows = image.astype(">u2").reshape(height, -1).view(np.uint8)
+    # Filter 2: each byte minus the one above, modulo 256.
+    above = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), rows - above], axis=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(filtered.tobytes(), 4)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def _exif(image: Image.Image) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -92,6 +93,14 @@ def read_folder(folder: Path, limit: int | None = None) -> list[ImageArray]:
 def to_tensor(images: Sequence[ImageArray], device: torch.device | str = "cpu") -> Tensor:
     """Equal-sized (H, W, 3) uint8 arrays to (B, 3, H, W) floats in [0, 1]."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().to(device) / 255
+
+
+def to_array16(image_CHW: Tensor) -> npt.NDArray[np.uint16]:
+    """(3, H, W) floats to (H, W, 3) uint16, rounded and clamped."""
+    array: npt.NDArray[np.uint16] = (
+        (image_CHW.clamp(0, 1) * 65535).round().permute(1, 2, 0).cpu().numpy().astype(np.uint16)
+    )
+    return array
 
 
 def to_array(image_CHW: Tensor) -> ImageArray:

@@ -6,6 +6,8 @@ ROUTES = "serving/routes.json"
 SPEC, PROGRESS, RESULT, LOG = "spec.json", "progress.json", "result.json", "job.log"
 CANDIDATE, EVIDENCE, METRICS = "candidate", "evidence.json", "metrics.json"
 SUMMARY = "summary.json"
+PROFILE = "profile.json"
+REPORTS = "serving/reports"
 
 
 def domain(tenant: str, name: str) -> str:
@@ -26,3 +28,13 @@ def attempt(tenant: str, name: str, job_id: str, number: int) -> str:
 def checkpoints(tenant: str, name: str, job_id: str) -> str:
     """Phases that attempts of one job have finished."""
     return f"{domain(tenant, name)}/jobs/{job_id}/checkpoints"
+
+
+def report(replica: str) -> str:
+    """What one replica of the data plane says of its domains."""
+    return f"{REPORTS}/{replica}.json"
+
+
+def prediction(tenant: str, name: str, prediction_id: str) -> str:
+    """One restoration that was asked for in the background: its input, state and output."""
+    return f"{domain(tenant, name)}/predictions/{prediction_id}"

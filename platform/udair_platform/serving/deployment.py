@@ -2,83 +2,110 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.serve.config import RequestRouterConfig
+from ray.exceptions import RayActorError
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from udair.data.images import ImageArray
 from udair_jobs.storage import open_storage
+from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
+from udair_platform.serving.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.ingress import create_ingress
-from udair_platform.serving.replica import Backbone, Restored
-from udair_platform.serving.router import Route, Router
+from udair_platform.serving.replica import Backbone, BackboneConfig, Restored
+from udair_platform.serving.router import Router
+from udair_platform.serving.service import Question
 
 APP = "udair"
 
 
-def build_app(
-    *,
-    base_folder: str,
-    base_digest: str,
-    base_name: str,
-    store_uri: str,
-    store_endpoint_url: str | None,
-    signing_key_file: str,
-    replicas: int = 1,
-    threads: int = 0,
-    poll_s: float = 1.0,
-) -> serve.Application:
-    """The application that `serve.run` deploys.
+@dataclass(frozen=True)
+class ServingConfig:
+    """How the application is set up.
 
-    Args:
-        base_folder, base_digest, base_name: The base model, readable on every node.
-        store_uri, store_endpoint_url: The platform's store: routes.json and adapters.
+    Attributes:
+        backbone: Of every replica.
+        base_name: Name of the base model, for answers' headers.
         signing_key_file: Path of the key that checks API keys, readable on every node. Its content
             never travels through Ray.
-        replicas: Backbones.
-        threads: CPU threads of each backbone's forward pass; 0 leaves torch's default.
-        poll_s: Seconds after which a promotion is visible.
+        source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
+        scaling: Bounds and speeds of the number of backbones.
+        ingresses: Replicas of the ingress.
+        cpus, gpus: Of each backbone.
+        spill: Requests of one domain that one ingress keeps on one replica; more go to the next one.
+        drain_s: How long a replica that is stopped may work on what it has.
     """
+
+    backbone: BackboneConfig
+    base_name: str
+    signing_key_file: str
+    source_endpoint_url: str | None = None
+    scaling: Scaling = field(default_factory=Scaling)
+    ingresses: int = 1
+    cpus: float = 0.5
+    gpus: float = 0.0
+    spill: int = 16
+    drain_s: float = 20.0
+
+
+def build_app(config: ServingConfig) -> serve.Application:
+    """The application that `serve.run` deploys."""
     # Same domain, same backbone: its adapter is resident there. The domain travels as session id
     # and never as a multiplexed model id, by which Serve would split batches.
     routing: Any = RequestRouterConfig(
         request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",  # type: ignore[arg-type]
         request_router_kwargs={"num_fallback_replicas": 1},
     )
+    scaling = config.scaling
+    fixed = scaling.min_replicas == scaling.max_replicas
+    sizing: dict[str, Any] = (
+        {"num_replicas": scaling.min_replicas} if fixed else {"autoscaling_config": _autoscaling(scaling)}
+    )
     backbone: Any = serve.deployment(
         Backbone,
         name="Backbone",
-        num_replicas=replicas,
         max_ongoing_requests=64,
         max_queued_requests=256,
         request_router_config=routing,
-        ray_actor_options={"num_cpus": 0.5},
-        graceful_shutdown_timeout_s=5,
+        ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
+        graceful_shutdown_timeout_s=config.drain_s,
+        health_check_period_s=5,
+        **sizing,
     )
-    bound = backbone.bind(base_folder, base_digest, store_endpoint_url, threads=threads)
+    bound = backbone.bind(config.backbone)
 
     def ingress_app() -> Any:
-        handle: DeploymentHandle[Any] | None = None
-
-        async def infer(domain: str, image: ImageArray, route: Route) -> Restored:
-            nonlocal handle
-            if handle is None:
-                handle = serve.get_deployment_handle("Backbone", app_name=APP)
-            restored: Restored = await handle.options(session_id=domain).infer.remote(image, route)
-            return restored
-
-        router = Router(open_storage(store_uri, endpoint_url=store_endpoint_url), poll_s)
-        return create_ingress(router, Path(signing_key_file).read_bytes(), infer, base_name)
+        backbones = Backbones(config.spill)
+        store = open_storage(config.backbone.store_uri, endpoint_url=config.backbone.store_endpoint_url)
+        copy = Path(config.backbone.cache) / "routes.json" if config.backbone.cache else None
+        router = Router(store, config.backbone.poll_s, copy)
+        router.watch()
+        return create_ingress(
+            router,
+            Path(config.signing_key_file).read_bytes(),
+            backbones.infer,
+            config.base_name,
+            store=store,
+            source_endpoint_url=config.source_endpoint_url,
+            ready=backbones.ready,
+            describe=backbones.describe,
+        )
 
     ingress: Any = serve.deployment(
         serve.ingress(ingress_app)(Ingress),
         name="Ingress",
-        num_replicas=1,
-        max_ongoing_requests=128,
+        num_replicas=config.ingresses,
+        max_ongoing_requests=256,
+        max_queued_requests=512,
         ray_actor_options={"num_cpus": 0.1},
-        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_timeout_s=config.drain_s,
     )
     application: serve.Application = ingress.bind(bound)
     return application
@@ -93,3 +120,78 @@ class Ingress:
 
     def __init__(self, backbone: DeploymentHandle[Any]) -> None:
         self._backbone = backbone
+
+
+class Backbones:
+    """The backbones behind one ingress.
+
+    A domain's requests go to one replica, where its adapter is, until more of them are on their way
+    than `spill`; the next ones go to a second, and so on: a quiet domain is resident once, a busy one
+    as often as it needs.
+    """
+
+    def __init__(self, spill: int) -> None:
+        self._spill = spill
+        self._open: Counter[str] = Counter()
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
+        """Restore one image; a replica that dies on the way is replaced by another, once."""
+        name = question.name
+        shard = self._open[name] // self._spill
+        self._open[name] += 1
+        try:
+            for last in (False, True):
+                handle = self._handle_for(f"{name}#{shard + last}")
+                try:
+                    answer: Restored | PlatformError = await handle.infer.remote(
+                        name, image, question.key, test_time=question.test_time, deep=question.deep
+                    )
+                    return answer
+                except BackPressureError:
+                    return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")
+                except DeploymentUnavailableError as error:
+                    return Unavailable(f"The backbone is not deployed: {error}")
+                except RayActorError as error:  # it died; restoring twice restores the same
+                    if last:
+                        return Unavailable(f"The replica that worked on it was lost: {type(error).__name__}.")
+            raise AssertionError("the last try returns")
+        finally:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
+
+    async def ready(self) -> bool:
+        """Whether a backbone answers within two seconds."""
+        try:
+            return bool(await asyncio.wait_for(_answer(self._handle_for("ready").ready.remote()), 2.0))
+        except Exception:  # whatever stands in the way, it is not ready
+            return False
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        """What the replica of a domain says of it."""
+        told: dict[str, Any] = await self._handle_for(f"{name}#0").describe.remote(name)
+        return told
+
+    def _handle_for(self, session: str) -> DeploymentHandle[Any]:
+        if self._handle is None:
+            self._handle = serve.get_deployment_handle("Backbone", app_name=APP)
+        return self._handle.options(session_id=session)
+
+
+async def _answer(response: Any) -> Any:
+    return await response
+
+
+def _autoscaling(scaling: Scaling) -> AutoscalingConfig:
+    return AutoscalingConfig(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        # The policy has delays of its own.
+        upscale_delay_s=0,
+        downscale_delay_s=0,
+        look_back_period_s=5,
+        policy=AutoscalingPolicy(  # type: ignore[no-untyped-call]
+            policy_function=PixelPolicy, policy_kwargs=asdict(scaling)
+        ),
+    )

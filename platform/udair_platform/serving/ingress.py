@@ -1,4 +1,4 @@
-"""`POST /v1/domains/{domain}:restore`: image bytes in, image bytes out.
+"""The data plane over HTTP: image bytes in, image bytes out, and the Open Inference Protocol beside it.
 
 Keys are checked by signature and routes come from a polled copy, so that serving needs neither the
 control plane nor its database.
@@ -7,24 +7,39 @@ control plane nor its database.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from udair.data.images import DecodeLimits, ImageArray, decode, encode_png
-from udair.errors import ImageError
-from udair_platform.errors import BadRequest, BodyTooLarge, Forbidden, Invalid, KeyRevoked, Unauthenticated
+from udair.data.images import DecodeLimits
+from udair_jobs.errors import AccessDenied, InvalidKey, StorageError, TooLarge
+from udair_jobs.errors import NotFound as NoObject
+from udair_jobs.storage import Storage, open_storage
+from udair_platform.errors import (
+    BadRequest,
+    BodyTooLarge,
+    Forbidden,
+    Invalid,
+    KeyRevoked,
+    NotFound,
+    StoreDown,
+    TooSlow,
+    Unauthenticated,
+    Unavailable,
+)
 from udair_platform.http import problems
 from udair_platform.http.edge import Edge
 from udair_platform.keys import verify
-from udair_platform.serving.replica import Restored
-from udair_platform.serving.router import Route, Router
+from udair_platform.serving import protocol_v2
+from udair_platform.serving.predictions import Predictions
+from udair_platform.serving.router import Router
+from udair_platform.serving.service import Answer, Infer, Question, RestoreService, accepted, quality_of
 
-Infer = Callable[[str, ImageArray, Route], Awaitable[Restored]]
-
-_STATUS = {"TOO_MANY_BYTES": BodyTooLarge, "TOO_MANY_PIXELS": BodyTooLarge}
+_JSON = "application/json"
 
 
 def create_ingress(
@@ -32,7 +47,13 @@ def create_ingress(
     signing_key: bytes,
     infer: Infer,
     base_name: str,
+    *,
+    store: Storage,
     limits: DecodeLimits | None = None,
+    source_endpoint_url: str | None = None,
+    body_timeout_s: float = 30.0,
+    ready: Callable[[], Awaitable[bool]] | None = None,
+    describe: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The data plane's HTTP application.
@@ -40,48 +61,22 @@ def create_ingress(
     Args:
         router: Where routes are looked up.
         signing_key: Checks API keys.
-        infer: (domain key, image, route) to `Restored`: a Serve handle, or a replica in a test.
+        infer: Restores pixels: a Serve handle, or a replica in a test.
         base_name: Name of the base model, for the answer's headers.
+        store: The platform's store, where predictions are kept.
         limits: Bounds on encoded bytes and pixels.
+        source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
+        body_timeout_s: A body that has not arrived after that long is refused.
+        ready: Whether the replicas can answer; without it, known routes are enough.
+        describe: What the replica of a domain says of it.
         clock: Seconds since the epoch, UTC.
     """
     bounds = limits or DecodeLimits(max_bytes=32 * 2**20, max_pixels=24_000_000)
+    service = RestoreService(infer, bounds)
+    predictions = Predictions(store, service, lambda answer: answer.headers(base_name))
     app = FastAPI(title="UDAIR data plane", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get("/healthz")
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok", "generation": router.table().generation})
-
-    @app.post("/v1/domains/{domain}:restore")
-    async def restore(domain: str, request: Request) -> Response:
-        began = time.perf_counter()
-        tenant = _tenant(request, domain)
-        route = await asyncio.to_thread(router.resolve, tenant, domain)
-        body = await request.body()
-        if not body:
-            raise BadRequest("The body is empty; send the bytes of one image, e.g. `--data-binary @image.jpg`.")
-        try:
-            image = await asyncio.to_thread(decode, body, bounds)
-        except ImageError as error:
-            raise _STATUS.get(error.reason, Invalid)(f"{error.reason}: {error}") from error
-        decoded = time.perf_counter()
-        restored = await infer(f"{tenant}/{domain}", image, route)
-        answered = time.perf_counter()
-        data = await asyncio.to_thread(encode_png, restored.image)
-        stages = {
-            "decode": decoded - began, "infer": answered - decoded,
-            "forward": restored.forward_s, "encode": time.perf_counter() - answered,
-        }  # fmt: skip
-        headers = {
-            "X-Adapter-Version": str(restored.version),
-            "X-Base-Model": base_name,
-            "X-Fallback": restored.fallback,
-            "X-Batch": str(restored.batch),
-            "Server-Timing": ", ".join(f"{name};dur={1000 * spent:.1f}" for name, spent in stages.items()),
-        }
-        return Response(data, media_type="image/png", headers=headers)
-
-    def _tenant(request: Request, domain: str) -> str:
+    def authorised(request: Request, domain: str) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer ak_…`; `udair key create` makes a key.")
@@ -92,8 +87,174 @@ def create_ingress(
             raise Forbidden(f"The key ak_{claims.kid} lacks the scope restore:invoke.")
         if not claims.reaches(domain):
             raise Forbidden(f"The key ak_{claims.kid} does not reach domain {domain!r}.")
+        router.resolve(claims.tenant, domain)
         return claims.tenant
 
+    async def body_of(request: Request) -> bytes:
+        try:
+            return await asyncio.wait_for(request.body(), body_timeout_s)
+        except TimeoutError:
+            raise TooSlow(f"The body had not arrived after {body_timeout_s:g} s.") from None
+
+    async def question_of(request: Request, domain: str) -> Question:
+        tenant = await asyncio.to_thread(authorised, request, domain)
+        query = request.query_params
+        return Question(
+            f"{tenant}/{domain}",
+            request.headers.get("X-Routing-Key", "")[:256] or request.state.request_id,
+            accepted(request.headers.get("Accept", "")),
+            quality_of(query.get("quality")),
+            _switch("test_time", query.get("test_time")),
+        )
+
+    async def image_of(request: Request, question: Question) -> bytes:
+        body = await body_of(request)
+        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _JSON:
+            return body
+        return await asyncio.to_thread(_fetched, body, question, router, bounds, source_endpoint_url)
+
+    def image_response(answer: Answer) -> Response:
+        return Response(answer.data, media_type=answer.media_type, headers=answer.headers(base_name))
+
+    def accepted_response(domain: str, state: dict[str, Any]) -> JSONResponse:
+        at = f"/v1/domains/{domain}/predictions/{state['id']}"
+        return JSONResponse(state, 202, headers={"Location": at, "Preference-Applied": "respond-async"})
+
+    @app.get("/healthz")
+    async def health() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readiness() -> JSONResponse:
+        generation = (await asyncio.to_thread(router.table)).generation
+        if ready is not None and not await ready():
+            raise Unavailable("No replica of the backbone can answer yet.")
+        return JSONResponse({"status": "ok", "generation": generation})
+
+    @app.post("/v1/domains/{domain}:restore")
+    async def restore(domain: str, request: Request) -> Response:
+        question = await question_of(request, domain)
+        data = await image_of(request, question)
+        if "respond-async" in request.headers.get("Prefer", "").lower():
+            return accepted_response(domain, await predictions.create(question, data))
+        return image_response(await service.restore(data, question))
+
+    @app.put("/v1/domains/{domain}/predictions/{prediction_id}")
+    async def put_prediction(domain: str, prediction_id: str, request: Request) -> Response:
+        question = await question_of(request, domain)
+        data = await image_of(request, question)
+        return accepted_response(domain, await predictions.create(question, data, prediction_id))
+
+    @app.get("/v1/domains/{domain}/predictions/{prediction_id}")
+    async def get_prediction(domain: str, prediction_id: str, request: Request) -> Response:
+        question = Question(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
+        return JSONResponse(await predictions.state(question, prediction_id))
+
+    @app.get("/v1/domains/{domain}/predictions/{prediction_id}/output")
+    async def get_output(domain: str, prediction_id: str, request: Request) -> Response:
+        question = Question(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
+        data, state = await predictions.output(question, prediction_id)
+        return Response(data, media_type=state["media_type"], headers=state["headers"])
+
+    @app.get("/v1/domains/{domain}/route")
+    async def get_route(domain: str, request: Request) -> Response:
+        tenant = await asyncio.to_thread(authorised, request, domain)
+        route = router.resolve(tenant, domain)
+        told = await describe(f"{tenant}/{domain}") if describe else {}
+        state = "CANARYING" if route.canary else "SHADOWING" if route.shadow else "ACTIVE"
+        shares = {"canary": route.canary, "shadow": route.shadow}
+        return JSONResponse({
+            "state": "BLOCKED" if told.get("blocked") else state,
+            "version": route.champion.version,
+            **{k: {"version": s.target.version, "percent": s.percent} if s else None for k, s in shares.items()},
+            "generation": router.table().generation,
+            **told,
+        })  # fmt: skip
+
+    @app.get("/v2")
+    async def v2_server() -> JSONResponse:
+        return JSONResponse({"name": "udair", "version": "2", "extensions": ["binary_tensor_data"]})
+
+    @app.get("/v2/health/live")
+    async def v2_live() -> JSONResponse:
+        return JSONResponse({"live": True})
+
+    @app.get("/v2/health/ready")
+    async def v2_ready() -> JSONResponse:
+        await readiness()
+        return JSONResponse({"ready": True})
+
+    async def v2_version(request: Request, domain: str, version: str | None) -> int:
+        tenant = await asyncio.to_thread(authorised, request, domain)
+        current = router.resolve(tenant, domain).champion.version
+        if version is not None and version != str(current):
+            raise NotFound(f"Version {version[:20]!r} of {domain!r} does not serve; version {current} does.")
+        return current
+
+    @app.get("/v2/models/{domain}")
+    @app.get("/v2/models/{domain}/versions/{version}")
+    async def v2_model(domain: str, request: Request, version: str | None = None) -> JSONResponse:
+        return JSONResponse(protocol_v2.model_metadata(domain, await v2_version(request, domain, version)))
+
+    @app.get("/v2/models/{domain}/ready")
+    @app.get("/v2/models/{domain}/versions/{version}/ready")
+    async def v2_model_ready(domain: str, request: Request, version: str | None = None) -> JSONResponse:
+        await v2_version(request, domain, version)
+        await readiness()
+        return JSONResponse({"name": domain, "ready": True})
+
+    @app.post("/v2/models/{domain}/infer")
+    @app.post("/v2/models/{domain}/versions/{version}/infer")
+    async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
+        current = await v2_version(request, domain, version)
+        question = Question(
+            f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", request.state.request_id
+        )
+        asked = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
+        question = Question(question.name, question.key, test_time=asked.test_time)
+        answers = await asyncio.gather(*(service.restore(image, question) for image in asked.images))
+        parameters = {"fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none")}
+        served = answers[0].restored.version if answers else current
+        body, length = protocol_v2.render_infer(asked, domain, served, [a.data for a in answers], parameters)
+        if length is None:
+            return Response(body, media_type=_JSON)
+        headers = {protocol_v2.HEADER_LENGTH: str(length)}
+        return Response(body, media_type="application/octet-stream", headers=headers)
+
     problems.install(app)
-    app.add_middleware(Edge, max_body_bytes=bounds.max_bytes)
+    # Base64 makes four bytes of three, and a V2 request may hold several images.
+    app.add_middleware(Edge, max_body_bytes=2 * bounds.max_bytes)
     return app
+
+
+def _fetched(body: bytes, question: Question, router: Router, limits: DecodeLimits, endpoint_url: str | None) -> bytes:
+    """The image that a JSON body names: an object of the domain's own bucket, and nothing else."""
+    try:
+        uri = json.loads(body)["input_uri"]
+        assert isinstance(uri, str)
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+        raise BadRequest('The body is JSON without an input_uri; expected {"input_uri": "s3://bucket/key"}.') from None
+    tenant, _, domain = question.name.partition("/")
+    source = router.resolve(tenant, domain).source_uri
+    prefix = f"{(source or '').rstrip('/')}/"
+    key = uri.removeprefix(prefix)
+    if source is None or key == uri or not key:
+        raise Forbidden(f"{uri[:200]} is not below the source of {domain!r}, {source}; nothing else is read.")
+    try:
+        return open_storage(source, endpoint_url=endpoint_url).get(key, max_bytes=limits.max_bytes)
+    except NoObject as error:
+        raise NotFound(f"{uri[:200]} does not exist.") from error
+    except TooLarge as error:
+        raise BodyTooLarge(f"{uri[:200]} has more than {limits.max_bytes} bytes, the most that is read.") from error
+    except (InvalidKey, AccessDenied) as error:
+        raise Invalid(f"{uri[:200]} cannot be read: {error}") from error
+    except StorageError as error:
+        raise StoreDown(f"{uri[:200]} cannot be read: {error}") from error
+
+
+def _switch(name: str, text: str | None) -> bool:
+    if text is None or text.lower() in ("false", "0"):
+        return False
+    if text.lower() in ("true", "1"):
+        return True
+    raise BadRequest(f"{name} is {text[:20]!r}; expected true or false.")

@@ -6,30 +6,80 @@ Axes: B images of a batch, C channels, H x W pixels.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
+import json
+import os
+import tempfile
+import threading
 import time
+import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from udair.adaptation.adapter import Adapter, adapter_from_bytes
-from udair.adaptation.bank import AdapterBank
+from udair.adaptation.profile import look_at
+from udair.adaptation.test_time import adapt_at_test_time
 from udair.bundle import load_bundle
+from udair.config import TestTimeConfig
 from udair.data.images import ImageArray
-from udair.data.patches import to_array, to_tensor
-from udair.errors import AdapterError
-from udair.inference import TILE, restore
-from udair_jobs.publish import ADAPTER
+from udair.inference import TILE
+from udair.models.modulation import Modulation
 from udair_jobs.storage import StorageError, open_storage
-from udair_platform.serving.batcher import MicroBatcher
-from udair_platform.serving.router import Route
+from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
+from udair_platform.registry.layout import PROFILE, report
+from udair_platform.serving.adapters import Adapters, Refused, Unreachable
+from udair_platform.serving.engine import DeadlinePassed, Done, Engine, EngineError, Overloaded
+from udair_platform.serving.metrics import ReplicaMetrics
+from udair_platform.serving.router import SOURCE, Route, Router, RouteTable, Target
+from udair_platform.serving.traffic import Traffic, said
 from udair_platform.telemetry import logger
 
-_MAX_ADAPTER_BYTES = 16 * 2**20
+_REMEMBERED = 16_384  # domains whose last served version is known
+_SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
+_BUDGET_TILES = {"cpu": 4, "cuda": 64}
 _log = logger("serving")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """How a replica is set up; every node reads the same.
+
+    Attributes:
+        base_folder, base_digest: The bundle, and the digest that it must have.
+        store_uri, store_endpoint_url: The platform's store: routes, adapters, reports.
+        cache: Folder for copies of routes and adapters; a temporary one if None.
+        slots: Adapters resident on the device.
+        budget_pixels: Pixels of one step; 0 picks it by device.
+        max_waiting: Images that may wait before more are refused.
+        timeout_s: Longest that one image may take.
+        threads: CPU threads of the forward pass; 0 leaves torch's default.
+        poll_s: Seconds after which a promotion is visible.
+        window_s: Length of a drift window.
+        report_s: Seconds between reports to the store; 0 writes none.
+        compile: torch.compile the model; for GPUs, where the first requests of each shape pay for it.
+    """
+
+    base_folder: str
+    base_digest: str
+    store_uri: str
+    store_endpoint_url: str | None = None
+    cache: str | None = None
+    slots: int = 1024
+    budget_pixels: int = 0
+    max_waiting: int = 256
+    timeout_s: float = 60.0
+    threads: int = 0
+    poll_s: float = 1.0
+    window_s: float = 3600.0
+    report_s: float = 30.0
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,152 +87,348 @@ class Restored:
     """One answer.
 
     Attributes:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or uint16 where that was asked for.
         version: Adapter version that made it; 0 is the source model.
-        fallback: ``source`` when the routed adapter could not be loaded, else ``none``.
-        forward_s: Seconds of the forward pass of its batch.
-        batch: Images in that batch.
+        fallback: ``none``; ``previous`` when the routed version cannot be loaded and the one before
+            answered; ``source`` when the source model had to.
+        queue_s, forward_s: Waiting, and model time of its own.
+        batch, domains: Images, and adapters, of its fullest step.
     """
 
-    image: ImageArray
+    image: npt.NDArray[Any]
     version: int
     fallback: str
+    queue_s: float
     forward_s: float
     batch: int
+    domains: int
 
 
 @dataclass(frozen=True)
-class _Item:
-    image: ImageArray
-    digest: str | None
-    adapter: Adapter | None
+class Blocked:
+    """A routed version that cannot be loaded, while another answers.
+
+    Attributes:
+        version: The one that is wanted.
+        serving: The one that answers.
+        reason: Why.
+        since: Seconds since the epoch.
+    """
+
+    version: int
+    serving: int
+    reason: str
+    since: float
 
 
 class Backbone:
-    """Holds one base model and restores images of any domain that routes to it.
+    """Holds one base model and restores images of any domain that is routed to it.
 
-    Args:
-        base_folder: Folder of the bundle.
-        base_digest: It must be this one.
-        store_endpoint_url: S3 endpoint of the platform's store, if not AWS.
-        slots: Adapters resident on the device; twice as many stay decoded in memory.
-        max_batch, window_s: See `MicroBatcher`.
-        threads: CPU threads of the forward pass; 0 leaves the default.
+    A request names a domain. What may be loaded for it stands in routes.json, of which every replica
+    keeps its own copy.
     """
 
-    def __init__(
-        self,
-        base_folder: str,
-        base_digest: str,
-        store_endpoint_url: str | None = None,
-        slots: int = 64,
-        max_batch: int = 8,
-        window_s: float = 0.005,
-        threads: int = 0,
-    ) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+    def __init__(self, config: BackboneConfig) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._config = config
+        self.id = _replica_id()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._bundle = load_bundle(Path(base_folder), base_digest, device)
-        self._device = device
-        self._endpoint_url = store_endpoint_url
-        self._bank = AdapterBank(self._bundle.model, base_digest, slots)
-        self._decoded: OrderedDict[str, Adapter] = OrderedDict()
-        self._keep = 2 * slots
-        self._loading: dict[str, asyncio.Task[Adapter]] = {}
-        self._batcher: MicroBatcher[_Item, tuple[ImageArray, float, int]] = MicroBatcher(
-            self._forward, max_batch, window_s
+        self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device)
+        model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.compile:
+            model.forward = torch.compile(model.forward)
+        self._metrics = ReplicaMetrics()
+        self._engine = Engine(
+            model,
+            config.budget_pixels or _BUDGET_TILES[device] * TILE**2,
+            autocast=device == "cuda",
+            max_waiting=config.max_waiting,
         )
+        cache = Path(config.cache or tempfile.mkdtemp(prefix="udair-cache-"))
+        self._store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
+        self._adapters = Adapters(
+            self._bundle, config.slots, cache / "adapters",
+            endpoint_url=config.store_endpoint_url, on_load=self._metrics.loaded,
+        )  # fmt: skip
+        self._traffic = Traffic(self._bundle.model.config.codes, config.window_s)
+        self._test_time = TestTimeConfig()
+        self._served: OrderedDict[str, Target] = OrderedDict()
+        self._blocked: dict[str, Blocked] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="fetch")
+        self._began = time.time()
+        self._stop = threading.Event()
+        self._router = Router(self._store, config.poll_s, cache / "routes.json")
+        self._warm_up()
+        self._router.watch(self._routes_changed)
+        if config.report_s:
+            threading.Thread(target=self._report_for_ever, name="reports", daemon=True).start()
 
-    async def infer(self, image: ImageArray, route: Route) -> Restored:
-        """Restore one image with the adapter that `route` names.
+    async def infer(
+        self, name: str, image: ImageArray, key: str = "", *, test_time: bool = False, deep: bool = False
+    ) -> Restored | PlatformError:
+        """Restore one image of ``tenant/domain``.
 
-        An adapter that is damaged, or for another base model, is never used: the source model
-        answers instead, and the answer says so.
+        An adapter that is damaged, or for another base model, is never used: the version before, or
+        else the source model answers, and the answer says so.
+
+        Args:
+            name: ``tenant/domain``.
+            image: (H, W, 3) uint8.
+            key: Decides about canary and shadow.
+            test_time: Also align this one image's embedding, on a copy of the row.
+            deep: Answer with 16 bits a channel.
+
+        Returns:
+            The answer, or why there is none: errors do not keep their class on their way through Ray.
         """
-        adapter, digest, version, fallback = None, route.adapter_digest, route.version, "none"
-        if digest is not None:
-            try:
-                adapter = await self._adapter(digest, route.candidate_uri or "")
-            except (AdapterError, StorageError) as error:
-                _log.error("adapter_refused", digest=digest, error=str(error))
-                digest, version, fallback = None, 0, "source"
-        restored, forward_s, batch = await self._batcher.submit(_Item(image, digest, adapter))
-        return Restored(restored, version, fallback, forward_s, batch)
+        try:
+            return await self._infer(name, image, key, test_time, deep)
+        except PlatformError as error:
+            return error
+
+    async def _infer(self, name: str, image: ImageArray, key: str, test_time: bool, deep: bool) -> Restored:
+        tenant, _, domain = name.partition("/")
+        route = self._router.resolve(tenant, domain)
+        target, row, fallback = await self._row(name, route, route.choose(key))
+        now = time.monotonic()
+        look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
+        try:
+            done = await self._engine.submit(
+                image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s,
+                prepare=self._at_test_time if test_time else None, look=look, deep=deep,
+            )  # fmt: skip
+        except Overloaded as error:
+            raise TooManyRequests(f"{error} Send it again a little later.") from error
+        except DeadlinePassed as error:
+            raise Unavailable(f"{error} The endpoint is busier than it can be; send it again later.") from error
+        except EngineError as error:
+            self._traffic.failed(name)
+            raise PlatformError(f"The image could not be restored: {error}") from error
+        pixels = image.shape[0] * image.shape[1]
+        self._metrics.cost(name, self._traffic.count(name, pixels, done.forward_s).forward_s)
+        if done.look is not None:
+            self._traffic.look(name, done.look, now)
+        if route.shadow and route.shadow.takes(key) and not deep:
+            self._in_background(self._shadow(name, image, route.shadow.target, done))
+        return Restored(
+            done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains
+        )  # fmt: skip
 
     def check_health(self) -> None:
-        """Serve calls this; a replica whose model is gone raises."""
-        assert self._bundle.model is not None
+        """Serve calls this; a replica that cannot answer any more raises and is replaced."""
+        if not self._engine.alive:
+            raise RuntimeError("the forward thread has ended")
 
-    async def _adapter(self, digest: str, uri: str) -> Adapter:
-        if digest in self._decoded:
-            self._decoded.move_to_end(digest)
-            return self._decoded[digest]
-        if digest not in self._loading:  # many requests, one load
-            self._loading[digest] = asyncio.create_task(asyncio.to_thread(self._load, digest, uri))
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy looks at."""
+        return {"waiting_pixels": float(self._engine.waiting_pixels)}
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What this replica says of a domain: whether its version is blocked here, its usage, its drift."""
+        blocked = self._blocked.get(name)
+        told = self._traffic.report().get(name, {})
+        return {"replica": self.id, "blocked": vars(blocked) if blocked else None, **told}
+
+    def ready(self) -> bool:
+        """True once the replica exists: it warms up before that."""
+        return self._engine.alive
+
+    def shutdown(self) -> None:
+        """Finish what was submitted and end the threads."""
+        self._stop.set()
+        self._router.close()
+        self._engine.close()
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is stopped, after its last request."""
+        if hasattr(self, "_fetchers") and self._engine.alive:
+            self.shutdown()
+
+    async def _row(self, name: str, route: Route, wanted: Target) -> tuple[Target, Modulation | None, str]:
+        """The version that answers now, its row, and the fallback that this is."""
+        last = self._served.get(name)
+        earlier = last if last != wanted else None
+        promoted = earlier is not None and wanted == route.champion and not self._adapters.resident(wanted)
+        if promoted and earlier is not None and self._adapters.resident(earlier):
+            # Nobody waits for a promotion: the version before answers until the new one is here.
+            self._in_background(self._stage(name, wanted))
+            return earlier, await self._adapters.row(earlier), "previous" if name in self._blocked else "none"
         try:
-            adapter = await asyncio.shield(self._loading[digest])
-        finally:
-            if digest in self._loading and self._loading[digest].done():
-                del self._loading[digest]
-        self._decoded[digest] = adapter
-        while len(self._decoded) > self._keep:
-            self._decoded.popitem(last=False)
-        return adapter
+            row = await self._adapters.row(wanted)
+        except (Unreachable, Refused) as error:
+            return await self._instead(name, wanted, earlier, error)
+        if wanted == route.champion:
+            self._remember(name, wanted)
+        self._unblock(name, wanted)
+        return wanted, row, "none"
 
-    def _load(self, digest: str, uri: str) -> Adapter:
-        began = time.perf_counter()
-        data = open_storage(uri, endpoint_url=self._endpoint_url).get(ADAPTER, max_bytes=_MAX_ADAPTER_BYTES)
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise AdapterError(f"{uri}/{ADAPTER} has sha256 {found[:12]}; its route says {digest[:12]}.")
-        adapter = adapter_from_bytes(data, self._bundle.digest, self._bundle.model)
-        _log.info("adapter_loaded", digest=digest, load_ms=round(1000 * (time.perf_counter() - began), 1))
-        return adapter
+    async def _instead(
+        self, name: str, wanted: Target, earlier: Target | None, error: Unreachable | Refused
+    ) -> tuple[Target, Modulation | None, str]:
+        """What answers although `wanted` cannot."""
+        if earlier is not None:
+            with contextlib.suppress(Unreachable, Refused):
+                row = await self._adapters.row(earlier)
+                self._block(name, wanted, earlier, str(error))
+                return earlier, row, "previous"
+        if isinstance(error, Unreachable):
+            raise Unavailable(f"{error} The domain is cold here; it is served when the store is back.") from error
+        self._block(name, wanted, SOURCE, str(error))
+        return SOURCE, None, "source"
 
-    def _forward(self, items: Sequence[_Item]) -> list[tuple[ImageArray, float, int] | Exception]:
-        """Restore a batch: images of one shape together, whatever their domain. Runs in one thread."""
-        answers: list[tuple[ImageArray, float, int] | Exception] = [RuntimeError("not processed")] * len(items)
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(items):
-            shape = item.image.shape
-            # A large image is tiled by itself; its tiles are its batch.
-            key = shape if max(shape[:2]) <= TILE else (*shape, index)
-            by_shape.setdefault(key, []).append(index)
-        for indices in (part for group in by_shape.values() for part in self._that_fit(items, group)):
-            began = time.perf_counter()
+    async def _stage(self, name: str, wanted: Target) -> None:
+        """Load a version beside the one that serves; the next request finds it."""
+        try:
+            await self._adapters.row(wanted)
+        except (Unreachable, Refused) as error:
+            self._block(name, wanted, self._served.get(name, SOURCE), str(error))
+            return
+        self._unblock(name, wanted)
+
+    def _block(self, name: str, wanted: Target, serving: Target, reason: str) -> None:
+        known = self._blocked.get(name)
+        if known is None or known.version != wanted.version:
+            self._blocked[name] = Blocked(wanted.version, serving.version, reason, time.time())
+            _log.error("route_blocked", domain=name, version=wanted.version, serving=serving.version, reason=reason)
+
+    def _unblock(self, name: str, wanted: Target) -> None:
+        known = self._blocked.get(name)
+        if known is not None and known.version == wanted.version:
+            self._blocked.pop(name, None)
+            _log.info("route_unblocked", domain=name, version=wanted.version)
+
+    def _remember(self, name: str, target: Target) -> None:
+        self._served[name] = target
+        self._served.move_to_end(name)
+        while len(self._served) > _REMEMBERED:
+            forgotten, _ = self._served.popitem(last=False)
+            self._blocked.pop(forgotten, None)
+
+    def _routes_changed(self, table: RouteTable) -> list[Future[None]]:
+        """Called by the router's thread: fetch at once what was promoted, and what is pinned."""
+        pinned = {t.adapter_digest for route in table.routes.values() if route.pinned for t in route.targets}
+        self._adapters.bank.pinned = frozenset(digest for digest in pinned if digest)
+        fetching = []
+        for name, route in table.routes.items():
+            if name in self._blocked and self._blocked[name].version not in {t.version for t in route.targets}:
+                self._blocked.pop(name, None)  # nobody wants that version any more
+            active = name in self._served and self._served[name] != route.champion
+            if not self._adapters.resident(route.champion) and (route.pinned or active):
+                fetching.append(self._fetchers.submit(self._fetch_ahead, name, route.champion))
+        return fetching
+
+    def _fetch_ahead(self, name: str, wanted: Target) -> None:
+        try:
+            self._adapters.load(wanted)
+        except (Unreachable, Refused) as error:
+            self._block(name, wanted, self._served.get(name, SOURCE), str(error))
+        else:
+            self._unblock(name, wanted)
+
+    async def _shadow(self, name: str, image: ImageArray, target: Target, answer: Done) -> None:
+        """Restore the image a second time and compare; nothing of it reaches the caller."""
+        comparison = self._traffic.shadow(name, target.version)
+        if self._engine.waiting > _SHADOW_ROOM:
+            comparison.skipped += 1
+            return
+        try:
+            row = await self._adapters.row(target)
+            done = await self._engine.submit(image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s)
+        except (Unreachable, Refused, EngineError) as error:
+            comparison.failed += 1
+            _log.warning("shadow_failed", domain=name, version=target.version, error=str(error))
+            return
+        apart = np.abs(done.image.astype(np.int16) - answer.image.astype(np.int16))
+        comparison.add(float(apart.mean()) / 255)
+
+    def _at_test_time(self, image_CHW: torch.Tensor, row: Modulation | None) -> Modulation:
+        start = row or self._bundle.model.identity()
+        return adapt_at_test_time(self._bundle.model, self._bundle.stats, image_CHW, start, self._test_time)
+
+    def _look(self, image: ImageArray) -> Any:
+        return look_at(self._bundle.model, self._bundle.stats, [image])
+
+    def _in_background(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._background.discard)
+
+    def _warm_up(self) -> None:
+        """The first passes are slow: they are run before Serve sends anything. Pinned adapters come, too."""
+        image = np.zeros((TILE, TILE, 3), np.uint8)
+
+        async def run() -> None:
+            for _ in range(2):
+                await self._engine.submit(image, None, timeout_s=600.0)
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()), name="warm-up")
+        thread.start()
+        thread.join()
+        try:
+            wait(self._routes_changed(self._router.table()), timeout=60.0)
+        except PlatformError as error:
+            _log.warning("no_routes_yet", error=str(error))
+
+    def _report_for_ever(self) -> None:
+        last: dict[str, Any] = {}
+        while not self._stop.wait(self._config.report_s):
             try:
-                images = self._restore([items[i] for i in indices])
-            except Exception as error:  # one group must not fail the others
-                _log.error("forward_failed", exc_info=error)
-                for i in indices:
-                    answers[i] = error
+                self.close_windows()
+                self._metrics.state(
+                    len(self._adapters.bank), self._adapters.hits, self._adapters.bank.evictions,
+                    self._engine.waiting, self._engine.waiting_pixels,
+                )  # fmt: skip
+                now = self.report()
+                if now != last:
+                    self._store.put(report(self.id), json.dumps(now | {"time": time.time()}).encode())
+                    last = now
+            except StorageError as error:
+                _log.warning("report_not_written", error=str(error))
+            except Exception as error:  # reports must not end because one failed
+                _log.error("report_failed", exc_info=error)
+
+    def report(self) -> dict[str, Any]:
+        """What the control plane is told: blocked routes, drift, usage and shadows by domain."""
+        domains: dict[str, dict[str, Any]] = self._traffic.report()
+        for name, blocked in list(self._blocked.items()):
+            domains.setdefault(name, {})["blocked"] = vars(blocked)
+        return {
+            "schema_version": 1, "replica": self.id, "began_time": round(self._began, 3),
+            "base_digest": self._bundle.digest, "domains": domains,
+        }  # fmt: skip
+
+    def close_windows(self, now: float | None = None) -> None:
+        """End the drift windows that are due, compare them with their snapshots and say what drifted."""
+        now = time.monotonic() if now is None else now
+        for name in self._traffic.due(now):
+            record = self._traffic.close_window(name, self._reference(name), now)
+            if record is None:
                 continue
-            spent = time.perf_counter() - began
-            for i, image in zip(indices, images, strict=True):
-                answers[i] = (image, spent, len(indices))
-        return answers
+            self._metrics.window(name, record["divergence"], record["class_shares"])
+            if record["crossed"]:
+                _log.warning("drift", domain=name, confirmed=record["confirmed"], changes=said(record))
 
-    def _that_fit(self, items: Sequence[_Item], indices: Sequence[int]) -> list[list[int]]:
-        """Split a group so that no part has more adapters than the bank has slots."""
-        parts: list[list[int]] = [[]]
-        held: set[str] = set()
-        for index in indices:
-            digest = items[index].digest
-            if digest is not None and digest not in held and len(held) == self._bank.slots:
-                parts.append([])
-                held = set()
-            parts[-1].append(index)
-            held |= {digest} if digest is not None else set()
-        return parts
+    def _reference(self, name: str) -> dict[str, Any] | None:
+        try:
+            route = self._router.table().routes.get(name)
+            if route is None or route.profile_uri is None:
+                return None
+            store = open_storage(route.profile_uri, endpoint_url=self._config.store_endpoint_url)
+            document: dict[str, Any] = json.loads(store.get(PROFILE, max_bytes=16 * 2**20))
+            return document
+        except (StorageError, ValueError, PlatformError) as error:
+            _log.warning("no_profile", domain=name, error=str(error))
+            return None
 
-    @torch.inference_mode()
-    def _restore(self, items: Sequence[_Item]) -> list[ImageArray]:
-        for item in items:
-            if item.digest is not None and item.adapter is not None:
-                self._bank.put(item.digest, item.adapter)
-        rows = self._bank.gather([item.digest for item in items])
-        image_BCHW = to_tensor([item.image for item in items], self._device)
-        if max(image_BCHW.shape[2:]) > TILE:
-            return [to_array(restore(self._bundle.model, image_BCHW[0], rows))]
-        return [to_array(restored) for restored in self._bundle.model(image_BCHW, rows)]
+
+def _replica_id() -> str:
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return str(serve.get_replica_context().replica_id.unique_id)
+    except RayServeException:
+        return f"{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -6,6 +6,7 @@ import torch
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_from_bytes, adapter_to_bytes, identity_adapter
 from udair.adaptation.bank import AdapterBank
 from udair.errors import AdapterError, ConfigError
+from udair.models.modulation import stack
 
 
 def _adapter(bundle, value: float) -> Adapter:
@@ -55,20 +56,24 @@ def test_a_bank_mixes_domains_and_evicts_the_least_recently_used(bundle):
     bank.put("b", adapters["b"])
     image = torch.rand(3, 3, 32, 32)
 
-    mixed = bundle.model(image, bank.gather(["a", None, "b"]))
+    mixed = bundle.model(image, stack([bank.row("a"), bundle.model.identity(), bank.row("b")]))
 
     for index, row in enumerate((adapters["a"].row, None, adapters["b"].row)):
         alone = bundle.model(image[index : index + 1], row)
         assert float((mixed[index] - alone[0]).abs().max()) < 1e-5
-    held = bank.gather(["a"])
-    bank.gather(["b"])
+    held = bank.row("a")
+    bank.row("b")
     bank.put("c", adapters["c"])  # "a" is the oldest
     assert "a" not in bank
     assert "b" in bank
     assert bank.evictions == 1
     assert torch.equal(held.film_BF, adapters["a"].row.film_BF)  # a batch under way is not touched
     with pytest.raises(AdapterError, match="not resident"):
-        bank.gather(["a"])
+        bank.row("a")
+    bank.pinned = frozenset({"b"})
+    bank.put("a", adapters["a"])
+    bank.put("d", adapters["a"])
+    assert "b" in bank  # pinned, and the oldest
 
 
 def test_a_bank_refuses_another_base_and_no_slots(bundle):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
+import contextlib
 import json
+import random
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,7 @@ from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
 from udair_platform.registry.layout import ROUTES
 from udair_platform.serving.ingress import create_ingress
-from udair_platform.serving.replica import Backbone
+from udair_platform.serving.replica import Backbone, BackboneConfig
 from udair_platform.serving.router import Router
 
 KEY = b"k" * 32
@@ -40,30 +43,45 @@ def _token(**claims) -> dict[str, str]:
 class Plane:
     """A data plane of one process, with domains to play with."""
 
-    def __init__(self, folder) -> None:
-        self.store = open_storage(str(folder))
+    def __init__(self, folder, **config) -> None:
+        self.store = open_storage(str(folder / "store"))
+        self.source = open_storage(str(folder / "photos"))
         self.adapters: dict[str, Adapter] = {}
         self._routes: dict[str, dict] = {}
         self._generation = 0
         self.route("plain", None)
-        self.backbone = Backbone(str(packaged("tiny")), BUNDLE.digest, slots=2, window_s=0.05, threads=1)
+        self.config = BackboneConfig(
+            str(packaged("tiny")), BUNDLE.digest, self.store.uri, cache=str(folder / "cache"),
+            **{"slots": 2, "poll_s": 0.02, "threads": 1, "report_s": 0.2} | config,
+        )  # fmt: skip
+        self.backbone = Backbone(self.config)
 
-        async def infer(domain, image, route):
-            return await self.backbone.infer(image, route)
+        async def infer(question, image):
+            return await self.backbone.infer(
+                question.name, image, question.key, test_time=question.test_time, deep=question.deep
+            )
 
-        router = Router(self.store, poll_s=0.0)
+        async def describe(name):
+            return self.backbone.describe(name)
+
         limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
-        self.app = create_ingress(router, KEY, infer, "udair-tiny", limits)
+        self.app = create_ingress(
+            Router(self.store, poll_s=0.0), KEY, infer, "udair-tiny",
+            store=self.store, limits=limits, describe=describe, body_timeout_s=1.0,
+        )  # fmt: skip
 
-    def route(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> None:
-        entry = {"version": 0, "adapter_digest": None, "candidate_uri": None}
-        if adapter is not None:
-            encoded = adapter_to_bytes(adapter)
-            at = self.store.at(f"candidates/{name}-{version}")
-            at.put("adapter.safetensors", encoded if data is None else data)
-            entry = {"version": version, "adapter_digest": adapter_digest(encoded), "candidate_uri": at.uri}
-            self.adapters[name] = adapter
-        self._routes[f"acme/{name}"] = entry
+    def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
+        """Publish an adapter; its place in the routes."""
+        if adapter is None:
+            return {"version": 0, "adapter_digest": None, "candidate_uri": None}
+        encoded = adapter_to_bytes(adapter)
+        at = self.store.at(f"candidates/{name}-{version}")
+        at.put("adapter.safetensors", encoded if data is None else data)
+        self.adapters[name] = adapter
+        return {"version": version, "adapter_digest": adapter_digest(encoded), "candidate_uri": at.uri}
+
+    def route(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None, **more) -> None:
+        self._routes[f"acme/{name}"] = self.entry(name, adapter, version, data) | more
         self.write()
 
     def write(self, revoked=()) -> None:
@@ -74,11 +92,19 @@ class Plane:
             "revoked_keys": list(revoked),
         }  # fmt: skip
         self.store.put(ROUTES, json.dumps(document).encode())
+        self.known()
+
+    def known(self) -> None:
+        """Wait until the replica has the routes as they are now."""
+        deadline = time.monotonic() + 10
+        while hasattr(self, "backbone") and self.backbone._router.table().generation != self._generation:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory):
-    made = Plane(tmp_path_factory.mktemp("store"))
+    made = Plane(tmp_path_factory.mktemp("plane"))
     (port,) = free_ports(1)
     server = uvicorn.Server(uvicorn.Config(made.app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -89,6 +115,7 @@ def plane(tmp_path_factory):
     yield made
     server.should_exit = True
     thread.join(10)
+    made.backbone.shutdown()
 
 
 def _adapter(value: float) -> Adapter:
@@ -100,8 +127,16 @@ def _image(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def _post(plane, name: str, body: bytes, **claims) -> httpx.Response:
-    return httpx.post(f"{plane.url}/v1/domains/{name}:restore", content=body, headers=_token(**claims), timeout=60)
+def _post(plane, name: str, body: bytes, headers=None, query: str = "", **claims) -> httpx.Response:
+    url = f"{plane.url}/v1/domains/{name}:restore{query}"
+    return httpx.post(url, content=body, headers=_token(**claims) | (headers or {}), timeout=60)
+
+
+def _until(condition, within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _offline(image: np.ndarray, adapter: Adapter | None) -> np.ndarray:
@@ -132,9 +167,12 @@ def test_one_batch_mixes_domains_and_gives_the_pixels_of_each_alone(plane):
     images = [_image(index) for index in range(5)]
 
     with ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda i: _post(plane, f"mixed-{i}", encode_png(images[i])), range(5)))
+        for _ in range(20):  # until the clock lets some arrive together
+            answers = list(pool.map(lambda i: _post(plane, f"mixed-{i}", encode_png(images[i])), range(5)))
+            if max(int(answer.headers["x-batch-domains"]) for answer in answers) > 1:
+                break
 
-    assert max(int(answer.headers["x-batch"]) for answer in answers) > 1
+    assert max(int(answer.headers["x-batch-domains"]) for answer in answers) > 1
     for index, answer in enumerate(answers):  # five adapters in two slots
         assert _apart(decode(answer.content), _offline(images[index], plane.adapters[f"mixed-{index}"])) <= 1
 
@@ -144,31 +182,86 @@ def test_a_promotion_and_a_rollback_are_a_new_route(plane):
     plane.route("moving", _adapter(0.1), version=1)
     assert _post(plane, "moving", encode_png(image)).headers["x-adapter-version"] == "1"
     plane.route("moving", _adapter(0.4), version=2)
+    _until(lambda: _post(plane, "moving", encode_png(image)).headers["x-adapter-version"] == "2")
     second = _post(plane, "moving", encode_png(image))
-    assert second.headers["x-adapter-version"] == "2"
+    assert _apart(decode(second.content), _offline(image, plane.adapters["moving"])) <= 1
     plane.route("moving", None)
     back = _post(plane, "moving", encode_png(image))
     assert back.headers["x-adapter-version"] == "0"
     assert _apart(decode(back.content), _offline(image, None)) <= 1
 
 
-@pytest.mark.parametrize("kind", ["altered", "gone", "other base"])
-def test_an_adapter_that_cannot_be_trusted_falls_back_to_the_source_model(plane, kind):
+def _spoiled(plane, name: str, kind: str, value: float, version: int = 1) -> None:
     # A digest of its own: what is loaded already needs no store.
-    image, adapter, name = _image(9), _adapter(0.5 + len(kind) / 100), kind.replace(" ", "-")
+    adapter = _adapter(value + len(kind) / 100)
     if kind == "altered":
         data = bytearray(adapter_to_bytes(adapter))
         data[-1] ^= 1
-        plane.route(name, adapter, data=bytes(data))
+        plane.route(name, adapter, version, data=bytes(data))
     elif kind == "other base":
-        plane.route(name, replace(adapter, base_digest="f" * 64))
+        plane.route(name, replace(adapter, base_digest="f" * 64), version)
     else:
-        plane.route(name, adapter)
-        plane.store.delete(f"candidates/{name}-1/adapter.safetensors")
+        entry = plane.entry(name, adapter, version)
+        plane.store.delete(f"candidates/{name}-{version}/adapter.safetensors")
+        plane._routes[f"acme/{name}"] = entry
+        plane.write()
+
+
+@pytest.mark.parametrize("kind", ["altered", "gone", "other base"])
+def test_an_adapter_that_cannot_be_trusted_falls_back_to_the_source_model(plane, kind):
+    image, name = _image(9), f"first-{kind.replace(' ', '-')}"
+    _spoiled(plane, name, kind, 0.5)
     answer = _post(plane, name, encode_png(image))
     assert answer.headers["x-fallback"] == "source"
     assert answer.headers["x-adapter-version"] == "0"
     assert _apart(decode(answer.content), _offline(image, None)) <= 1
+    told = httpx.get(f"{plane.url}/v1/domains/{name}/route", headers=_token()).json()
+    assert (told["state"], told["blocked"]["version"], told["blocked"]["serving"]) == ("BLOCKED", 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["altered", "gone", "other base"])
+def test_a_promotion_to_a_version_that_cannot_be_loaded_is_blocked_and_the_one_before_serves_on(plane, kind):
+    image, name = _image(9), f"second-{kind.replace(' ', '-')}"
+    good = _adapter(0.2)
+    plane.route(name, good, version=1)
+    assert _post(plane, name, encode_png(image)).headers["x-adapter-version"] == "1"
+    _spoiled(plane, name, kind, 0.6, version=2)
+    _until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"])
+    answer = _post(plane, name, encode_png(image))
+    assert (answer.headers["x-fallback"], answer.headers["x-adapter-version"]) == ("previous", "1")
+    assert _apart(decode(answer.content), _offline(image, good)) <= 1
+    _until(lambda: plane.store.exists(f"serving/reports/{plane.backbone.id}.json"))
+    _until(lambda: _report(plane)["domains"][f"acme/{name}"].get("blocked"))
+    plane.route(name, good, version=1)  # the way back
+    _until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"] is None)
+    assert _post(plane, name, encode_png(image)).headers["x-fallback"] == "none"
+
+
+def _report(plane) -> dict:
+    return json.loads(plane.store.get(f"serving/reports/{plane.backbone.id}.json"))
+
+
+def test_a_canary_answers_its_share_and_a_shadow_none(plane):
+    image = _image(3)
+    plane.route(
+        "shared", _adapter(0.1), version=1,
+        canary=plane.entry("canary", _adapter(0.3), 2) | {"percent": 50},
+        shadow=plane.entry("shadow", _adapter(0.5), 3) | {"percent": 100},
+    )  # fmt: skip
+    versions = {}
+    for number in range(12):
+        answer = _post(plane, "shared", encode_png(image), headers={"X-Routing-Key": f"user-{number}"})
+        versions[f"user-{number}"] = answer.headers["x-adapter-version"]
+    assert set(versions.values()) == {"1", "2"}
+    again = {key: _post(plane, "shared", encode_png(image), headers={"X-Routing-Key": key}) for key in versions}
+    assert {key: answer.headers["x-adapter-version"] for key, answer in again.items()} == versions
+    for answer in again.values():
+        row = plane.adapters["canary" if answer.headers["x-adapter-version"] == "2" else "shared"]
+        assert _apart(decode(answer.content), _offline(image, row)) <= 1
+    _until(lambda: (plane.backbone.describe("acme/shared")["shadow"] or {}).get("images", 0) >= 1)
+    shadow = plane.backbone.describe("acme/shared")["shadow"]
+    assert shadow["version"] == 3
+    assert 0 < shadow["mean_difference"] <= shadow["worst_difference"]
 
 
 def test_large_images_are_tiled(plane):
@@ -222,18 +315,223 @@ def test_forged_missing_and_revoked_keys_are_refused(plane):
 
 
 def test_many_first_requests_load_an_adapter_once(plane):
-    plane.route("cold", _adapter(0.3), version=4)
+    plane.route("cold", _adapter(0.31), version=4)
+    loads = []
+    original = plane.backbone._adapters.load
+    plane.backbone._adapters.load = lambda target: loads.append(target) or original(target)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda i: _post(plane, "cold", encode_png(_image(i))), range(6)))
+    finally:
+        plane.backbone._adapters.load = original
+    assert [answer.headers["x-adapter-version"] for answer in answers] == ["4"] * 6
+    assert [target.version for target in loads if target.version == 4] == [4]
 
-    async def together():
-        from udair_platform.serving.router import Route
 
-        entry = plane._routes["acme/cold"]
-        route = Route(4, entry["adapter_digest"], entry["candidate_uri"])
-        backbone = Backbone(str(packaged("tiny")), BUNDLE.digest, threads=1)
-        loads = []
-        original = backbone._load
-        backbone._load = lambda digest, uri: loads.append(digest) or original(digest, uri)
-        await asyncio.gather(*(backbone.infer(_image(i), route) for i in range(6)))
-        return loads
+def test_pinned_adapters_are_there_before_the_first_request_and_stay(plane):
+    plane.route("pinned", _adapter(0.41), pinned=True)
+    digest = plane._routes["acme/pinned"]["adapter_digest"]
+    _until(lambda: digest in plane.backbone._adapters.bank)
+    for number in range(4):
+        plane.route(f"passing-{number}", _adapter(0.42 + number / 100))
+        assert _post(plane, f"passing-{number}", encode_png(_image())).status_code == 200
+    assert digest in plane.backbone._adapters.bank
+    plane.route("pinned", None)
 
-    assert len(asyncio.run(together())) == 1
+
+@pytest.mark.parametrize(
+    ("accept", "kind", "start"),
+    [
+        ("image/jpeg", "image/jpeg", b"\xff\xd8"),
+        ("image/webp", "image/webp", b"RIFF"),
+        ("image/tiff;q=0.5, image/webp;q=0.9", "image/webp", b"RIFF"),
+        ("*/*", "image/png", b"\x89PNG"),
+    ],
+)
+def test_accept_decides_the_format(plane, accept, kind, start):
+    answer = _post(plane, "plain", encode_png(_image()), headers={"Accept": accept}, query="?quality=90")
+    assert answer.headers["content-type"] == kind
+    assert answer.content.startswith(start)
+    assert decode(answer.content).shape == _image().shape
+
+
+def test_sixteen_bits_a_channel(plane):
+    answer = _post(plane, "plain", encode_png(_image()), headers={"Accept": "image/png; depth=16"})
+    assert answer.headers["content-type"] == "image/png;depth=16"
+    assert answer.content[24:26] == b"\x10\x02"  # bits, RGB
+    assert _apart(decode(answer.content), _offline(_image(), None)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "status", "code"),
+    [
+        ({"Accept": "text/html"}, "", 406, "NOT_ACCEPTABLE"),
+        ({}, "?quality=0", 400, "BAD_REQUEST"),
+        ({}, "?quality=high", 400, "BAD_REQUEST"),
+        ({}, "?test_time=maybe", 400, "BAD_REQUEST"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_refused(plane, headers, query, status, code):
+    answer = _post(plane, "plain", encode_png(_image()), headers=headers, query=query)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_test_time_adaptation_changes_the_one_answer_and_nothing_else(plane):
+    image = _image(5, 200, 200)
+    before = _post(plane, "plain", encode_png(image))
+    adapted = _post(plane, "plain", encode_png(image), query="?test_time=true")
+    after = _post(plane, "plain", encode_png(image))
+    assert adapted.status_code == 200
+    assert before.content == after.content
+    assert adapted.content != before.content
+
+
+def test_an_image_of_the_domains_own_bucket_is_restored_by_its_name_and_no_other_is_read(plane):
+    image = _image(6)
+    plane.source.put("night/été 1.png", encode_png(image))
+    plane.store.put("secret.png", encode_png(image))
+    plane.route("own", None, source_uri=plane.source.uri)
+
+    def ask(uri: str) -> httpx.Response:
+        return httpx.post(
+            f"{plane.url}/v1/domains/own:restore", json={"input_uri": uri}, headers=_token(), timeout=60
+        )  # fmt: skip
+
+    answer = ask(f"{plane.source.uri}/night/été 1.png")
+    assert answer.status_code == 200, answer.text
+    assert _apart(decode(answer.content), _offline(image, None)) <= 1
+    assert ask(f"{plane.store.uri}/secret.png").status_code == 403
+    assert ask(f"{plane.source.uri}/../store/secret.png").status_code in (403, 404, 422)
+    assert ask(f"{plane.source.uri}/none.png").json()["code"] == "NOT_FOUND"
+    assert httpx.post(f"{plane.url}/v1/domains/own:restore", json=[], headers=_token()).status_code == 400
+
+
+def test_a_prediction_is_accepted_at_once_and_answered_later(plane):
+    image = _image(8)
+    accepted = _post(plane, "plain", encode_png(image), headers={"Prefer": "respond-async", "Accept": "image/webp"})
+    assert accepted.status_code == 202
+    at = f"{plane.url}{accepted.headers['location']}"
+    _until(lambda: httpx.get(at, headers=_token()).json()["state"] != "RUNNING")
+    assert httpx.get(at, headers=_token()).json()["state"] == "SUCCEEDED"
+    output = httpx.get(f"{at}/output", headers=_token())
+    assert output.headers["content-type"] == "image/webp"
+    assert output.headers["x-adapter-version"] == "0"
+    assert decode(output.content).shape == image.shape
+    assert httpx.get(at, headers=_token(tenant="globex")).status_code == 404
+    assert httpx.get(f"{at}x/output", headers=_token()).status_code == 404
+
+
+def test_the_same_prediction_twice_is_one_and_another_image_under_its_id_is_refused(plane):
+    url = f"{plane.url}/v1/domains/plain/predictions/order-17"
+    for _ in range(2):
+        assert httpx.put(url, content=encode_png(_image(1)), headers=_token()).status_code == 202
+    other = httpx.put(url, content=encode_png(_image(2)), headers=_token())
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_MISMATCH")
+    assert httpx.put(f"{url}/../../x", content=b"", headers=_token()).status_code in (404, 405)
+    bad = httpx.put(f"{plane.url}/v1/domains/plain/predictions/NO", content=encode_png(_image()), headers=_token())
+    assert bad.status_code == 400
+
+
+def test_a_prediction_whose_process_was_lost_is_done_again_by_who_is_asked(plane):
+    at = plane.store.at("t/acme/d/plain/predictions/lost-one")
+    at.put("input", encode_png(_image(4)))
+    question = {"name": "acme/plain", "key": "", "media_type": "image/png", "quality": 95, "test_time": False}
+    at.put("request.json", json.dumps(question, sort_keys=True).encode())
+    at.put("state.json", json.dumps({"state": "RUNNING", "created_time": 1.0, "heartbeat_time": 1.0}).encode())
+    url = f"{plane.url}/v1/domains/plain/predictions/lost-one"
+    assert httpx.get(url, headers=_token()).json()["state"] == "RUNNING"
+    _until(lambda: httpx.get(url, headers=_token()).json()["state"] == "SUCCEEDED")
+    output = httpx.get(f"{url}/output", headers=_token())
+    assert _apart(decode(output.content), _offline(_image(4), None)) <= 1
+
+
+def test_a_prediction_of_no_image_fails_and_says_why(plane):
+    accepted = _post(plane, "plain", b"no image", headers={"Prefer": "respond-async"})
+    at = f"{plane.url}{accepted.headers['location']}"
+    _until(lambda: httpx.get(at, headers=_token()).json()["state"] == "FAILED")
+    assert "NOT_AN_IMAGE" in httpx.get(at, headers=_token()).json()["detail"]
+
+
+def test_a_body_that_drips_is_refused_and_others_are_served_meanwhile(plane):
+    head = "POST /v1/domains/plain:restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in _token().items()) + "\r\n"
+    host, port = plane.url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+        dripping = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(20)]
+        for connection in dripping:
+            connection.sendall(head.encode() + b"a")
+        assert _post(plane, "plain", encode_png(_image())).status_code == 200
+        for connection in dripping:
+            connection.settimeout(10)
+            assert b" 408 " in connection.recv(100)
+
+
+def test_malformed_images_never_break_the_service(plane):
+    rng = random.Random(11)
+    whole = [
+        encode_png(_image()),
+        _post(plane, "plain", encode_png(_image()), headers={"Accept": "image/jpeg"}).content,
+    ]
+    for number in range(120):
+        data = bytearray(rng.choice(whole))
+        for _ in range(rng.randint(1, 20)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        if number % 3 == 0:
+            del data[rng.randrange(len(data)) :]
+        answer = _post(plane, "plain", bytes(data))
+        assert answer.status_code in (200, 400, 413, 422), answer.text
+    assert _post(plane, "plain", encode_png(_image())).status_code == 200
+
+
+def _v2(plane, path: str, **request) -> httpx.Response:
+    method = "POST" if request else "GET"
+    headers = _token() | request.pop("headers", {})
+    return httpx.request(method, f"{plane.url}/v2{path}", headers=headers, timeout=60, **request)
+
+
+def test_the_open_inference_protocol_in_json(plane):
+    assert _v2(plane, "/health/ready").json() == {"ready": True}
+    assert _v2(plane, "/models/plain").json()["inputs"][0]["datatype"] == "BYTES"
+    assert _v2(plane, "/models/plain/versions/0/ready").json()["ready"]
+    assert _v2(plane, "/models/plain/versions/7").status_code == 404
+    images = [_image(1), _image(2, 30, 50)]
+    tensor = {
+        "name": "image", "datatype": "BYTES", "shape": [2],
+        "data": [base64.b64encode(encode_png(image)).decode() for image in images],
+    }  # fmt: skip
+    answer = _v2(plane, "/models/plain/infer", json={"id": "mine", "inputs": [tensor]})
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert (document["id"], document["model_version"]) == ("mine", "0")
+    for image, data in zip(images, document["outputs"][0]["data"], strict=True):
+        assert _apart(decode(base64.b64decode(data)), _offline(image, None)) <= 1
+
+
+def test_the_open_inference_protocol_with_raw_bytes(plane):
+    image = encode_png(_image(1))
+    raw = len(image).to_bytes(4, "little") + image
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(raw)}}
+    asked = {"inputs": [tensor], "outputs": [{"name": "restored", "parameters": {"binary_data": True}}]}
+    head = json.dumps(asked).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    answer = _v2(plane, "/models/plain/infer", content=head + raw, headers=headers)
+    assert answer.status_code == 200, answer.text
+    length = int(answer.headers["inference-header-content-length"])
+    document = json.loads(answer.content[:length])
+    size = document["outputs"][0]["parameters"]["binary_data_size"]
+    assert len(answer.content) == length + size
+    assert _apart(decode(answer.content[length + 4 :]), _offline(_image(1), None)) <= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{}", b'{"inputs": [{"shape": [1], "datatype": "FP32", "data": [1.0]}]}',
+        b'{"inputs": [{"shape": [1], "datatype": "BYTES", "data": ["*"]}]}',
+        b'{"inputs": [{"shape": [2], "datatype": "BYTES", "data": ["aGk="]}]}',
+        b'{"inputs": [{"shape": [-1], "datatype": "BYTES", "data": ["aGk="]}]}',
+        b'{"inputs": [{"shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]}',
+    ],
+)  # fmt: skip
+def test_bad_inference_requests_are_refused(plane, body):
+    assert _v2(plane, "/models/plain/infer", content=body).status_code == 400

@@ -1,11 +1,12 @@
 import json
+import queue
 
 import pytest
 
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
 from udair_platform.registry.layout import ROUTES
-from udair_platform.serving.router import Router
+from udair_platform.serving.router import SOURCE, Route, Router, Share, Target
 
 
 def _document(generation: int, version: int = 0, revoked: tuple[str, ...] = ()) -> bytes:
@@ -37,11 +38,11 @@ def test_a_promotion_is_seen_after_one_poll(store):
     clock = Clock()
     store.put(ROUTES, _document(1))
     router = Router(store, poll_s=1.0, clock=clock)
-    assert router.resolve("acme", "cams").version == 0
+    assert router.resolve("acme", "cams").champion.version == 0
     store.put(ROUTES, _document(2, version=3))
-    assert router.resolve("acme", "cams").version == 0
+    assert router.resolve("acme", "cams").champion.version == 0
     clock.now = 1.0
-    assert router.resolve("acme", "cams").version == 3
+    assert router.resolve("acme", "cams").champion.version == 3
 
 
 def test_the_last_good_copy_serves_through_a_damaged_document_and_a_lost_store(store):
@@ -52,10 +53,10 @@ def test_the_last_good_copy_serves_through_a_damaged_document_and_a_lost_store(s
     for damage in (b"{", b"{}", b"[]"):
         store.put(ROUTES, damage)
         clock.now += 2
-        assert router.resolve("acme", "cams").version == 2
+        assert router.resolve("acme", "cams").champion.version == 2
     store.delete(ROUTES)
     clock.now += 2
-    assert router.resolve("acme", "cams").version == 2
+    assert router.resolve("acme", "cams").champion.version == 2
 
 
 def test_an_older_generation_never_replaces_a_newer_one(store):
@@ -65,7 +66,7 @@ def test_an_older_generation_never_replaces_a_newer_one(store):
     router.table()
     store.put(ROUTES, _document(4, version=1))
     clock.now = 2
-    assert router.resolve("acme", "cams").version == 2
+    assert router.resolve("acme", "cams").champion.version == 2
 
 
 def test_unknown_domains_and_missing_routes_are_said(store):
@@ -74,3 +75,42 @@ def test_unknown_domains_and_missing_routes_are_said(store):
     store.put(ROUTES, _document(1))
     with pytest.raises(NotFound, match="udair domain list"):
         Router(store).resolve("globex", "cams")
+
+
+def test_a_restart_while_the_store_is_away_goes_on_with_the_copy_on_disk(store, tmp_path):
+    copy = tmp_path / "cache" / "routes.json"
+    store.put(ROUTES, _document(7, version=4))
+    Router(store, copy=copy).table()
+    store.delete(ROUTES)
+    assert Router(store, copy=copy).resolve("acme", "cams").champion.version == 4
+    copy.write_bytes(b"{")
+    with pytest.raises(Unavailable):
+        Router(store, copy=copy).table()
+
+
+def test_a_watched_router_tells_of_changes_and_never_asks_the_store_in_a_request(store):
+    store.put(ROUTES, _document(1))
+    router, seen = Router(store, poll_s=0.05), queue.Queue()
+    router.watch(lambda table: seen.put(table.generation))
+    assert seen.get(timeout=10) == 1
+    store.put(ROUTES, _document(2, version=3))
+    assert seen.get(timeout=10) == 2
+    assert router.resolve("acme", "cams").champion.version == 3
+    router.close()
+
+
+def test_a_canary_takes_its_percent_and_the_same_key_the_same_version():
+    canary = Target(2, "b" * 64, "there")
+    route = Route(Target(1, "a" * 64, "here"), canary=Share(canary, 20.0))
+    keys = [f"user-{number}" for number in range(2000)]
+    chosen = [route.choose(key) for key in keys]
+    assert 0.16 < chosen.count(canary) / len(keys) < 0.24
+    assert [route.choose(key) for key in keys] == chosen
+    assert Route(canary=Share(canary, 0.0)).choose("x") == SOURCE
+    assert Route(canary=Share(canary, 100.0)).choose("x") == canary
+
+
+def test_a_growing_canary_keeps_the_keys_it_had():
+    small, large = (Share(Target(2), percent) for percent in (10.0, 50.0))
+    keys = [str(number) for number in range(500)]
+    assert {key for key in keys if small.takes(key)} <= {key for key in keys if large.takes(key)}

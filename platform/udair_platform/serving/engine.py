@@ -1,0 +1,361 @@
+"""Continuous batching of tiles: one thread runs the model, and images join and leave it between two steps.
+
+An image is a handful of tiles. Every step takes tiles of one shape from as many images as the pixel
+budget holds, one from each in turn: a small image is done after one step, whatever large image came
+before it, and nobody waits for a batch to fill. Tiles of different domains share a step, because an
+adapter is a row of the batch. Codes are read once per image, alone, so that the pixels do not depend
+on who else is in the batch.
+
+Axes: C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from udair.data.images import ImageArray
+from udair.data.patches import to_array, to_array16, to_tensor
+from udair.inference import OVERLAP, TILE, Restoration, Tiles, forward_tiles
+from udair.models.modulation import Modulation
+from udair.models.restorer import Restorer
+from udair_platform.telemetry import logger
+
+# From one image and its row to the row that restores it: test-time adaptation.
+Prepare = Callable[[torch.Tensor, Modulation | None], Modulation | None]
+
+_log = logger("serving")
+
+
+class EngineError(Exception):
+    """One image could not be restored; the others of its batch were."""
+
+
+class Overloaded(EngineError):
+    """Too many images wait already."""
+
+
+class DeadlinePassed(EngineError):
+    """The image waited, or was worked on, for longer than its caller allowed."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One restored image and what it cost.
+
+    Attributes:
+        image: (H, W, 3) uint8, or uint16 where that was asked for.
+        queue_s: Seconds until its first step began.
+        forward_s: Seconds of model time that are its own: its share of pixels of every step.
+        steps: Steps that held one of its tiles.
+        batch: Most images that shared a step with it, itself included.
+        domains: Most different adapters in one of its steps.
+        look: What `look` returned.
+    """
+
+    image: npt.NDArray[Any]
+    queue_s: float
+    forward_s: float
+    steps: int
+    batch: int
+    domains: int
+    look: Any = None
+
+
+@dataclass(eq=False)
+class _Work:
+    image: ImageArray
+    row: Modulation | None
+    name: str | None
+    future: asyncio.Future[Done]
+    loop: asyncio.AbstractEventLoop
+    deadline: float
+    prepare: Prepare | None
+    look: Callable[[], Any] | None
+    deep: bool
+    entered: float
+    started: float = 0.0
+    forward_s: float = 0.0
+    steps: int = 0
+    batch: int = 0
+    domains: int = 0
+    restoration: Restoration | None = field(default=None, repr=False)
+    seen: Any = None
+
+    @property
+    def pixels(self) -> int:
+        """Of the image."""
+        return int(self.image.shape[0] * self.image.shape[1])
+
+
+class Engine:
+    """Runs a model over the images that are submitted, in one thread of its own.
+
+    Args:
+        model: In evaluation mode.
+        budget_pixels: Pixels of one step; at least one tile is always taken.
+        tile, overlap: See `udair.inference.Restoration`.
+        autocast: Run the model in bfloat16; for GPUs.
+        max_waiting: More images than this are refused at once.
+        max_open_pixels: Large images beyond this wait outside: one on its way takes 28 bytes a pixel.
+    """
+
+    def __init__(
+        self,
+        model: Restorer,
+        budget_pixels: int,
+        *,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+        autocast: bool = False,
+        max_waiting: int = 1024,
+        max_open_pixels: int = 2**24,
+    ) -> None:
+        self._model, self._budget, self._tile, self._overlap = model, budget_pixels, tile, overlap
+        self._device = model.enter.weight.device
+        self._autocast, self._max_waiting, self._max_open = autocast, max_waiting, max_open_pixels
+        self._arrivals: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._pixels = 0
+        self._count = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that were submitted and are not done."""
+        return self._waiting
+
+    @property
+    def waiting_pixels(self) -> int:
+        """Their pixels: what an autoscaler should look at."""
+        return self._pixels
+
+    async def submit(
+        self,
+        image: ImageArray,
+        row: Modulation | None,
+        *,
+        name: str | None = None,
+        timeout_s: float = 60.0,
+        prepare: Prepare | None = None,
+        look: Callable[[], Any] | None = None,
+        deep: bool = False,
+    ) -> Done:
+        """Restore one image.
+
+        Args:
+            image: (H, W, 3) uint8.
+            row: Its adapter's row; None is the source model.
+            name: Of the adapter, to count how many a step mixes.
+            timeout_s: After that long it is given up.
+            prepare: Makes another row for this one image, in the forward thread.
+            look: Called in the forward thread, too; its result comes with the answer.
+            deep: Answer with 16 bits a channel.
+
+        Raises:
+            EngineError: The model failed on it.
+            Overloaded: Too many images wait already.
+            DeadlinePassed: `timeout_s` was not enough.
+        """
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        pixels = image.shape[0] * image.shape[1]
+        with self._count:
+            if self._waiting >= self._max_waiting:
+                raise Overloaded(f"{self._waiting} images wait already; expected fewer than {self._max_waiting}.")
+            self._waiting += 1
+            self._pixels += pixels
+        future: asyncio.Future[Done] = loop.create_future()
+        self._arrivals.put(_Work(image, row, name, future, loop, now + timeout_s, prepare, look, deep, now))
+        try:
+            return await future
+        finally:
+            with self._count:
+                self._waiting -= 1
+                self._pixels -= pixels
+
+    def close(self) -> None:
+        """Finish what was submitted and end the thread."""
+        self._arrivals.put(None)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        outside: list[_Work] = []
+        active: list[_Work] = []
+        closing = False
+        while not closing or active or outside:
+            while True:
+                try:
+                    arrived = self._arrivals.get(block=not (active or outside or closing))
+                except queue.Empty:
+                    break
+                if arrived is None:
+                    closing = True
+                else:
+                    outside.append(arrived)
+            active = [work for work in active if not self._gone(work)]
+            for work in list(outside):
+                if self._may_enter(work, active):
+                    outside.remove(work)
+                    if self._begin(work):
+                        active.append(work)
+            if active:
+                active = self._step(active)
+
+    def _may_enter(self, work: _Work, active: Sequence[_Work]) -> bool:
+        small = 4 * self._tile**2
+        if not active or work.pixels <= small or self._gone(work):
+            return True
+        return work.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
+
+    def _begin(self, work: _Work) -> bool:
+        """Read the image's codes; False if it has failed already."""
+        if self._gone(work):
+            return False
+        work.started = time.monotonic()
+        try:
+            with torch.inference_mode():
+                image_CHW = to_tensor([work.image], self._device)[0]
+            if work.look is not None:
+                work.seen = work.look()
+            if work.prepare is not None:
+                work.row = work.prepare(image_CHW, work.row)
+            with torch.inference_mode(), self._precision():
+                whole = self._model.embed(image_CHW[None], work.row)
+            work.restoration = Restoration(image_CHW, whole, work.row, tile=self._tile, overlap=self._overlap)
+        except Exception as error:
+            self._fail(work, error)
+            return False
+        work.forward_s += time.monotonic() - work.started
+        return True
+
+    def _step(self, active: list[_Work]) -> list[_Work]:
+        """Run one batch; the images that are not done, those that were served last at the end."""
+        chosen, tiles = self._choose(active)
+        began = time.monotonic()
+        try:
+            with self._precision():
+                forward_tiles(self._model, tiles)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+        except Exception as error:
+            # Nobody pays for another's image: each is tried by itself.
+            if len(chosen) == 1:
+                self._fail(chosen[0], error)
+            else:
+                _log.warning("batch_failed", images=len(chosen), error=f"{type(error).__name__}: {error}")
+                self._alone(chosen)
+            return [work for work in active if not self._ended(work)]
+        share = (time.monotonic() - began) / len(tiles)
+        names = {work.name for work in chosen}
+        for work in chosen:
+            work.steps += 1
+            work.batch, work.domains = max(work.batch, len(chosen)), max(work.domains, len(names))
+        for restoration, _ in tiles:
+            next(work for work in chosen if work.restoration is restoration).forward_s += share
+        served = set(map(id, chosen))
+        rest = [work for work in active if id(work) not in served]
+        return rest + [work for work in chosen if not self._ended(work)]
+
+    def _choose(self, active: Sequence[_Work]) -> tuple[list[_Work], Tiles]:
+        """Tiles of the shape that waited longest, one from each image in turn, up to the budget."""
+        first = active[0].restoration
+        assert first is not None
+        fits = max(1, self._budget // (first.shape[0] * first.shape[1]))
+        same = [work for work in active if work.restoration is not None and work.restoration.shape == first.shape]
+        tiles: list[tuple[Restoration, tuple[int, int]]] = []
+        chosen: list[_Work] = []
+        while len(tiles) < fits:
+            before = len(tiles)
+            for work in same:
+                restoration = work.restoration
+                if restoration is not None and restoration.left and len(tiles) < fits:
+                    tiles.append((restoration, restoration.left.popleft()))
+                    if work not in chosen:
+                        chosen.append(work)
+            if len(tiles) == before:
+                break
+        return chosen, tiles
+
+    def _alone(self, chosen: Sequence[_Work]) -> None:
+        for work in chosen:
+            try:
+                work.restoration = restoration = Restoration(
+                    to_tensor([work.image], self._device)[0],
+                    work.restoration.whole,  # type: ignore[union-attr]
+                    work.row,
+                    tile=self._tile,
+                    overlap=self._overlap,
+                )
+                while restoration.left:
+                    with self._precision():
+                        forward_tiles(self._model, [(restoration, restoration.left.popleft())])
+                work.steps, work.batch, work.domains = work.steps + 1, 1, 1
+            except Exception as error:
+                self._fail(work, error)
+
+    def _ended(self, work: _Work) -> bool:
+        """Hand the image over if it is done, or has failed."""
+        if work.restoration is None:
+            return True
+        if not work.restoration.done:
+            return False
+        try:
+            if not work.restoration.finite:
+                raise EngineError("the model's answer is not finite.")
+            result_CHW = work.restoration.result()
+            image = to_array16(result_CHW) if work.deep else to_array(result_CHW)
+        except Exception as error:
+            self._fail(work, error)
+            return True
+        done = Done(
+            image, work.started - work.entered, work.forward_s, work.steps, work.batch, work.domains,
+            work.seen,
+        )  # fmt: skip
+        self._tell(work, lambda: work.future.set_result(done))
+        return True
+
+    def _gone(self, work: _Work) -> bool:
+        """A caller that went away, or whose time is up, needs no pixels."""
+        if work.future.done():
+            return True
+        if time.monotonic() > work.deadline:
+            self._fail(work, DeadlinePassed(f"the image was not restored in {work.deadline - work.entered:.0f} s."))
+            return True
+        return False
+
+    def _fail(self, work: _Work, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            _log.error("forward_failed", exc_info=error)
+            error = EngineError(f"the model failed on this image: {type(error).__name__}: {error}")
+        work.restoration = None
+        self._tell(work, lambda: work.future.set_exception(error))
+
+    @staticmethod
+    def _tell(work: _Work, act: Callable[[], None]) -> None:
+        def unless_gone() -> None:
+            if not work.future.done():
+                act()
+
+        try:
+            work.loop.call_soon_threadsafe(unless_gone)
+        except RuntimeError:  # the loop of the caller has ended, and the caller with it
+            return
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        return torch.autocast(self._device.type, torch.bfloat16) if self._autocast else nullcontext()

@@ -1,0 +1,219 @@
+"""From encoded bytes to encoded bytes: what every way into the data plane shares.
+
+Decoding is bounded in bytes, pixels and time, and all images on their way together in pixels: what
+does not fit is refused at once, before a pixel of it is decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from udair.data.encoding import ImageMetadata, encode, encode_png16, read_metadata
+from udair.data.images import DecodeLimits, ImageArray, decode
+from udair.errors import ImageError
+from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, NotAcceptable, PlatformError, TooManyRequests
+from udair_platform.serving.metrics import IngressMetrics
+from udair_platform.serving.replica import Restored
+
+PNG, PNG16, JPEG, WEBP, TIFF = "image/png", "image/png;depth=16", "image/jpeg", "image/webp", "image/tiff"
+MEDIA_TYPES = (PNG, PNG16, JPEG, WEBP, TIFF)
+_FORMATS = {PNG: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff"}
+_TOO_LARGE = ("TOO_MANY_BYTES", "TOO_MANY_PIXELS")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a caller asks for beside the image.
+
+    Attributes:
+        name: ``tenant/domain``.
+        key: Decides about canary and shadow; the same key always meets the same version.
+        media_type: One of `MEDIA_TYPES`.
+        quality: Of JPEG and WebP.
+        test_time: Also adapt to this one image.
+    """
+
+    name: str
+    key: str
+    media_type: str = PNG
+    quality: int = 95
+    test_time: bool = False
+
+    @property
+    def deep(self) -> bool:
+        """Whether 16 bits a channel are asked for."""
+        return self.media_type == PNG16
+
+
+Infer = Callable[[Question, ImageArray], Awaitable["Restored | PlatformError"]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An encoded image and what is said about it."""
+
+    data: bytes
+    media_type: str
+    restored: Restored
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+    def headers(self, base_name: str) -> dict[str, str]:
+        """HTTP headers that say who answered, and where the time went."""
+        timing = ", ".join(f"{name};dur={1000 * spent:.1f}" for name, spent in self.stages_s.items())
+        return {
+            "X-Adapter-Version": str(self.restored.version),
+            "X-Base-Model": base_name,
+            "X-Fallback": self.restored.fallback,
+            "X-Batch": str(self.restored.batch),
+            "X-Batch-Domains": str(self.restored.domains),
+            "Server-Timing": timing,
+        }
+
+
+class RestoreService:
+    """Restores encoded images.
+
+    Args:
+        infer: Restores pixels: a Serve handle, or a replica in a test.
+        limits: Bounds on the encoded bytes and pixels of one image.
+        max_open_pixels: Of all images on their way together.
+        decode_timeout_s: Longest that decoding may take.
+        metrics: Where answers are counted.
+    """
+
+    def __init__(
+        self,
+        infer: Infer,
+        limits: DecodeLimits,
+        *,
+        max_open_pixels: int = 256_000_000,
+        decode_timeout_s: float = 20.0,
+        metrics: IngressMetrics | None = None,
+    ) -> None:
+        self._infer, self.limits, self._max_open = infer, limits, max_open_pixels
+        self._decode_timeout_s = decode_timeout_s
+        self.metrics = metrics or IngressMetrics()
+        self._open = 0
+
+    async def restore(self, data: bytes, question: Question) -> Answer:
+        """Restore one encoded image.
+
+        Raises:
+            Invalid: The bytes are no image that can be restored.
+            BodyTooLarge: It has too many bytes or pixels.
+            TooManyRequests: Too much is on its way already.
+            PlatformError: What the replica raised.
+        """
+        try:
+            answer = await self._restore(data, question)
+        except PlatformError as error:
+            self.metrics.answered(question.name, error.status)
+            raise
+        restored = answer.restored
+        self.metrics.answered(question.name, 200, restored.fallback)
+        self.metrics.restored(answer.stages_s, len(data), len(answer.data), restored.batch, restored.domains)
+        return answer
+
+    async def _restore(self, data: bytes, question: Question) -> Answer:
+        if not data:
+            raise BadRequest("The body is empty; send the bytes of one image, e.g. `--data-binary @image.jpg`.")
+        began = time.perf_counter()
+        metadata = self._header(data)
+        with self._room(metadata):
+            image = await self._decoded(data)
+            decoded = time.perf_counter()
+            restored = await self._infer(question, image)
+            if isinstance(restored, PlatformError):
+                raise restored
+            answered = time.perf_counter()
+            encoded = await asyncio.to_thread(_encoded, restored.image, metadata, question)
+        stages = {
+            "decode": decoded - began, "infer": answered - decoded, "queue": restored.queue_s,
+            "forward": restored.forward_s, "encode": time.perf_counter() - answered,
+        }  # fmt: skip
+        return Answer(encoded, question.media_type, restored, stages)
+
+    def _header(self, data: bytes) -> ImageMetadata:
+        if len(data) > self.limits.max_bytes:
+            raise BodyTooLarge(f"The image has {len(data)} bytes; at most {self.limits.max_bytes} are read.")
+        try:
+            return read_metadata(data)
+        except ImageError as error:
+            raise _refusal(error) from error
+
+    async def _decoded(self, data: bytes) -> ImageArray:
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(decode, data, self.limits), self._decode_timeout_s)
+        except ImageError as error:
+            raise _refusal(error) from error
+        except TimeoutError:
+            raise Invalid(
+                f"Decoding took more than {self._decode_timeout_s:g} s; save the image anew and send it again."
+            ) from None
+
+    @contextmanager
+    def _room(self, metadata: ImageMetadata) -> Iterator[None]:
+        width, height = metadata.size
+        pixels = width * height
+        if pixels <= self.limits.max_pixels and self._open and self._open + pixels > self._max_open:
+            raise TooManyRequests(f"Images of {self._open} pixels are on their way already; send it again a bit later.")
+        self._open += pixels
+        try:
+            yield
+        finally:
+            self._open -= pixels
+
+
+def accepted(header: str) -> str:
+    """The media type that an `Accept` header likes best of those there are; PNG if it does not care.
+
+    Raises:
+        NotAcceptable: It names only others.
+    """
+    wishes: list[tuple[float, int, str]] = []
+    for place, part in enumerate(filter(None, (part.strip() for part in header.lower().split(",")))):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        values = dict(piece.partition("=")[::2] for piece in parameters)
+        try:
+            quality = float(values.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        kind = "image/jpeg" if kind == "image/jpg" else kind
+        if kind in ("*/*", "image/*"):
+            kind = PNG
+        elif kind == PNG and values.get("depth") == "16":
+            kind = PNG16
+        if quality > 0 and kind in MEDIA_TYPES:
+            wishes.append((-quality, place, kind))
+    if header.strip() and not wishes:
+        raise NotAcceptable(f"Accept is {header[:100]!r}; expected one of {', '.join(MEDIA_TYPES)}, or */*.")
+    return min(wishes)[2] if wishes else PNG
+
+
+def quality_of(text: str | None) -> int:
+    """The `quality` of JPEG and WebP, 1 to 100.
+
+    Raises:
+        BadRequest: It is no such number.
+    """
+    if text is None:
+        return 95
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
+        raise BadRequest(f"quality is {text[:20]!r}; expected 1 to 100.")
+    return int(text)
+
+
+def _encoded(image: Any, metadata: ImageMetadata, question: Question) -> bytes:
+    if question.deep:
+        return encode_png16(image)
+    return encode(image, metadata, format=_FORMATS[question.media_type], quality=question.quality)  # type: ignore[arg-type]
+
+
+def _refusal(error: ImageError) -> PlatformError:
+    return (BodyTooLarge if error.reason in _TOO_LARGE else Invalid)(f"{error.reason}: {error}")
