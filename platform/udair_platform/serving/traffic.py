@@ -111,7 +111,8 @@ class Traffic:
         """Whether the next image of the domain should be looked at: a window's images are spread over it."""
         with self._lock:
             entry = self._of(domain)
-            if now - entry.looked < self.window_s / (4 * SAMPLE) and (entry.window is None or entry.window.images > 32):
+            enough = entry.window is not None and entry.window.images >= 32
+            if enough and now - entry.looked < self.window_s / (4 * SAMPLE):
                 return False
             entry.looked = now
             return True

@@ -15,91 +15,13 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
-import torch
 import uvicorn
+from data_plane import Plane, apart, bearer, make_adapter, make_image, offline, until
 
-from udair.adaptation.adapter import Adapter, adapter_digest, adapter_to_bytes
-from udair.bundle import load_bundle
-from udair.data.images import DecodeLimits, decode, encode_png
-from udair.data.patches import to_array
-from udair.weights import packaged
-from udair_jobs.storage import open_storage
+from udair.adaptation.adapter import adapter_to_bytes
+from udair.data.images import decode, encode_png
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
-from udair_platform.registry.layout import ROUTES
-from udair_platform.serving.ingress import create_ingress
-from udair_platform.serving.replica import Backbone, BackboneConfig
-from udair_platform.serving.router import Router
-
-KEY = b"k" * 32
-BUNDLE = load_bundle(packaged("tiny"))
-
-
-def _token(**claims) -> dict[str, str]:
-    made = {"kid": "kid1", "tenant": "acme", "scopes": ("restore:invoke",)} | claims
-    return {"Authorization": f"Bearer {issue(KEY, Claims(**made))}"}
-
-
-class Plane:
-    """A data plane of one process, with domains to play with."""
-
-    def __init__(self, folder, **config) -> None:
-        self.store = open_storage(str(folder / "store"))
-        self.source = open_storage(str(folder / "photos"))
-        self.adapters: dict[str, Adapter] = {}
-        self._routes: dict[str, dict] = {}
-        self._generation = 0
-        self.route("plain", None)
-        self.config = BackboneConfig(
-            str(packaged("tiny")), BUNDLE.digest, self.store.uri, cache=str(folder / "cache"),
-            **{"slots": 2, "poll_s": 0.02, "threads": 1, "report_s": 0.2} | config,
-        )  # fmt: skip
-        self.backbone = Backbone(self.config)
-
-        async def infer(question, image):
-            return await self.backbone.infer(
-                question.name, image, question.key, test_time=question.test_time, deep=question.deep
-            )
-
-        async def describe(name):
-            return self.backbone.describe(name)
-
-        limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
-        self.app = create_ingress(
-            Router(self.store, poll_s=0.0), KEY, infer, "udair-tiny",
-            store=self.store, limits=limits, describe=describe, body_timeout_s=1.0,
-        )  # fmt: skip
-
-    def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
-        """Publish an adapter; its place in the routes."""
-        if adapter is None:
-            return {"version": 0, "adapter_digest": None, "candidate_uri": None}
-        encoded = adapter_to_bytes(adapter)
-        at = self.store.at(f"candidates/{name}-{version}")
-        at.put("adapter.safetensors", encoded if data is None else data)
-        self.adapters[name] = adapter
-        return {"version": version, "adapter_digest": adapter_digest(encoded), "candidate_uri": at.uri}
-
-    def route(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None, **more) -> None:
-        self._routes[f"acme/{name}"] = self.entry(name, adapter, version, data) | more
-        self.write()
-
-    def write(self, revoked=()) -> None:
-        self._generation += 1
-        document = {
-            "schema_version": 1, "generation": self._generation, "domains": self._routes,
-            "base_model": {"name": "udair-tiny", "digest": BUNDLE.digest, "uri": "packaged:tiny"},
-            "revoked_keys": list(revoked),
-        }  # fmt: skip
-        self.store.put(ROUTES, json.dumps(document).encode())
-        self.known()
-
-    def known(self) -> None:
-        """Wait until the replica has the routes as they are now."""
-        deadline = time.monotonic() + 10
-        while hasattr(self, "backbone") and self.backbone._router.table().generation != self._generation:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -118,39 +40,13 @@ def plane(tmp_path_factory):
     made.backbone.shutdown()
 
 
-def _adapter(value: float) -> Adapter:
-    identity = BUNDLE.model.identity()
-    return Adapter(BUNDLE.digest, replace(identity, film_BF=identity.film_BF + value))
-
-
-def _image(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
 def _post(plane, name: str, body: bytes, headers=None, query: str = "", **claims) -> httpx.Response:
     url = f"{plane.url}/v1/domains/{name}:restore{query}"
-    return httpx.post(url, content=body, headers=_token(**claims) | (headers or {}), timeout=60)
-
-
-def _until(condition, within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _offline(image: np.ndarray, adapter: Adapter | None) -> np.ndarray:
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    return to_array(BUNDLE.model(tensor, adapter.row if adapter else None)[0])
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> int:
-    """Largest difference in levels; sums in another order may round to the next one."""
-    return int(abs(a.astype(int) - b.astype(int)).max())
+    return httpx.post(url, content=body, headers=bearer(**claims) | (headers or {}), timeout=60)
 
 
 def test_a_domain_without_an_adapter_is_served_by_the_source_model(plane):
-    image = _image()
+    image = make_image()
     answer = _post(plane, "plain", encode_png(image))
     assert answer.status_code == 200
     assert answer.headers["x-adapter-version"] == "0"
@@ -158,13 +54,13 @@ def test_a_domain_without_an_adapter_is_served_by_the_source_model(plane):
     assert answer.headers["x-base-model"] == "udair-tiny"
     assert answer.headers["x-request-id"]
     assert "forward;dur=" in answer.headers["server-timing"]
-    assert _apart(decode(answer.content), _offline(image, None)) <= 1
+    assert apart(decode(answer.content), offline(image, None)) <= 1
 
 
 def test_one_batch_mixes_domains_and_gives_the_pixels_of_each_alone(plane):
     for index in range(5):
-        plane.route(f"mixed-{index}", _adapter(0.05 * (index + 1)))
-    images = [_image(index) for index in range(5)]
+        plane.route(f"mixed-{index}", make_adapter(0.05 * (index + 1)))
+    images = [make_image(index) for index in range(5)]
 
     with ThreadPoolExecutor(5) as pool:
         for _ in range(20):  # until the clock lets some arrive together
@@ -174,26 +70,26 @@ def test_one_batch_mixes_domains_and_gives_the_pixels_of_each_alone(plane):
 
     assert max(int(answer.headers["x-batch-domains"]) for answer in answers) > 1
     for index, answer in enumerate(answers):  # five adapters in two slots
-        assert _apart(decode(answer.content), _offline(images[index], plane.adapters[f"mixed-{index}"])) <= 1
+        assert apart(decode(answer.content), offline(images[index], plane.adapters[f"mixed-{index}"])) <= 1
 
 
 def test_a_promotion_and_a_rollback_are_a_new_route(plane):
-    image = _image(7)
-    plane.route("moving", _adapter(0.1), version=1)
+    image = make_image(7)
+    plane.route("moving", make_adapter(0.1), version=1)
     assert _post(plane, "moving", encode_png(image)).headers["x-adapter-version"] == "1"
-    plane.route("moving", _adapter(0.4), version=2)
-    _until(lambda: _post(plane, "moving", encode_png(image)).headers["x-adapter-version"] == "2")
+    plane.route("moving", make_adapter(0.4), version=2)
+    until(lambda: _post(plane, "moving", encode_png(image)).headers["x-adapter-version"] == "2")
     second = _post(plane, "moving", encode_png(image))
-    assert _apart(decode(second.content), _offline(image, plane.adapters["moving"])) <= 1
+    assert apart(decode(second.content), offline(image, plane.adapters["moving"])) <= 1
     plane.route("moving", None)
     back = _post(plane, "moving", encode_png(image))
     assert back.headers["x-adapter-version"] == "0"
-    assert _apart(decode(back.content), _offline(image, None)) <= 1
+    assert apart(decode(back.content), offline(image, None)) <= 1
 
 
 def _spoiled(plane, name: str, kind: str, value: float, version: int = 1) -> None:
     # A digest of its own: what is loaded already needs no store.
-    adapter = _adapter(value + len(kind) / 100)
+    adapter = make_adapter(value + len(kind) / 100)
     if kind == "altered":
         data = bytearray(adapter_to_bytes(adapter))
         data[-1] ^= 1
@@ -209,31 +105,31 @@ def _spoiled(plane, name: str, kind: str, value: float, version: int = 1) -> Non
 
 @pytest.mark.parametrize("kind", ["altered", "gone", "other base"])
 def test_an_adapter_that_cannot_be_trusted_falls_back_to_the_source_model(plane, kind):
-    image, name = _image(9), f"first-{kind.replace(' ', '-')}"
+    image, name = make_image(9), f"first-{kind.replace(' ', '-')}"
     _spoiled(plane, name, kind, 0.5)
     answer = _post(plane, name, encode_png(image))
     assert answer.headers["x-fallback"] == "source"
     assert answer.headers["x-adapter-version"] == "0"
-    assert _apart(decode(answer.content), _offline(image, None)) <= 1
-    told = httpx.get(f"{plane.url}/v1/domains/{name}/route", headers=_token()).json()
+    assert apart(decode(answer.content), offline(image, None)) <= 1
+    told = httpx.get(f"{plane.url}/v1/domains/{name}/route", headers=bearer()).json()
     assert (told["state"], told["blocked"]["version"], told["blocked"]["serving"]) == ("BLOCKED", 1, 0)
 
 
 @pytest.mark.parametrize("kind", ["altered", "gone", "other base"])
 def test_a_promotion_to_a_version_that_cannot_be_loaded_is_blocked_and_the_one_before_serves_on(plane, kind):
-    image, name = _image(9), f"second-{kind.replace(' ', '-')}"
-    good = _adapter(0.2)
+    image, name = make_image(9), f"second-{kind.replace(' ', '-')}"
+    good = make_adapter(0.2)
     plane.route(name, good, version=1)
     assert _post(plane, name, encode_png(image)).headers["x-adapter-version"] == "1"
     _spoiled(plane, name, kind, 0.6, version=2)
-    _until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"])
+    until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"])
     answer = _post(plane, name, encode_png(image))
     assert (answer.headers["x-fallback"], answer.headers["x-adapter-version"]) == ("previous", "1")
-    assert _apart(decode(answer.content), _offline(image, good)) <= 1
-    _until(lambda: plane.store.exists(f"serving/reports/{plane.backbone.id}.json"))
-    _until(lambda: _report(plane)["domains"][f"acme/{name}"].get("blocked"))
+    assert apart(decode(answer.content), offline(image, good)) <= 1
+    until(lambda: plane.store.exists(f"serving/reports/{plane.backbone.id}.json"))
+    until(lambda: _report(plane)["domains"].get(f"acme/{name}", {}).get("blocked"))
     plane.route(name, good, version=1)  # the way back
-    _until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"] is None)
+    until(lambda: plane.backbone.describe(f"acme/{name}")["blocked"] is None)
     assert _post(plane, name, encode_png(image)).headers["x-fallback"] == "none"
 
 
@@ -242,11 +138,11 @@ def _report(plane) -> dict:
 
 
 def test_a_canary_answers_its_share_and_a_shadow_none(plane):
-    image = _image(3)
+    image = make_image(3)
     plane.route(
-        "shared", _adapter(0.1), version=1,
-        canary=plane.entry("canary", _adapter(0.3), 2) | {"percent": 50},
-        shadow=plane.entry("shadow", _adapter(0.5), 3) | {"percent": 100},
+        "shared", make_adapter(0.1), version=1,
+        canary=plane.entry("canary", make_adapter(0.3), 2) | {"percent": 50},
+        shadow=plane.entry("shadow", make_adapter(0.5), 3) | {"percent": 100},
     )  # fmt: skip
     versions = {}
     for number in range(12):
@@ -257,8 +153,8 @@ def test_a_canary_answers_its_share_and_a_shadow_none(plane):
     assert {key: answer.headers["x-adapter-version"] for key, answer in again.items()} == versions
     for answer in again.values():
         row = plane.adapters["canary" if answer.headers["x-adapter-version"] == "2" else "shared"]
-        assert _apart(decode(answer.content), _offline(image, row)) <= 1
-    _until(lambda: (plane.backbone.describe("acme/shared")["shadow"] or {}).get("images", 0) >= 1)
+        assert apart(decode(answer.content), offline(image, row)) <= 1
+    until(lambda: (plane.backbone.describe("acme/shared")["shadow"] or {}).get("images", 0) >= 1)
     shadow = plane.backbone.describe("acme/shared")["shadow"]
     assert shadow["version"] == 3
     assert 0 < shadow["mean_difference"] <= shadow["worst_difference"]
@@ -274,7 +170,7 @@ def test_large_images_are_tiled(plane):
     [
         (b"", 400, "BAD_REQUEST"),
         (b"no image", 422, "VALIDATION_FAILED"),
-        (encode_png(_image())[:-100], 422, "VALIDATION_FAILED"),
+        (encode_png(make_image())[:-100], 422, "VALIDATION_FAILED"),
         (encode_png(np.zeros((1, 1, 3), np.uint8)), 422, "VALIDATION_FAILED"),
         (encode_png(np.zeros((600, 600, 3), np.uint8)), 413, "BODY_TOO_LARGE"),
         (bytes(400_000), 413, "BODY_TOO_LARGE"),
@@ -297,13 +193,13 @@ def test_bad_bodies_are_refused_with_a_problem(plane, body, status, code):
     ],
 )
 def test_keys_are_checked_without_the_control_plane(plane, claims, status, code):
-    answer = _post(plane, "plain", encode_png(_image()), **claims)
+    answer = _post(plane, "plain", encode_png(make_image()), **claims)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 def test_forged_missing_and_revoked_keys_are_refused(plane):
     url = f"{plane.url}/v1/domains/plain:restore"
-    body = encode_png(_image())
+    body = encode_png(make_image())
     forged = issue(b"x" * 32, Claims("kid1", "acme", ("admin",)))
     assert httpx.post(url, content=body).status_code == 401
     assert httpx.post(url, content=body, headers={"Authorization": f"Bearer {forged}"}).json()["code"] == "KEY_INVALID"
@@ -315,13 +211,13 @@ def test_forged_missing_and_revoked_keys_are_refused(plane):
 
 
 def test_many_first_requests_load_an_adapter_once(plane):
-    plane.route("cold", _adapter(0.31), version=4)
+    plane.route("cold", make_adapter(0.31), version=4)
     loads = []
     original = plane.backbone._adapters.load
     plane.backbone._adapters.load = lambda target: loads.append(target) or original(target)
     try:
         with ThreadPoolExecutor(6) as pool:
-            answers = list(pool.map(lambda i: _post(plane, "cold", encode_png(_image(i))), range(6)))
+            answers = list(pool.map(lambda i: _post(plane, "cold", encode_png(make_image(i))), range(6)))
     finally:
         plane.backbone._adapters.load = original
     assert [answer.headers["x-adapter-version"] for answer in answers] == ["4"] * 6
@@ -329,12 +225,12 @@ def test_many_first_requests_load_an_adapter_once(plane):
 
 
 def test_pinned_adapters_are_there_before_the_first_request_and_stay(plane):
-    plane.route("pinned", _adapter(0.41), pinned=True)
+    plane.route("pinned", make_adapter(0.41), pinned=True)
     digest = plane._routes["acme/pinned"]["adapter_digest"]
-    _until(lambda: digest in plane.backbone._adapters.bank)
+    until(lambda: digest in plane.backbone._adapters.bank)
     for number in range(4):
-        plane.route(f"passing-{number}", _adapter(0.42 + number / 100))
-        assert _post(plane, f"passing-{number}", encode_png(_image())).status_code == 200
+        plane.route(f"passing-{number}", make_adapter(0.42 + number / 100))
+        assert _post(plane, f"passing-{number}", encode_png(make_image())).status_code == 200
     assert digest in plane.backbone._adapters.bank
     plane.route("pinned", None)
 
@@ -349,17 +245,17 @@ def test_pinned_adapters_are_there_before_the_first_request_and_stay(plane):
     ],
 )
 def test_accept_decides_the_format(plane, accept, kind, start):
-    answer = _post(plane, "plain", encode_png(_image()), headers={"Accept": accept}, query="?quality=90")
+    answer = _post(plane, "plain", encode_png(make_image()), headers={"Accept": accept}, query="?quality=90")
     assert answer.headers["content-type"] == kind
     assert answer.content.startswith(start)
-    assert decode(answer.content).shape == _image().shape
+    assert decode(answer.content).shape == make_image().shape
 
 
 def test_sixteen_bits_a_channel(plane):
-    answer = _post(plane, "plain", encode_png(_image()), headers={"Accept": "image/png; depth=16"})
+    answer = _post(plane, "plain", encode_png(make_image()), headers={"Accept": "image/png; depth=16"})
     assert answer.headers["content-type"] == "image/png;depth=16"
     assert answer.content[24:26] == b"\x10\x02"  # bits, RGB
-    assert _apart(decode(answer.content), _offline(_image(), None)) <= 1
+    assert apart(decode(answer.content), offline(make_image(), None)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -372,12 +268,12 @@ def test_sixteen_bits_a_channel(plane):
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused(plane, headers, query, status, code):
-    answer = _post(plane, "plain", encode_png(_image()), headers=headers, query=query)
+    answer = _post(plane, "plain", encode_png(make_image()), headers=headers, query=query)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 def test_test_time_adaptation_changes_the_one_answer_and_nothing_else(plane):
-    image = _image(5, 200, 200)
+    image = make_image(5, 200, 200)
     before = _post(plane, "plain", encode_png(image))
     adapted = _post(plane, "plain", encode_png(image), query="?test_time=true")
     after = _post(plane, "plain", encode_png(image))
@@ -387,80 +283,80 @@ def test_test_time_adaptation_changes_the_one_answer_and_nothing_else(plane):
 
 
 def test_an_image_of_the_domains_own_bucket_is_restored_by_its_name_and_no_other_is_read(plane):
-    image = _image(6)
+    image = make_image(6)
     plane.source.put("night/été 1.png", encode_png(image))
     plane.store.put("secret.png", encode_png(image))
     plane.route("own", None, source_uri=plane.source.uri)
 
     def ask(uri: str) -> httpx.Response:
         return httpx.post(
-            f"{plane.url}/v1/domains/own:restore", json={"input_uri": uri}, headers=_token(), timeout=60
+            f"{plane.url}/v1/domains/own:restore", json={"input_uri": uri}, headers=bearer(), timeout=60
         )  # fmt: skip
 
     answer = ask(f"{plane.source.uri}/night/été 1.png")
     assert answer.status_code == 200, answer.text
-    assert _apart(decode(answer.content), _offline(image, None)) <= 1
+    assert apart(decode(answer.content), offline(image, None)) <= 1
     assert ask(f"{plane.store.uri}/secret.png").status_code == 403
     assert ask(f"{plane.source.uri}/../store/secret.png").status_code in (403, 404, 422)
     assert ask(f"{plane.source.uri}/none.png").json()["code"] == "NOT_FOUND"
-    assert httpx.post(f"{plane.url}/v1/domains/own:restore", json=[], headers=_token()).status_code == 400
+    assert httpx.post(f"{plane.url}/v1/domains/own:restore", json=[], headers=bearer()).status_code == 400
 
 
 def test_a_prediction_is_accepted_at_once_and_answered_later(plane):
-    image = _image(8)
+    image = make_image(8)
     accepted = _post(plane, "plain", encode_png(image), headers={"Prefer": "respond-async", "Accept": "image/webp"})
     assert accepted.status_code == 202
     at = f"{plane.url}{accepted.headers['location']}"
-    _until(lambda: httpx.get(at, headers=_token()).json()["state"] != "RUNNING")
-    assert httpx.get(at, headers=_token()).json()["state"] == "SUCCEEDED"
-    output = httpx.get(f"{at}/output", headers=_token())
+    until(lambda: httpx.get(at, headers=bearer()).json()["state"] != "RUNNING")
+    assert httpx.get(at, headers=bearer()).json()["state"] == "SUCCEEDED"
+    output = httpx.get(f"{at}/output", headers=bearer())
     assert output.headers["content-type"] == "image/webp"
     assert output.headers["x-adapter-version"] == "0"
     assert decode(output.content).shape == image.shape
-    assert httpx.get(at, headers=_token(tenant="globex")).status_code == 404
-    assert httpx.get(f"{at}x/output", headers=_token()).status_code == 404
+    assert httpx.get(at, headers=bearer(tenant="globex")).status_code == 404
+    assert httpx.get(f"{at}x/output", headers=bearer()).status_code == 404
 
 
 def test_the_same_prediction_twice_is_one_and_another_image_under_its_id_is_refused(plane):
     url = f"{plane.url}/v1/domains/plain/predictions/order-17"
     for _ in range(2):
-        assert httpx.put(url, content=encode_png(_image(1)), headers=_token()).status_code == 202
-    other = httpx.put(url, content=encode_png(_image(2)), headers=_token())
+        assert httpx.put(url, content=encode_png(make_image(1)), headers=bearer()).status_code == 202
+    other = httpx.put(url, content=encode_png(make_image(2)), headers=bearer())
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_MISMATCH")
-    assert httpx.put(f"{url}/../../x", content=b"", headers=_token()).status_code in (404, 405)
-    bad = httpx.put(f"{plane.url}/v1/domains/plain/predictions/NO", content=encode_png(_image()), headers=_token())
+    assert httpx.put(f"{url}/../../x", content=b"", headers=bearer()).status_code in (404, 405)
+    bad = httpx.put(f"{plane.url}/v1/domains/plain/predictions/NO", content=encode_png(make_image()), headers=bearer())
     assert bad.status_code == 400
 
 
 def test_a_prediction_whose_process_was_lost_is_done_again_by_who_is_asked(plane):
     at = plane.store.at("t/acme/d/plain/predictions/lost-one")
-    at.put("input", encode_png(_image(4)))
+    at.put("input", encode_png(make_image(4)))
     question = {"name": "acme/plain", "key": "", "media_type": "image/png", "quality": 95, "test_time": False}
     at.put("request.json", json.dumps(question, sort_keys=True).encode())
     at.put("state.json", json.dumps({"state": "RUNNING", "created_time": 1.0, "heartbeat_time": 1.0}).encode())
     url = f"{plane.url}/v1/domains/plain/predictions/lost-one"
-    assert httpx.get(url, headers=_token()).json()["state"] == "RUNNING"
-    _until(lambda: httpx.get(url, headers=_token()).json()["state"] == "SUCCEEDED")
-    output = httpx.get(f"{url}/output", headers=_token())
-    assert _apart(decode(output.content), _offline(_image(4), None)) <= 1
+    assert httpx.get(url, headers=bearer()).json()["state"] == "RUNNING"
+    until(lambda: httpx.get(url, headers=bearer()).json()["state"] == "SUCCEEDED")
+    output = httpx.get(f"{url}/output", headers=bearer())
+    assert apart(decode(output.content), offline(make_image(4), None)) <= 1
 
 
 def test_a_prediction_of_no_image_fails_and_says_why(plane):
     accepted = _post(plane, "plain", b"no image", headers={"Prefer": "respond-async"})
     at = f"{plane.url}{accepted.headers['location']}"
-    _until(lambda: httpx.get(at, headers=_token()).json()["state"] == "FAILED")
-    assert "NOT_AN_IMAGE" in httpx.get(at, headers=_token()).json()["detail"]
+    until(lambda: httpx.get(at, headers=bearer()).json()["state"] == "FAILED")
+    assert "NOT_AN_IMAGE" in httpx.get(at, headers=bearer()).json()["detail"]
 
 
 def test_a_body_that_drips_is_refused_and_others_are_served_meanwhile(plane):
     head = "POST /v1/domains/plain:restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in _token().items()) + "\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in bearer().items()) + "\r\n"
     host, port = plane.url.removeprefix("http://").split(":")
     with contextlib.ExitStack() as stack:
         dripping = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(20)]
         for connection in dripping:
             connection.sendall(head.encode() + b"a")
-        assert _post(plane, "plain", encode_png(_image())).status_code == 200
+        assert _post(plane, "plain", encode_png(make_image())).status_code == 200
         for connection in dripping:
             connection.settimeout(10)
             assert b" 408 " in connection.recv(100)
@@ -469,8 +365,8 @@ def test_a_body_that_drips_is_refused_and_others_are_served_meanwhile(plane):
 def test_malformed_images_never_break_the_service(plane):
     rng = random.Random(11)
     whole = [
-        encode_png(_image()),
-        _post(plane, "plain", encode_png(_image()), headers={"Accept": "image/jpeg"}).content,
+        encode_png(make_image()),
+        _post(plane, "plain", encode_png(make_image()), headers={"Accept": "image/jpeg"}).content,
     ]
     for number in range(120):
         data = bytearray(rng.choice(whole))
@@ -480,12 +376,12 @@ def test_malformed_images_never_break_the_service(plane):
             del data[rng.randrange(len(data)) :]
         answer = _post(plane, "plain", bytes(data))
         assert answer.status_code in (200, 400, 413, 422), answer.text
-    assert _post(plane, "plain", encode_png(_image())).status_code == 200
+    assert _post(plane, "plain", encode_png(make_image())).status_code == 200
 
 
 def _v2(plane, path: str, **request) -> httpx.Response:
     method = "POST" if request else "GET"
-    headers = _token() | request.pop("headers", {})
+    headers = bearer() | request.pop("headers", {})
     return httpx.request(method, f"{plane.url}/v2{path}", headers=headers, timeout=60, **request)
 
 
@@ -494,7 +390,7 @@ def test_the_open_inference_protocol_in_json(plane):
     assert _v2(plane, "/models/plain").json()["inputs"][0]["datatype"] == "BYTES"
     assert _v2(plane, "/models/plain/versions/0/ready").json()["ready"]
     assert _v2(plane, "/models/plain/versions/7").status_code == 404
-    images = [_image(1), _image(2, 30, 50)]
+    images = [make_image(1), make_image(2, 30, 50)]
     tensor = {
         "name": "image", "datatype": "BYTES", "shape": [2],
         "data": [base64.b64encode(encode_png(image)).decode() for image in images],
@@ -504,11 +400,11 @@ def test_the_open_inference_protocol_in_json(plane):
     document = answer.json()
     assert (document["id"], document["model_version"]) == ("mine", "0")
     for image, data in zip(images, document["outputs"][0]["data"], strict=True):
-        assert _apart(decode(base64.b64decode(data)), _offline(image, None)) <= 1
+        assert apart(decode(base64.b64decode(data)), offline(image, None)) <= 1
 
 
 def test_the_open_inference_protocol_with_raw_bytes(plane):
-    image = encode_png(_image(1))
+    image = encode_png(make_image(1))
     raw = len(image).to_bytes(4, "little") + image
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(raw)}}
     asked = {"inputs": [tensor], "outputs": [{"name": "restored", "parameters": {"binary_data": True}}]}
@@ -520,7 +416,7 @@ def test_the_open_inference_protocol_with_raw_bytes(plane):
     document = json.loads(answer.content[:length])
     size = document["outputs"][0]["parameters"]["binary_data_size"]
     assert len(answer.content) == length + size
-    assert _apart(decode(answer.content[length + 4 :]), _offline(_image(1), None)) <= 1
+    assert apart(decode(answer.content[length + 4 :]), offline(make_image(1), None)) <= 1
 
 
 @pytest.mark.parametrize(

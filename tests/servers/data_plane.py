@@ -1,0 +1,124 @@
+"""A data plane of one process over a real store, and what its answers should be."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from udair.adaptation.adapter import Adapter, adapter_digest, adapter_to_bytes
+from udair.bundle import load_bundle
+from udair.data.images import DecodeLimits
+from udair.data.patches import to_array
+from udair.weights import packaged
+from udair_jobs.storage import open_storage
+from udair_platform.keys import Claims, issue
+from udair_platform.registry.layout import ROUTES
+from udair_platform.serving.ingress import create_ingress
+from udair_platform.serving.replica import Backbone, BackboneConfig
+from udair_platform.serving.router import Router
+
+KEY = b"k" * 32
+BUNDLE = load_bundle(packaged("tiny"))
+
+
+def bearer(**claims) -> dict[str, str]:
+    made = {"kid": "kid1", "tenant": "acme", "scopes": ("restore:invoke",)} | claims
+    return {"Authorization": f"Bearer {issue(KEY, Claims(**made))}"}
+
+
+class Plane:
+    """A data plane of one process, with domains to play with.
+
+    Args:
+        folder: For everything that is not in the store.
+        store: The platform's store; below `folder` if None.
+        config: Of the backbone, where it differs.
+    """
+
+    def __init__(self, folder, store=None, **config) -> None:
+        self.store = store or open_storage(str(folder / "store"))
+        self.source = open_storage(str(folder / "photos"))
+        self.adapters: dict[str, Adapter] = {}
+        self._routes: dict[str, dict] = {}
+        self._generation = 0
+        self.route("plain", None)
+        self.config = BackboneConfig(
+            str(packaged("tiny")), BUNDLE.digest, self.store.uri, cache=str(folder / "cache"),
+            **{"slots": 2, "poll_s": 0.02, "threads": 1, "report_s": 0.2} | config,
+        )  # fmt: skip
+        self.backbone = Backbone(self.config)
+
+        async def infer(question, image):
+            return await self.backbone.infer(
+                question.name, image, question.key, test_time=question.test_time, deep=question.deep
+            )
+
+        async def describe(name):
+            return self.backbone.describe(name)
+
+        limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
+        self.app = create_ingress(
+            Router(self.store, poll_s=0.0), KEY, infer, "udair-tiny",
+            store=self.store, limits=limits, describe=describe, body_timeout_s=1.0,
+        )  # fmt: skip
+
+    def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
+        """Publish an adapter; its place in the routes."""
+        if adapter is None:
+            return {"version": 0, "adapter_digest": None, "candidate_uri": None}
+        encoded = adapter_to_bytes(adapter)
+        at = self.store.at(f"candidates/{name}-{version}")
+        at.put("adapter.safetensors", encoded if data is None else data)
+        self.adapters[name] = adapter
+        return {"version": version, "adapter_digest": adapter_digest(encoded), "candidate_uri": at.uri}
+
+    def route(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None, **more) -> None:
+        self._routes[f"acme/{name}"] = self.entry(name, adapter, version, data) | more
+        self.write()
+
+    def write(self, revoked=()) -> None:
+        self._generation += 1
+        document = {
+            "schema_version": 1, "generation": self._generation, "domains": self._routes,
+            "base_model": {"name": "udair-tiny", "digest": BUNDLE.digest, "uri": "packaged:tiny"},
+            "revoked_keys": list(revoked),
+        }  # fmt: skip
+        self.store.put(ROUTES, json.dumps(document).encode())
+        self.known()
+
+    def known(self) -> None:
+        """Wait until the replica has the routes as they are now."""
+        deadline = time.monotonic() + 10
+        while hasattr(self, "backbone") and self.backbone._router.table().generation != self._generation:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def make_adapter(value: float) -> Adapter:
+    identity = BUNDLE.model.identity()
+    return Adapter(BUNDLE.digest, replace(identity, film_BF=identity.film_BF + value))
+
+
+def make_image(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def offline(image: np.ndarray, adapter: Adapter | None) -> np.ndarray:
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    return to_array(BUNDLE.model(tensor, adapter.row if adapter else None)[0])
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> int:
+    """Largest difference in levels; sums in another order may round to the next one."""
+    return int(abs(a.astype(int) - b.astype(int)).max())
+
+
+def until(condition, within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,178 @@
+"""The data plane on Ray Serve: two backbones, an ingress, real HTTP, and no control plane at all."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from data_plane import BUNDLE, KEY, Plane, apart, bearer, make_adapter, make_image, offline, until
+
+from udair.data.images import decode, encode_png
+from udair.weights import packaged
+from udair_jobs.storage import open_storage
+from udair_platform.local.ports import free_ports
+from udair_platform.serving.autoscaling import Scaling
+from udair_platform.serving.deployment import APP, ServingConfig, build_app
+from udair_platform.serving.replica import BackboneConfig
+
+
+class Routes(Plane):
+    """Writes adapters and routes; the replicas are Serve's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = open_storage(str(folder / "store"))
+        self.adapters, self._routes, self._generation = {}, {}, 0
+        self.url = ""
+        self.route("plain", None)
+
+    def pids(self) -> list[int]:
+        """Processes of the backbones."""
+        return [
+            int(entry.name) for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _command(entry)
+        ]  # fmt: skip
+
+
+def _command(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    import ray
+    from ray import serve
+
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "key").write_bytes(KEY)
+    made = Routes(folder)
+    (port,) = free_ports(1)
+    backbone = BackboneConfig(
+        str(packaged("tiny")), BUNDLE.digest, made.store.uri, cache=str(folder / "cache"), slots=8, threads=1,
+        poll_s=0.1, report_s=0.5,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        config = ServingConfig(backbone, "udair-tiny", str(folder / "key"), scaling=Scaling(2, 2), spill=4)
+        serve.run(build_app(config), name=APP, route_prefix="/")
+        made.url = f"http://127.0.0.1:{port}"
+        yield made
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _post(plane, name: str, image, headers=None) -> httpx.Response:
+    url = f"{plane.url}/v1/domains/{name}:restore"
+    return httpx.post(url, content=encode_png(image), headers=bearer() | (headers or {}), timeout=60)
+
+
+def _route(plane, name: str) -> httpx.Response:
+    return httpx.get(f"{plane.url}/v1/domains/{name}/route", headers=bearer(), timeout=30)
+
+
+def _many(plane, name: str, count: int, callers: int = 8):
+    """Answers of `count` requests by so many callers at once."""
+    with concurrent.futures.ThreadPoolExecutor(callers) as pool:
+        return list(pool.map(lambda _: _post(plane, name, make_image(5)), range(count)))
+
+
+def test_it_is_ready_only_with_its_backbones(plane):
+    assert httpx.get(f"{plane.url}/readyz", timeout=30).json()["status"] == "ok"
+    assert len(plane.pids()) == 2
+
+
+def test_a_promotion_under_full_load_loses_no_request_and_mixes_no_versions(plane):
+    adapters = {0: None, 1: make_adapter(0.1), 2: make_adapter(0.5)}
+    plane.route("moving", adapters[1], 1)
+    until(lambda: _post(plane, "moving", make_image(5)).status_code == 200)
+    expected = {version: offline(make_image(5), adapter) for version, adapter in adapters.items()}
+    stop = threading.Event()
+
+    def promote() -> None:
+        turn = 0
+        while not stop.wait(0.7):
+            version = (2, 0, 1)[turn % 3]
+            plane.route("moving", adapters[version], version)
+            turn += 1
+
+    promoting = threading.Thread(target=promote)
+    promoting.start()
+    try:
+        answers = _many(plane, "moving", 1000)
+    finally:
+        stop.set()
+        promoting.join()
+    assert Counter(answer.status_code for answer in answers) == {200: 1000}
+    assert {answer.headers["x-fallback"] for answer in answers} == {"none"}
+    assert {answer.headers["x-adapter-version"] for answer in answers} == {"0", "1", "2"}
+    for answer in answers:
+        assert apart(decode(answer.content), expected[int(answer.headers["x-adapter-version"])]) <= 1
+
+
+def test_a_killed_replica_under_load_loses_nothing_without_an_error_and_is_replaced(plane):
+    plane.route("killed", make_adapter(0.2))
+    until(lambda: _post(plane, "killed", make_image(5)).headers.get("x-adapter-version") == "1")
+    victim = plane.pids()[0]
+    timer = threading.Timer(0.5, lambda: os.kill(victim, signal.SIGKILL))
+    timer.start()
+    answers = _many(plane, "killed", 300)
+    timer.join()
+    codes = Counter(answer.status_code for answer in answers)
+    assert set(codes) <= {200, 503}, codes
+    assert codes[200] >= 290
+    for answer in answers:
+        if answer.status_code == 503:
+            assert answer.json()["retryable"]
+        else:
+            assert apart(decode(answer.content), offline(make_image(5), plane.adapters["killed"])) <= 1
+    until(lambda: len(plane.pids()) == 2 and victim not in plane.pids(), within_s=60)
+
+
+def test_a_domain_stays_on_one_backbone_and_a_busy_one_spreads(plane):
+    plane.route("quiet", None)
+    until(lambda: _route(plane, "quiet").status_code == 200)
+    assert len({_route(plane, "quiet").json()["replica"] for _ in range(6)}) == 1
+    for number in range(8):
+        plane.route(f"busy-{number}", None)
+    until(lambda: _post(plane, "busy-7", make_image(5)).status_code == 200)
+    for number in range(8):
+        _many(plane, f"busy-{number}", 24, callers=16)
+
+    def usage() -> list[dict]:
+        reports = [json.loads(plane.store.get(item.key)) for item in plane.store.list("serving/reports")]
+        return [
+            {name: told["usage"]["images"] for name, told in report["domains"].items() if "busy" in name}
+            for report in reports
+        ]
+
+    until(lambda: sum(sum(found.values()) for found in usage()) >= 8 * 24)
+    spread = Counter(name for found in usage() for name, images in found.items() if images)
+    assert max(spread.values()) == 2, "sixteen callers spill over four"
+
+
+def test_a_caller_that_hangs_up_costs_no_pixels(plane):
+    plane.route("left", None)
+    until(lambda: _post(plane, "left", make_image(5)).status_code == 200)
+    large = make_image(1, 1500, 1500)
+    began = time.monotonic()
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{plane.url}/v1/domains/left:restore", content=encode_png(large), headers=bearer(), timeout=1.5
+        )  # fmt: skip
+    answer = _post(plane, "left", make_image(5))
+    assert answer.status_code == 200
+    until(lambda: time.monotonic() - began > 6)
+    usage = _route(plane, "left").json()["usage"]
+    assert usage["pixels"] < 1500 * 1500
