@@ -33,6 +33,11 @@ def test_document_says_what_serves(plane) -> None:
         "version": 0,
         "adapter_digest": None,
         "candidate_uri": None,
+        "canary": None,
+        "shadow": None,
+        "pinned": False,
+        "source_uri": "s3://acme-photos/cams",
+        "profile_uri": None,
     }
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 import udair
 from udair_jobs.storage import Storage
 from udair_platform.api.context import Context
-from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, platform, versions
+from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, platform, route, versions
 from udair_platform.http import problems
 from udair_platform.http.edge import Edge
 from udair_platform.settings import Settings
@@ -44,7 +44,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.context = Context(settings, database, store, signing_key, clock)
-    for room in (health, platform, domains, jobs, versions, aliases, keys, events):
+    for room in (health, platform, domains, jobs, versions, aliases, route, keys, events):
         app.include_router(room.router)
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)

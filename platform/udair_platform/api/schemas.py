@@ -62,6 +62,22 @@ class AliasPut(Request):
     reason: str = Reason
 
 
+class ShareBody(Request):
+    """A version and its percentage of the requests."""
+
+    version: int = Field(ge=0, le=2**31)
+    percent: float = Field(gt=0, le=100)
+
+
+class RoutePut(Request):
+    """How requests are shared out beside the champion."""
+
+    canary: ShareBody | None = Field(None, description="answers its share; must be promotable")
+    shadow: ShareBody | None = Field(None, description="restores its share a second time, to be compared")
+    pinned: bool = Field(False, description="keep the adapters resident in every replica")
+    reason: str = Reason
+
+
 class Promote(Request):
     """Why a version shall serve."""
 

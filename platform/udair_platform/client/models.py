@@ -90,6 +90,23 @@ class Alias(Model):
     updated_time: datetime
 
 
+class RouteShare(Model):
+    """A version and its percentage of the requests."""
+
+    version: int
+    percent: float
+
+
+class Route(Model):
+    """What serves a domain."""
+
+    state: str
+    version: int
+    canary: RouteShare | None = None
+    shadow: RouteShare | None = None
+    pinned: bool = False
+
+
 class AliasChange(Model):
     """One move of an alias."""
 

@@ -19,6 +19,7 @@ from udair_platform.client.models import (
     GateReport,
     GateRules,
     Model,
+    Route,
     Snapshot,
 )
 from udair_platform.client.transport import Transport
@@ -226,6 +227,30 @@ class Domain(Bound):
         """Let the version that served before serve again. Raises Conflict."""
         body = {"reason": reason, "if_current": self.alias("champion").version}
         return Alias.model_validate(self._transport.json("POST", f"{self._path}:rollback", body=body))
+
+    def route(self) -> Route:
+        """What serves the domain, and what besides."""
+        return Route.model_validate(self._transport.json("GET", f"{self._path}/route"))
+
+    def share_out(
+        self,
+        *,
+        canary: tuple[int, float] | None = None,
+        shadow: tuple[int, float] | None = None,
+        pinned: bool = False,
+        reason: str = "",
+    ) -> Route:
+        """Give versions a part of the requests, each as (version, percent); what is left out is taken away.
+
+        A canary answers its part; a shadow restores its part a second time and answers nobody.
+        Raises GateRejected, Conflict.
+        """
+
+        def share(pair: tuple[int, float] | None) -> dict[str, Any] | None:
+            return {"version": pair[0], "percent": pair[1]} if pair else None
+
+        body = {"canary": share(canary), "shadow": share(shadow), "pinned": pinned, "reason": reason}
+        return Route.model_validate(self._transport.json("PUT", f"{self._path}/route", body=body))
 
     def alias(self, name: str) -> Alias:
         """Where an alias points."""

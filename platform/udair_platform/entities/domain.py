@@ -51,6 +51,45 @@ class GateRules:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A version that takes part of a domain's traffic, in percent."""
+
+    version: int
+    percent: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How a domain's requests are shared out beside its champion.
+
+    Attributes:
+        canary: Answers its share.
+        shadow: Restores its share a second time, to be compared; never answers.
+        pinned: The adapters stay resident in every replica.
+    """
+
+    canary: Share | None = None
+    shadow: Share | None = None
+    pinned: bool = False
+
+    @property
+    def shares(self) -> list[Share]:
+        """Canary and shadow, as far as there are any."""
+        return [share for share in (self.canary, self.shadow) if share is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; `from_dict` reads it back."""
+        shares = {"canary": self.canary, "shadow": self.shadow}
+        return {name: vars(share) if share else None for name, share in shares.items()} | {"pinned": self.pinned}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Traffic:
+        """Read what `to_dict` wrote."""
+        canary, shadow = (Share(**value[name]) if value.get(name) else None for name in ("canary", "shadow"))
+        return cls(canary, shadow, bool(value.get("pinned", False)))
+
+
+@dataclass(frozen=True)
 class Domain:
     """One customer's place. `name` is unique among the tenant's domains that are not deleted."""
 
@@ -63,6 +102,7 @@ class Domain:
     updated_time: datetime
     description: str = ""
     state: DomainState = DomainState.ACTIVE
+    traffic: Traffic = field(default_factory=Traffic)
     row_version: int = 1
     seq: int = 0
 

@@ -7,6 +7,7 @@ Promotion moves a pointer; nothing is copied and no process restarts. routes.jso
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 
 from udair_platform.entities.domain import CANDIDATE, CHAMPION, PREVIOUS, SOURCE_VERSION, Alias, Domain
@@ -44,7 +45,11 @@ def promote(
     current = state.aliases.get(domain.tenant, domain.id, CHAMPION)
     if if_current is not None and current.version != if_current:
         raise AliasMoved(f"Version {current.version} serves {domain.name!r}; expected {if_current}.")
-    _check_promotable(state, domain, number, actor=actor, now=now)
+    check_promotable(state, domain, number, actor=actor, now=now)
+    canary = domain.traffic.canary
+    if canary is not None and canary.version == number:
+        # It takes everything now: a share of it besides says nothing any more.
+        state.domains.save(replace(domain, traffic=replace(domain.traffic, canary=None), updated_time=now))
     if current.version == number:
         return current
     previous = state.aliases.find(domain.tenant, domain.id, PREVIOUS)
@@ -117,7 +122,14 @@ def point(
     return moved
 
 
-def _check_promotable(state: State, domain: Domain, number: int, *, actor: str, now: datetime) -> None:
+def check_promotable(state: State, domain: Domain, number: int, *, actor: str, now: datetime) -> None:
+    """Refuse a version that may not answer requests.
+
+    Raises:
+        NotFound: There is no such version.
+        GateRejected: The gate said no, or could not say, and the domain's rules do not allow that.
+        InvalidState: It is archived, deleted, or made for another base model.
+    """
     if number == SOURCE_VERSION:
         return
     version = state.versions.get(domain.tenant, domain.id, number)

@@ -9,10 +9,12 @@ behind: so a crash between the commit and the write heals.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION
+from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, BaseModel, Domain, Share
+from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import StoreDown
 from udair_platform.registry import layout
 from udair_platform.state.database import Database
@@ -36,23 +38,30 @@ def render(state: State) -> dict[str, Any]:
     domain is routed to the source model.
     """
     base = state.bases.current()
-    serving = {
-        alias.domain_id: alias.version
-        for alias in state.aliases.all(ALL_TENANTS)
-        if alias.name == CHAMPION and alias.version != SOURCE_VERSION
-    }
-    found = state.versions.many(ALL_TENANTS, serving.items())
+    serving = {alias.domain_id: alias.version for alias in state.aliases.all(ALL_TENANTS) if alias.name == CHAMPION}
+    newest = state.versions.newest(ALL_TENANTS)
     domains: dict[str, Any] = {}
     after: int | None = None
     while page := state.domains.page(ALL_TENANTS, after=after, size=_PAGE):
         after = page[-1].seq
+        wanted = [
+            (domain.id, number)
+            for domain in page
+            for number in (serving.get(domain.id), *(share.version for share in domain.traffic.shares))
+            if number
+        ]
+        found = state.versions.many(ALL_TENANTS, wanted)
         for domain in page:
-            version = found.get((domain.id, serving.get(domain.id, SOURCE_VERSION)))
-            usable = version is not None and base is not None and version.base_digest == base.digest
+            champion = _target(found.get((domain.id, serving.get(domain.id, SOURCE_VERSION))), base)
+            latest = newest.get(domain.id)
             domains[f"{domain.tenant}/{domain.name}"] = {
-                "version": version.number if version and usable else SOURCE_VERSION,
-                "adapter_digest": version.adapter_digest if version and usable else None,
-                "candidate_uri": version.candidate_uri if version and usable else None,
+                **champion,
+                "canary": _share(domain, domain.traffic.canary, found, base),
+                "shadow": _share(domain, domain.traffic.shadow, found, base),
+                "pinned": domain.traffic.pinned,
+                "source_uri": domain.source_uri,
+                # A domain that the source model serves is compared with what its newest job saw.
+                "profile_uri": champion["candidate_uri"] or (latest.candidate_uri if latest else None),
             }
     return {
         "schema_version": 1,
@@ -61,6 +70,24 @@ def render(state: State) -> dict[str, Any]:
         "domains": domains,
         "revoked_keys": state.keys.revoked(ALL_TENANTS),
     }
+
+
+def _target(version: AdapterVersion | None, base: BaseModel | None) -> dict[str, Any]:
+    usable = version is not None and base is not None and version.base_digest == base.digest
+    return {
+        "version": version.number if version and usable else SOURCE_VERSION,
+        "adapter_digest": version.adapter_digest if version and usable else None,
+        "candidate_uri": version.candidate_uri if version and usable else None,
+    }
+
+
+def _share(
+    domain: Domain,
+    share: Share | None,
+    found: Mapping[tuple[str, int], AdapterVersion],
+    base: BaseModel | None,
+) -> dict[str, Any] | None:
+    return _target(found.get((domain.id, share.version)), base) | {"percent": share.percent} if share else None
 
 
 def read(store: Storage) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from udair_platform.entities.domain import CANDIDATE, SOURCE_VERSION, Domain
 from udair_platform.entities.job import Job
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import CandidateInvalid, NotFound, StoreDown
-from udair_platform.registry import gate, layout
+from udair_platform.registry import gate, layout, routes
 from udair_platform.state.repositories import State
 
 _MAX_JSON_BYTES = 4 * 2**20
@@ -102,6 +102,7 @@ def record(
             domain.tenant, domain.id, CANDIDATE, judged.number,
             expected=expected, actor=actor, reason=reason, now=now,
         )  # fmt: skip
+    routes.changed(state)  # the newest profile is another one now
     return judged
 
 

@@ -20,6 +20,7 @@ from udair_jobs.storage import Storage
 from udair_platform.entities.job import Job, JobState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
 from udair_platform.registry import routes
+from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.scheduler.steps import Steps
@@ -32,6 +33,7 @@ from udair_platform.telemetry import logger
 LEASE = "reconciler"
 REPLIES_KEPT = timedelta(hours=24)
 _SWEEP_EVERY = timedelta(minutes=10)
+_REPORTS_EVERY = timedelta(seconds=10)
 _log = logger("reconciler")
 
 
@@ -68,6 +70,8 @@ class Reconciler:
         self._renewed: datetime | None = None
         self._swept: datetime | None = None
         self._routes: tuple[int, str | None] | None = None
+        self._reports = Reports(store, self._write)
+        self._reported: datetime | None = None
         self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
 
     def tick(self) -> bool:
@@ -91,6 +95,8 @@ class Reconciler:
             self._guarded(self._steps.provision, job)
         with self._noted("routes"):
             self._heal_routes()
+        with self._noted("reports"):
+            self._read_reports()
         self._sweep()
         return True
 
@@ -167,6 +173,12 @@ class Reconciler:
             return
         generation = routes.publish(self._database, self._store)
         self._routes = (generation, routes.mark(self._database, self._store)[1])
+
+    def _read_reports(self) -> None:
+        now = self._clock()
+        if self._reported is None or now - self._reported >= _REPORTS_EVERY:
+            self._reported = now
+            self._reports.collect(now)
 
     def _sweep(self) -> None:
         now = self._clock()

@@ -42,6 +42,7 @@ from udair_platform.serving.traffic import Traffic, said
 from udair_platform.telemetry import logger
 
 _REMEMBERED = 16_384  # domains whose last served version is known
+_REPORT_ANYWAY_S = 300.0  # a report that is older than some of these is of a replica that is gone
 _SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
 _BUDGET_TILES = {"cpu": 4, "cuda": 64}
 _log = logger("serving")
@@ -374,6 +375,7 @@ class Backbone:
 
     def _report_for_ever(self) -> None:
         last: dict[str, Any] = {}
+        written = 0.0
         while not self._stop.wait(self._config.report_s):
             try:
                 self.close_windows()
@@ -382,8 +384,9 @@ class Backbone:
                     self._engine.waiting, self._engine.waiting_pixels,
                 )  # fmt: skip
                 now = self.report()
-                if now != last:
-                    self._store.put(report(self.id), json.dumps(now | {"time": time.time()}).encode())
+                if now != last or time.time() - written > _REPORT_ANYWAY_S:
+                    written = time.time()
+                    self._store.put(report(self.id), json.dumps(now | {"time": written}).encode())
                     last = now
             except StorageError as error:
                 _log.warning("report_not_written", error=str(error))

@@ -11,7 +11,7 @@ from sqlalchemy import JSON, DateTime, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from udair_platform.entities.domain import GateRules
+from udair_platform.entities.domain import GateRules, Traffic
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -67,6 +67,21 @@ class Words(TypeDecorator[tuple[str, ...]]):
     def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...] | None:
         """From the database."""
         return None if value is None else tuple(value)
+
+
+class Shares(TypeDecorator[Traffic]):
+    """How a domain's requests are shared out, as a JSON object."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Traffic | None, dialect: Dialect) -> dict[str, Any] | None:
+        """To the database."""
+        return None if value is None else value.to_dict()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Traffic | None:
+        """From the database."""
+        return None if value is None else Traffic.from_dict(value)
 
 
 class Rules(TypeDecorator[GateRules]):

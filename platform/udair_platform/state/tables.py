@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from udair_platform.entities.domain import DomainState, GateRules
+from udair_platform.entities.domain import DomainState, GateRules, Traffic
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
-from udair_platform.state.columns import Rules, UtcTime, Word, Words
+from udair_platform.state.columns import Rules, Shares, UtcTime, Word, Words
 
 
 class Base(DeclarativeBase):
@@ -73,6 +73,7 @@ class DomainRow(Base):
     source_uri: Mapped[str] = mapped_column(Text)
     gate: Mapped[GateRules] = mapped_column(Rules)
     state: Mapped[DomainState] = mapped_column(Word(DomainState))
+    traffic: Mapped[Traffic] = mapped_column(Shares)
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]

@@ -54,6 +54,35 @@ class DomainView(BaseModel):
         )
 
 
+class ShareView(BaseModel):
+    """A version and its percentage of the requests."""
+
+    version: int
+    percent: float
+
+
+class RouteView(BaseModel):
+    """What serves a domain. Whether a replica cannot load it, the data plane's own `/route` knows."""
+
+    state: str
+    version: int
+    canary: ShareView | None
+    shadow: ShareView | None
+    pinned: bool
+
+    @classmethod
+    def of(cls, domain: Domain, champion: Alias) -> RouteView:
+        """The view of `domain`'s route."""
+        traffic = domain.traffic
+        return cls(
+            state="CANARYING" if traffic.canary else "SHADOWING" if traffic.shadow else "ACTIVE",
+            version=champion.version,
+            canary=ShareView(**vars(traffic.canary)) if traffic.canary else None,
+            shadow=ShareView(**vars(traffic.shadow)) if traffic.shadow else None,
+            pinned=traffic.pinned,
+        )
+
+
 class AliasView(BaseModel):
     """Where an alias points."""
 

@@ -41,6 +41,11 @@ class Events(Repository):
             where.append(_EVENTS.c.name == name)
         return self._all(Event, paged(_EVENTS, *where, after=after, size=size, newest_first=False))
 
+    def latest(self, tenant: TenantScope, domain_id: str, kind: str, *, size: int) -> list[Event]:
+        """The domain's newest events of one kind, newest first."""
+        where = (in_tenant(_EVENTS, tenant), _EVENTS.c.domain_id == domain_id, _EVENTS.c.kind == kind)
+        return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+
 
 class Leases(Repository):
     """Who may act, until when. A new holder's token is higher, which fences the old one."""

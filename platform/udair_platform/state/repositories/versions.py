@@ -57,6 +57,18 @@ class Versions(Repository):
             statement = statement.where(_VERSIONS.c.number < after)
         return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.number.desc()).limit(size))
 
+    def newest(self, tenant: TenantScope) -> dict[str, AdapterVersion]:
+        """The newest version of every domain that has one, by domain id."""
+        highest = (
+            select(_VERSIONS.c.domain_id, func.max(_VERSIONS.c.number).label("number"))
+            .where(in_tenant(_VERSIONS, tenant))
+            .group_by(_VERSIONS.c.domain_id)
+            .subquery()
+        )
+        both = (_VERSIONS.c.domain_id == highest.c.domain_id) & (_VERSIONS.c.number == highest.c.number)
+        found = self._all(AdapterVersion, select(_VERSIONS).join(highest, both))
+        return {version.domain_id: version for version in found}
+
     def many(self, tenant: TenantScope, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], AdapterVersion]:
         """The versions with these (domain id, number), in one or few questions."""
         wanted = list(keys)
