@@ -231,6 +231,26 @@ def test_help_and_version_are_quick_and_load_no_server() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
+def test_a_folder_is_restored_with_its_folders_and_what_fails_is_listed(live, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (photos / "été").mkdir(parents=True)
+    for name in ("a.png", "été/b 1.png", "b.jpg"):
+        (photos / name).write_bytes(b"\x89PNG" + name.encode())
+    (photos / "broken.png").write_bytes(b"no image")
+    (photos / "notes.txt").write_bytes(b"not sent")
+    said, noted = udair(live, "restore", str(photos), "-d", "foggy-cams", "-o", str(out), code=1)
+    assert "3 restored (foggy-cams@3 3), 0 there already, 1 failed" in said
+    assert "broken.png: NOT_AN_IMAGE" in noted
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert found == ["a.png", "b.jpg.png", "été/b 1.png"]
+    (photos / "broken.png").write_bytes(b"\x89PNGmended")
+    said, _ = udair(live, "restore", str(photos), "-d", "foggy-cams", "-o", str(out))
+    assert "1 restored (foggy-cams@3 1), 3 there already, 0 failed" in said
+    said, _ = udair(live, "restore", str(photos), "-d", "foggy-cams", "-o", str(out), "--overwrite", "--format", "webp")
+    assert "4 restored" in said
+    assert (out / "a.png.webp").exists()
+
+
 def test_restored_image_is_not_executable_and_whole(live, tmp_path: Path) -> None:
     photo, out = tmp_path / "in.png", tmp_path / "out.png"
     photo.write_bytes(b"\x89PNG")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 
 import pytest
 
 from udair_platform.client import (
+    AsyncClient,
     Client,
     ClientError,
     Conflict,
@@ -180,3 +182,38 @@ def test_name_cannot_lead_to_another_route(name: str) -> None:
 )  # fmt: skip
 def test_media_type_of_an_image(start: bytes, kind: str) -> None:
     assert media_type(start) == kind
+
+
+def test_images_are_restored_at_once_and_one_that_is_refused_fails_alone(live) -> None:
+    async def scenario():
+        async with AsyncClient(home=live.home) as client:
+            images = {"good": PNG, "bad": b"no image", "better": PNG + b"2"}
+            answers = {name: got async for name, got in client.restore_many(images.items(), "foggy-cams", at_once=2)}
+            jpeg = await client.restore(PNG, "foggy-cams", format="jpeg")
+        return answers, jpeg
+
+    answers, jpeg = asyncio.run(scenario())
+    assert answers["good"].image == b"restored " + PNG
+    assert answers["better"].version == "3"
+    assert isinstance(answers["bad"], InvalidRequest)
+    assert jpeg.headers["content-type"] == "image/jpeg"
+
+
+def test_a_busy_data_plane_is_asked_again(live) -> None:
+    with live.client() as client:
+        assert client.restore(b"\x89PNGbusy", "foggy-cams").image == b"restored \x89PNGbusy"
+
+
+def test_a_format_that_does_not_exist_is_refused_before_anything_is_sent(live) -> None:
+    with live.client() as client, pytest.raises(ClientError, match="png16"):
+        client.restore(PNG, "foggy-cams", format="gif")
+
+
+def test_routes_are_shared_out_and_read_back(live) -> None:
+    with live.client() as client:
+        domain = client.domains.create("shared-cams", "s3://acme-photos/cams")
+        assert domain.route().state == "ACTIVE"
+        assert domain.share_out(shadow=(0, 5.0), pinned=True).state == "SHADOWING"
+        assert domain.route().shadow.percent == 5.0
+        with pytest.raises(NotFound):
+            domain.share_out(canary=(9, 5.0))

@@ -1,16 +1,24 @@
-"""`udair restore`: one image through what serves a domain."""
+"""`udair restore`: images through what serves a domain, one or a folder of them."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from udair_platform.cli import exits
-from udair_platform.cli.options import DomainName, Home, connect
+from udair_platform.cli.options import DomainName, Home, connect, place
 from udair_platform.cli.render import note
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_ENDINGS = {"png": ".png", "png16": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+_BY_ENDING = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 
 
 def register(root: typer.Typer) -> None:
@@ -19,25 +27,126 @@ def register(root: typer.Typer) -> None:
 
 
 def restore(
-    image: Annotated[Path, typer.Argument(metavar="IN", help="PNG, JPEG, WebP, TIFF or BMP.")],
+    images: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
     domain: DomainName,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write the result.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="File, or folder, of the result.")],
+    format: Annotated[
+        str, typer.Option("--format", help="png, png16, jpeg, webp or tiff; default: by OUT's ending, else png.")
+    ] = "",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    key: Annotated[str, typer.Option(help="The same key meets the same version while a canary runs.")] = "",
+    test_time: Annotated[bool, typer.Option("--test-time", help="Also adapt to each image.")] = False,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Images of a folder on their way at once.")] = 8,
+    overwrite: Annotated[bool, typer.Option(help="Of a folder: also restore what OUT has already.")] = False,
     home: Home = "",
 ) -> None:
-    """Restore one image."""
+    """Restore an image, or every image below a folder."""
+    chosen = format or _BY_ENDING.get(out.suffix.lower(), "png")
+    options: dict[str, Any] = {"format": chosen, "quality": quality, "key": key, "test_time": test_time}
+    if images.is_dir():
+        _folder(images, out, domain, home, at_once, overwrite, options)
+        return
+    restored = connect(home).restore(_read(images), domain, **options)
     try:
-        data = image.read_bytes()
-    except OSError as error:
-        note(f"{image} cannot be read: {error.strerror}.")
-        raise typer.Exit(exits.ERROR) from None
-    restored = connect(home).restore(data, domain)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target first: an interrupted write leaves no half image under its name.
-        part = out.with_name(f".{out.name}.{os.getpid()}")
-        part.write_bytes(restored.image)
-        part.replace(out)
+        _write(out, restored.image)
     except OSError as error:
         note(f"{out} cannot be written: {error.strerror}.")
         raise typer.Exit(exits.ERROR) from None
-    typer.echo(f"{out}  {domain}@{restored.version or '?'}")
+    typer.echo(f"{out}  {domain}@{restored.version or '?'}{_aside(restored.headers)}")
+
+
+def _folder(
+    source: Path, out: Path, domain: str, home: str, at_once: int, overwrite: bool, options: dict[str, Any]
+) -> None:
+    """Every image below `source`; one that fails is listed, and does not stop the others."""
+    if options["format"] not in _ENDINGS:
+        note(f"format is {options['format']!r}; expected one of {', '.join(_ENDINGS)}.")
+        raise typer.Exit(exits.USAGE)
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    # The old ending stays in the name: a.jpg and a.png of one folder are two results.
+    ending = _ENDINGS[options["format"]]
+    targets = {
+        path: out
+        / path.relative_to(source).parent
+        / (path.name if path.suffix.lower() == ending else path.name + ending)
+        for path in found
+    }
+    todo = [path for path in found if overwrite or not targets[path].exists()]
+    if not found:
+        note(f"{source} holds no image; expected files that end in {', '.join(SUFFIXES)}.")
+        raise typer.Exit(exits.ERROR)
+    from udair_platform.client import AsyncClient
+
+    failed: dict[Path, str] = {}
+    versions: dict[str, int] = {}
+
+    async def work() -> None:
+        async with AsyncClient(home=place(home)) as client:
+            answers = client.restore_many(_contents(todo, failed), domain, at_once=at_once, **options)
+            async for path, answer in answers:
+                if isinstance(answer, Exception):
+                    failed[path] = str(answer)
+                else:
+                    try:
+                        await asyncio.to_thread(_write, targets[path], answer.image)
+                        served = f"{domain}@{answer.version or '?'}{_aside(answer.headers)}"
+                        versions[served] = versions.get(served, 0) + 1
+                    except OSError as error:
+                        failed[path] = f"cannot be written: {error.strerror}"
+                progress(path)
+
+    with _bar(len(todo)) as progress:
+        asyncio.run(work())
+    for path, why in sorted(failed.items()):
+        note(f"{path}: {why}")
+    served = ", ".join(f"{name} {count}" for name, count in sorted(versions.items())) or "none"
+    typer.echo(
+        f"{out}  {len(todo) - len(failed)} restored ({served}), {len(found) - len(todo)} there already, {len(failed)} failed"
+    )
+    if failed:
+        raise typer.Exit(exits.ERROR)
+
+
+def _contents(paths: Sequence[Path], failed: dict[Path, str]) -> Iterator[tuple[Path, bytes]]:
+    for path in paths:
+        try:
+            yield path, path.read_bytes()
+        except OSError as error:
+            failed[path] = f"cannot be read: {error.strerror}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        note(f"{path} cannot be read: {error.strerror}.")
+        raise typer.Exit(exits.ERROR) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target first: an interrupted write leaves no half image under its name.
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _aside(headers: dict[str, str]) -> str:
+    """What is worth saying about who answered."""
+    fallback = headers.get("x-fallback", "none")
+    return "" if fallback == "none" else f" (fallback: {fallback})"
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[Path], None]]:
+    """A progress bar on stderr, moved by the yielded function; on no terminal, nothing."""
+    if not sys.stderr.isatty() or not total:
+        yield lambda path: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda path: progress.update(task, advance=1, description=path.name)

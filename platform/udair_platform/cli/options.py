@@ -39,11 +39,13 @@ def connect(home: str) -> Client:
     """A client of the platform that the options or the environment name."""
     from udair_platform.client import Client
 
-    if home:
-        return Client(home=home)
-    if os.environ.get("UDAIR_URL") and os.environ.get("UDAIR_API_KEY"):
-        return Client()
-    return Client(home=DEFAULT_HOME)
+    return Client(home=place(home))
+
+
+def place(home: str) -> str | None:
+    """The platform's folder, or None where the environment says where the platform is."""
+    from_environment = os.environ.get("UDAIR_URL") and os.environ.get("UDAIR_API_KEY")
+    return home or (None if from_environment else DEFAULT_HOME)
 
 
 def split_version(text: str) -> tuple[str, str]:

@@ -12,7 +12,8 @@ image, headers = client.restore(open("in.jpg", "rb").read(), "foggy-cams")
 
 from __future__ import annotations
 
-from udair_platform.client.client import Client, Restored
+from udair_platform.client.async_client import AsyncClient
+from udair_platform.client.client import Client, Restored, RestoreOptions
 from udair_platform.client.errors import (
     ApiError,
     ClientError,
@@ -35,6 +36,7 @@ from udair_platform.client.models import (
     Event,
     GateReport,
     PlatformInfo,
+    Route,
     Snapshot,
 )
 from udair_platform.client.resources import Domain, Job, Version
@@ -44,6 +46,7 @@ __all__ = [
     "AliasChange",
     "ApiError",
     "ApiKey",
+    "AsyncClient",
     "BaseModelInfo",
     "Client",
     "ClientError",
@@ -60,7 +63,9 @@ __all__ = [
     "NotFound",
     "PlatformInfo",
     "PlatformUnavailable",
+    "RestoreOptions",
     "Restored",
+    "Route",
     "Snapshot",
     "Unauthorized",
     "Version",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from udair_platform.client.resources import Domain, Job
 from udair_platform.client.transport import Transport
 
 CLIENT_FILE = "client.json"
+FORMATS = {
+    "png": "image/png", "png16": "image/png;depth=16", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff",
+}  # fmt: skip
 _NAME = re.compile(r"^[A-Za-z0-9@-]{1,64}$")
 
 
@@ -29,6 +33,38 @@ class Restored(NamedTuple):
     def version(self) -> str | None:
         """The adapter version that made it."""
         return self.headers.get("x-adapter-version")
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How an image is restored and handed back.
+
+    Attributes:
+        format: ``png``, ``png16`` (16 bits a channel), ``jpeg``, ``webp`` or ``tiff``.
+        quality: Of JPEG and WebP, 1 to 100.
+        key: Requests with the same key meet the same version while a canary runs.
+        test_time: Also adapt to this one image.
+        content_type: Of the image that is sent; guessed from its first bytes if None.
+    """
+
+    format: str = "png"
+    quality: int = 95
+    key: str = ""
+    test_time: bool = False
+    content_type: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ClientError(f"format is {self.format!r}; expected one of {', '.join(FORMATS)}.")
+
+    def headers(self, image: bytes) -> dict[str, str]:
+        """The request's headers."""
+        headers = {"Content-Type": self.content_type or media_type(image), "Accept": FORMATS[self.format]}
+        return headers | ({"X-Routing-Key": self.key} if self.key else {})
+
+    def params(self) -> dict[str, str]:
+        """The request's query."""
+        return {"quality": str(self.quality)} | ({"test_time": "true"} if self.test_time else {})
 
 
 class Client:
@@ -52,7 +88,7 @@ class Client:
         home: str | Path | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        url, api_key = _connection(url, api_key, home)
+        url, api_key = connection(url, api_key, home)
         self._transport = Transport(url, api_key, timeout_s=timeout_s)
         self._serve_url: str | None = None
         self.url = url
@@ -84,10 +120,12 @@ class Client:
         params = {"domain": domain} if domain else {}
         return map(Event.model_validate, self._transport.pages("/v1/events", "events", params=params))
 
-    def restore(
-        self, image: bytes, domain: str, *, content_type: str | None = None, timeout_s: float = 300.0
-    ) -> Restored:
+    def restore(self, image: bytes, domain: str, *, timeout_s: float = 300.0, **options: Any) -> Restored:
         """Restore one encoded image by what serves `domain` now.
+
+        Args:
+            image: PNG, JPEG, WebP, TIFF or BMP.
+            options: Of `RestoreOptions`: format, quality, key, test_time, content_type.
 
         Raises:
             InvalidRequest: The data plane cannot read the image, or refuses its size.
@@ -96,11 +134,13 @@ class Client:
         """
         if self._serve_url is None:
             self._serve_url = self.platform().serve_url.rstrip("/")
+        chosen = RestoreOptions(**options)
         response = self._transport.send(
             "POST",
-            f"{self._serve_url}/v1/domains/{_checked(domain)}:restore",
+            f"{self._serve_url}{restore_path(domain)}",
             content=image,
-            headers={"Content-Type": content_type or media_type(image)},
+            headers=chosen.headers(image),
+            params=chosen.params(),
             timeout=timeout_s,
             repeat=True,  # restoring twice restores the same
         )
@@ -203,7 +243,21 @@ def media_type(image: bytes) -> str:
     return "application/octet-stream"
 
 
-def _connection(url: str | None, api_key: str | None, home: str | Path | None) -> tuple[str, str]:
+def restore_path(domain: str) -> str:
+    """Where a domain's images are sent.
+
+    Raises:
+        ClientError: It is no domain's name.
+    """
+    return f"/v1/domains/{_checked(domain)}:restore"
+
+
+def connection(url: str | None, api_key: str | None, home: str | Path | None) -> tuple[str, str]:
+    """The control API's URL and a key: as given, from a platform's home, or from the environment.
+
+    Raises:
+        ClientError: It is nowhere said where the platform is.
+    """
     # A URL and a key from one place: the key of one platform is not sent to another.
     found: dict[str, Any] = {"url": os.environ.get("UDAIR_URL"), "api_key": os.environ.get("UDAIR_API_KEY")}
     missing = "UDAIR_URL and UDAIR_API_KEY are not set"

@@ -12,7 +12,8 @@ import httpx
 from udair_platform.client.errors import ConnectionFailed, error_of
 
 _TRIES = 4
-_RETRY_STATUS = (502, 503, 504)
+_RETRY_STATUS = (429, 502, 503, 504)
+_LONGEST_PAUSE_S = 10.0
 
 
 class Transport:
@@ -86,24 +87,40 @@ class Transport:
         safe = repeat or method == "GET" or "Idempotency-Key" in (request.get("headers") or {})
         for attempt in range(_TRIES):
             last = attempt + 1 == _TRIES or not safe
+            response = None
             try:
                 response = self._client.request(method, url, **request)
             except httpx.TransportError as error:
                 if last:
-                    why = str(error) or type(error).__name__
-                    raise ConnectionFailed(
-                        f"{url.split('?')[0]} does not answer: {why}. Is `udair up` running?"
-                    ) from None
+                    raise no_answer(url, error) from None
             else:
                 if response.is_success:
                     return response
-                if last or response.status_code not in _RETRY_STATUS:
-                    raise error_of(response.status_code, _body(response))
-            time.sleep(0.2 * 2**attempt)
+                if last or not may_repeat(response):
+                    raise error_of(response.status_code, body_of(response))
+            time.sleep(pause_s(attempt, response))
         raise AssertionError("the last try returns or raises")
 
 
-def _body(response: httpx.Response) -> dict[str, Any]:
+def may_repeat(response: httpx.Response) -> bool:
+    """Whether the same request may be answered a little later."""
+    return response.status_code in _RETRY_STATUS
+
+
+def pause_s(attempt: int, response: httpx.Response | None) -> float:
+    """Seconds before the next try: what the answer says, or twice as long as the last time."""
+    said = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(said), _LONGEST_PAUSE_S) if said.isdigit() else 0.2 * 2**attempt
+
+
+def no_answer(url: str, error: httpx.TransportError) -> ConnectionFailed:
+    """What is raised when nothing answered."""
+    why = str(error) or type(error).__name__
+    return ConnectionFailed(f"{url.split('?')[0]} does not answer: {why}. Is `udair up` running?")
+
+
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """The problem that a refusal carries."""
     try:
         body = response.json()
     except ValueError:
