@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from udair.data.images import decode, encode_png
-from udair_platform.client import Client
+from udair_platform.client import Client, NotFound
 from udair_platform.demo.customer import night_camera, photographs
 from udair_platform.local.children import marked
 from udair_platform.local.platform import LocalOptions, LocalPlatform
@@ -97,9 +98,27 @@ def test_adapt_promote_and_serve_while_the_scheduler_is_killed(platform, client,
     assert decode(after.read_bytes()).shape == dusk[1].shape
 
 
+def test_prometheus_finds_the_data_planes_metrics(platform, client, dusk):
+    client.domains.create("counted-cams", "s3://acme-photos/cams")
+    _until_served(client, "counted-cams", dusk[0], "0")
+    wanted = ("udair_requests", "udair_stage_seconds_bucket", "udair_bytes", "udair_batch_images_bucket", "udair_bank")
+    deadline, missing = time.monotonic() + 60, list(wanted)
+    while missing and time.monotonic() < deadline:
+        text = httpx.get(platform.metrics_url, timeout=10).text
+        missing = [name for name in wanted if f"ray_{name}" not in text]
+        time.sleep(1)
+    assert not missing
+    assert 'domain="default/counted-cams"' in text
+
+
 def _until_served(client, domain: str, image: np.ndarray, version: str) -> None:
     deadline = time.monotonic() + 30
-    while client.restore(encode_png(image), domain).version != version:
+    while True:
+        try:
+            if client.restore(encode_png(image), domain).version == version:
+                return
+        except NotFound:  # the routes are polled
+            pass
         assert time.monotonic() < deadline, f"version {version} was not served"
         time.sleep(0.3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -122,3 +123,27 @@ def until(condition, within_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+class Routes(Plane):
+    """Writes adapters and routes; the replicas are Serve's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = open_storage(str(folder / "store"))
+        self.adapters, self._routes, self._generation = {}, {}, 0
+        self.url = ""
+        self.route("plain", None)
+
+    def pids(self) -> list[int]:
+        """Processes of the backbones."""
+        return [
+            int(entry.name) for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _command(entry)
+        ]  # fmt: skip
+
+
+def _command(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -25,10 +25,11 @@ class Edge:
 
     Args:
         max_body_bytes: Larger bodies are answered with 413, whatever Content-Length says.
+        says_id: Put the request's id into the answer's headers; not where a proxy in front does.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
-        self._app, self._max = app, max_body_bytes
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, says_id: bool = True) -> None:
+        self._app, self._max, self._says_id = app, max_body_bytes, says_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -58,7 +59,7 @@ class Edge:
                 status = message["status"]
                 message["headers"] = [
                     *message["headers"],
-                    (b"x-request-id", request_id.encode()),
+                    *([(b"x-request-id", request_id.encode())] if self._says_id else []),
                     (b"x-content-type-options", b"nosniff"),
                     (b"cache-control", b"no-store"),
                 ]

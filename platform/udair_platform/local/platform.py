@@ -79,7 +79,7 @@ class LocalPlatform:
         self._ray_files: Path | None = None
         self._lock_file: int | None = None
         self._restarts = 0
-        self.url = self.serve_url = self.api_key = ""
+        self.url = self.serve_url = self.metrics_url = self.api_key = ""
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> LocalPlatform:
@@ -241,14 +241,15 @@ class LocalPlatform:
     def _ray_command(self) -> list[str]:
         gcs = self._environment["UDAIR_RAY_GCS"].rpartition(":")[2]
         dashboard = self._environment["UDAIR_RAY_ADDRESS"].rpartition(":")[2]
-        agent, client = free_ports(2)
+        agent, client, metrics = free_ports(3)
+        self.metrics_url = f"http://127.0.0.1:{metrics}/metrics"
         # More logical CPUs than cores: serving keeps its share while jobs run.
         cpus = max(4, os.cpu_count() or 1)
         return [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
             "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--ray-client-server-port={client}",
             "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-            f"--dashboard-agent-listen-port={agent}", f"--num-cpus={cpus}",
+            f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}", f"--num-cpus={cpus}",
             f"--object-store-memory={256 * 2**20}", f"--temp-dir={self._ray_files}",
         ]  # fmt: skip
 
@@ -317,6 +318,7 @@ def up(options: LocalOptions) -> int:
         with platform:
             print(f"api      {platform.url}")
             print(f"restore  {platform.serve_url}")
+            print(f"metrics  {platform.metrics_url}")
             print(f"home     {platform.home}   (CLI: --home {options.home})")
             if first:
                 print(f"key      {platform.api_key}   (shown once; the CLI reads it from {CLIENT_FILE})")

@@ -96,6 +96,7 @@ def build_app(config: ServingConfig) -> serve.Application:
             source_endpoint_url=config.source_endpoint_url,
             ready=backbones.ready,
             describe=backbones.describe,
+            says_id=False,  # Serve's proxy does
         )
 
     ingress: Any = serve.deployment(

@@ -54,6 +54,7 @@ def create_ingress(
     body_timeout_s: float = 30.0,
     ready: Callable[[], Awaitable[bool]] | None = None,
     describe: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
+    says_id: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The data plane's HTTP application.
@@ -69,6 +70,7 @@ def create_ingress(
         body_timeout_s: A body that has not arrived after that long is refused.
         ready: Whether the replicas can answer; without it, known routes are enough.
         describe: What the replica of a domain says of it.
+        says_id: See `Edge`.
         clock: Seconds since the epoch, UTC.
     """
     bounds = limits or DecodeLimits(max_bytes=32 * 2**20, max_pixels=24_000_000)
@@ -223,7 +225,7 @@ def create_ingress(
 
     problems.install(app)
     # Base64 makes four bytes of three, and a V2 request may hold several images.
-    app.add_middleware(Edge, max_body_bytes=2 * bounds.max_bytes)
+    app.add_middleware(Edge, max_body_bytes=2 * bounds.max_bytes, says_id=says_id)
     return app
 
 

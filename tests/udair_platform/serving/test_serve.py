@@ -9,43 +9,17 @@ import signal
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import pytest
-from data_plane import BUNDLE, KEY, Plane, apart, bearer, make_adapter, make_image, offline, until
+from data_plane import BUNDLE, KEY, Routes, apart, bearer, make_adapter, make_image, offline, until
 
 from udair.data.images import decode, encode_png
 from udair.weights import packaged
-from udair_jobs.storage import open_storage
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.autoscaling import Scaling
 from udair_platform.serving.deployment import APP, ServingConfig, build_app
 from udair_platform.serving.replica import BackboneConfig
-
-
-class Routes(Plane):
-    """Writes adapters and routes; the replicas are Serve's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = open_storage(str(folder / "store"))
-        self.adapters, self._routes, self._generation = {}, {}, 0
-        self.url = ""
-        self.route("plain", None)
-
-    def pids(self) -> list[int]:
-        """Processes of the backbones."""
-        return [
-            int(entry.name) for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _command(entry)
-        ]  # fmt: skip
-
-
-def _command(entry: Path) -> bytes:
-    try:
-        return (entry / "cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +116,7 @@ def test_a_killed_replica_under_load_loses_nothing_without_an_error_and_is_repla
 
 def test_a_domain_stays_on_one_backbone_and_a_busy_one_spreads(plane):
     plane.route("quiet", None)
+    until(lambda: len(_post(plane, "quiet", make_image(5)).headers.get_list("x-request-id")) == 1)
     until(lambda: _route(plane, "quiet").status_code == 200)
     assert len({_route(plane, "quiet").json()["replica"] for _ in range(6)}) == 1
     for number in range(8):
