@@ -49,6 +49,7 @@ from udair_platform.registry.layout import ROUTES
 from udair_platform.serving.adapters import Adapters
 from udair_platform.serving.engine import Engine
 from udair_platform.serving.router import Target
+from udair_platform.telemetry import configure
 
 HERE = Path(__file__).parent
 BASE, SIDE, CORES = "small", 256, len(os.sched_getaffinity(0))
@@ -58,6 +59,7 @@ CALLERS = 8
 
 
 def main() -> None:
+    configure("console", "WARNING")
     options = _options()
     seconds, repeats = (6.0, 1) if options.quick else (20.0, 3)
     images = _images(16, options.seed)
@@ -238,7 +240,7 @@ def _peer(name: str, python: str) -> Iterator[tuple[int, Callable[[list[bytes]],
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent}:{HERE}"}
 
     def requests(images: list[bytes]) -> list[Any]:
-        if name != "bentoml":
+        if name == "fastapi":
             return [{"path": "/restore", "headers": {"Content-Type": "image/jpeg"}, "body": body} for body in images]
         head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
         kind = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -343,10 +345,10 @@ def _resident(folder: str, domains: int, whole: bool) -> None:
     """Print this process's resident bytes with so many domains ready to be served."""
     torch.set_num_threads(1)
     image = torch.rand(1, 3, SIDE, SIDE)
-    bundle = load_bundle(Path(folder))
+    bundle = load_bundle(Path(folder), replay=False)
     kept: list[Any] = [bundle.model]
     if whole:
-        kept = [load_bundle(Path(folder)).model for _ in range(domains)]
+        kept = [load_bundle(Path(folder), replay=False).model for _ in range(domains)]
     else:
         bank = AdapterBank(bundle.model, bundle.digest, domains)
         for number in range(domains):
@@ -381,8 +383,8 @@ def _cold_and_swap(folder: Path, plane: _Store, count: int) -> dict[str, Figure]
             at = store.at(f"candidates/{number}")
             at.put("adapter.safetensors", data)
             targets.append(Target(1, adapter_digest(data), at.uri))
-        adapters = Adapters(plane.bundle, count, folder / "cold", endpoint_url=url)
-        disk = Adapters(plane.bundle, count, folder / "cold", endpoint_url=url)
+        adapters = Adapters(plane.bundle, count, folder / "cold", store=store)
+        disk = Adapters(plane.bundle, count, folder / "cold", store=store)
 
         async def spent(bank: Adapters, chosen: list[Target]) -> list[float]:
             found = []
@@ -425,7 +427,7 @@ def _serve(settings: dict[str, Any]) -> None:
         str(read_manifest(Path(settings["base"]))["name"]),
         settings["key"],
         scaling=Scaling(CORES, CORES),
-        spill=2,
+        spill=1,
     )
     serve.run(build_app(config), name=APP, route_prefix="/")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

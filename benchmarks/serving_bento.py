@@ -1,28 +1,29 @@
-"""The BentoML service of `serving_peers.py`: a file of its own, because BentoML imports it by name."""
+"""The BentoML service of `serving_peers.py`: a file of its own, because BentoML imports it by name.
 
-from __future__ import annotations
+Its batches answer in JSON only; images come back as files, one request at a time in each worker.
+"""
 
 import os
+import tempfile
 from pathlib import Path
 
 import bentoml
-from serving_peers import MAX_BATCH, WINDOW_S, decoded, encoded, forward, model_of
+from serving_peers import decoded, encoded, forward, model_of
+
+_LOGS = {"access": {"enabled": False}}
 
 
-@bentoml.service(
-    workers=int(os.environ.get("BENCH_WORKERS", "1")), resources={"cpu": "1"}, logging={"access": {"enabled": False}}
-)
+@bentoml.service(workers=int(os.environ.get("BENCH_WORKERS", "1")), resources={"cpu": "1"}, logging=_LOGS)
 class Restorer:
-    """Restores images in batches."""
+    """Restores images."""
 
     def __init__(self) -> None:
         self.model = model_of(os.environ["BENCH_BUNDLE"])
+        self.folder = Path(tempfile.mkdtemp())
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=60_000, route="/restore")
-    def restore(self, images: list[Path]) -> list[bytes]:
-        """Encoded images in, encoded images out."""
-        restored = forward(self.model, [decoded(Path(path).read_bytes()) for path in images])
-        return [encoded(image) for image in restored]
-
-
-__all__ = ["WINDOW_S", "Restorer"]
+    @bentoml.api(route="/restore")
+    def restore(self, images: Path, context: bentoml.Context) -> Path:
+        """Encoded image in, encoded image out."""
+        out = Path(context.temp_dir) / "restored.png"
+        out.write_bytes(encoded(forward(self.model, [decoded(images.read_bytes())])[0]))
+        return out

@@ -3,12 +3,11 @@
 python benchmarks/serving_peers.py NAME PORT BUNDLE WORKERS
 
 NAME is fastapi, litserve or bentoml; each is run as its documentation recommends for a model of one thread
-per worker: processes as workers, and batches where the framework makes them. An image comes as the body
-of a POST, and goes back as PNG. No keys are checked and no domain is looked up: that is our cost alone.
+per worker: processes as workers, and batches where the framework makes them. An image comes as a file of
+a form, to FastAPI as the body of a POST, and goes back as PNG. No keys are checked and no domain is looked up: that is our cost alone.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI looks at the classes of the parameters.
 import io
 import os
 import sys
@@ -73,36 +72,6 @@ def fastapi_app() -> Any:
     return app
 
 
-def run_litserve(port: int, bundle: str, workers: int) -> None:
-    """LitServe with batches."""
-    import litserve
-    from fastapi import Request, Response
-
-    class Api(litserve.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:
-            self.model = model_of(bundle)
-
-        def decode_request(self, request: Request) -> torch.Tensor:
-            return decoded(request)  # LitServe hands over the body of a Request that is no form and no JSON
-
-        def batch(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-            return inputs
-
-        def predict(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
-            return forward(self.model, images)
-
-        def unbatch(self, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
-            return outputs
-
-        def encode_response(self, output: torch.Tensor) -> Response:
-            return Response(encoded(output), media_type="image/png")
-
-    api = Api(max_batch_size=MAX_BATCH, batch_timeout=WINDOW_S, api_path="/restore")
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=workers).run(
-        host="127.0.0.1", port=port, generate_client_file=False, log_level="error"
-    )
-
-
 def main() -> None:
     name, port, bundle, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     os.environ |= {"BENCH_BUNDLE": bundle, "BENCH_WORKERS": str(workers)}
@@ -115,7 +84,9 @@ def main() -> None:
             log_level="error", app_dir=here,
         )  # fmt: skip
     elif name == "litserve":
-        run_litserve(port, bundle, workers)
+        import serving_litserve
+
+        serving_litserve.run(port, workers)
     elif name == "bentoml":
         os.environ["BENTOML_DO_NOT_TRACK"] = "1"
         os.chdir(here)

@@ -106,13 +106,20 @@ def save_bundle(
     return str(manifest["digest"])
 
 
-def load_bundle(folder: Path, expected_digest: str | None = None, device: torch.device | str = "cpu") -> Bundle:
+def load_bundle(
+    folder: Path,
+    expected_digest: str | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    replay: bool = True,
+) -> Bundle:
     """Load and verify a base model.
 
     Args:
         folder: Where `save_bundle` wrote.
         expected_digest: Refuse any other base model.
         device: Where the model and its statistics go.
+        replay: Keep the replay set, too; serving does without.
 
     Raises:
         BundleError: No manifest, a file whose hash differs, or another digest than expected.
@@ -138,7 +145,9 @@ def load_bundle(folder: Path, expected_digest: str | None = None, device: torch.
         weights = load_file(folder / FILES[0])
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         stats = SourceStats.from_tensors(load_file(folder / FILES[1], device=str(device)))
-        replay_NCHW = load_file(folder / FILES[2], device=str(device))["replay_NCHW"]
+        replay_NCHW = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+        if replay:
+            replay_NCHW = load_file(folder / FILES[2], device=str(device))["replay_NCHW"]
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise BundleError(f"{folder} cannot be loaded: {error}.") from error
     model = model.to(device).eval().requires_grad_(False)

@@ -21,7 +21,7 @@ from udair.bundle import Bundle
 from udair.errors import AdapterError
 from udair.models.modulation import Modulation
 from udair_jobs.publish import ADAPTER
-from udair_jobs.storage import NotFound, StorageError, open_storage
+from udair_jobs.storage import NotFound, Storage, StorageError
 from udair_platform.serving.router import Target
 from udair_platform.telemetry import logger
 
@@ -45,8 +45,8 @@ class Adapters:
         bundle: The base model.
         slots: Adapters resident on the device.
         disk: Folder of the copies; survives a restart, may be shared by replicas of one machine.
+        store: The platform's store; adapters elsewhere are not loaded.
         disk_bytes: The oldest used copies beyond this are deleted.
-        endpoint_url: S3 endpoint of the platform's store, if not AWS.
         on_load: Told of every load: where it came from (``disk`` or ``store``) and its seconds.
     """
 
@@ -56,13 +56,13 @@ class Adapters:
         slots: int,
         disk: Path,
         *,
+        store: Storage,
         disk_bytes: int = 2**30,
-        endpoint_url: str | None = None,
         on_load: Callable[[str, float], None] = lambda tier, seconds: None,
     ) -> None:
         self.bank = AdapterBank(bundle.model, bundle.digest, slots)
         self._bundle, self._disk, self._disk_bytes = bundle, disk, disk_bytes
-        self._endpoint_url, self._on_load = endpoint_url, on_load
+        self._store, self._on_load = store, on_load
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self.hits = 0
@@ -146,8 +146,11 @@ class Adapters:
         return None
 
     def _from_store(self, digest: str, uri: str) -> bytes:
+        prefix = f"{self._store.uri}/"
+        if not uri.startswith(prefix):
+            raise Refused(f"{uri} is not below the platform's store {self._store.uri}.")
         try:
-            data = open_storage(uri, endpoint_url=self._endpoint_url).get(ADAPTER, max_bytes=_MAX_BYTES)
+            data = self._store.get(f"{uri.removeprefix(prefix)}/{ADAPTER}", max_bytes=_MAX_BYTES)
         except NotFound as error:
             raise Refused(f"{uri}/{ADAPTER} does not exist: {error}") from error
         except StorageError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class ServingConfig:
         scaling: Bounds and speeds of the number of backbones.
         ingresses: Replicas of the ingress.
         cpus, gpus: Of each backbone.
-        spill: Requests of one domain that one ingress keeps on one replica; more go to the next one.
+        spill: Requests on a domain's own replica beyond which the next ones go to others, too.
         drain_s: How long a replica that is stopped may work on what it has.
     """
 
@@ -51,7 +50,7 @@ class ServingConfig:
     ingresses: int = 1
     cpus: float = 0.5
     gpus: float = 0.0
-    spill: int = 16
+    spill: int = 4
     drain_s: float = 20.0
 
 
@@ -60,8 +59,8 @@ def build_app(config: ServingConfig) -> serve.Application:
     # Same domain, same backbone: its adapter is resident there. The domain travels as session id
     # and never as a multiplexed model id, by which Serve would split batches.
     routing: Any = RequestRouterConfig(
-        request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",  # type: ignore[arg-type]
-        request_router_kwargs={"num_fallback_replicas": 1},
+        request_router_class="udair_platform.serving.affinity.AdapterAffinityRouter",  # type: ignore[arg-type]
+        request_router_kwargs={"spill": config.spill},
     )
     scaling = config.scaling
     fixed = scaling.min_replicas == scaling.max_replicas
@@ -82,7 +81,7 @@ def build_app(config: ServingConfig) -> serve.Application:
     bound = backbone.bind(config.backbone)
 
     def ingress_app() -> Any:
-        backbones = Backbones(config.spill)
+        backbones = Backbones()
         store = open_storage(config.backbone.store_uri, endpoint_url=config.backbone.store_endpoint_url)
         copy = Path(config.backbone.cache) / "routes.json" if config.backbone.cache else None
         router = Router(store, config.backbone.poll_s, copy)
@@ -124,43 +123,27 @@ class Ingress:
 
 
 class Backbones:
-    """The backbones behind one ingress.
+    """The backbones behind one ingress."""
 
-    A domain's requests go to one replica, where its adapter is, until more of them are on their way
-    than `spill`; the next ones go to a second, and so on: a quiet domain is resident once, a busy one
-    as often as it needs.
-    """
-
-    def __init__(self, spill: int) -> None:
-        self._spill = spill
-        self._open: Counter[str] = Counter()
+    def __init__(self) -> None:
         self._handle: DeploymentHandle[Any] | None = None
 
     async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
-        """Restore one image; a replica that dies on the way is replaced by another, once."""
-        name = question.name
-        shard = self._open[name] // self._spill
-        self._open[name] += 1
-        try:
-            for last in (False, True):
-                handle = self._handle_for(f"{name}#{shard + last}")
-                try:
-                    answer: Restored | PlatformError = await handle.infer.remote(
-                        name, image, question.key, test_time=question.test_time, deep=question.deep
-                    )
-                    return answer
-                except BackPressureError:
-                    return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")
-                except DeploymentUnavailableError as error:
-                    return Unavailable(f"The backbone is not deployed: {error}")
-                except RayActorError as error:  # it died; restoring twice restores the same
-                    if last:
-                        return Unavailable(f"The replica that worked on it was lost: {type(error).__name__}.")
-            raise AssertionError("the last try returns")
-        finally:
-            self._open[name] -= 1
-            if not self._open[name]:
-                del self._open[name]
+        """Restore one image; if its replica dies on the way, another does, once."""
+        for last in (False, True):
+            try:
+                answer: Restored | PlatformError = await self._handle_for(question.name).infer.remote(
+                    question.name, image, question.key, test_time=question.test_time, deep=question.deep
+                )
+                return answer
+            except BackPressureError:
+                return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")
+            except DeploymentUnavailableError as error:
+                return Unavailable(f"The backbone is not deployed: {error}")
+            except RayActorError as error:  # it died; restoring twice restores the same
+                if last:
+                    return Unavailable(f"The replica that worked on it was lost: {type(error).__name__}.")
+        raise AssertionError("the last try returns")
 
     async def ready(self) -> bool:
         """Whether a backbone answers within two seconds."""
@@ -171,7 +154,7 @@ class Backbones:
 
     async def describe(self, name: str) -> dict[str, Any]:
         """What the replica of a domain says of it."""
-        told: dict[str, Any] = await self._handle_for(f"{name}#0").describe.remote(name)
+        told: dict[str, Any] = await self._handle_for(name).describe.remote(name)
         return told
 
     def _handle_for(self, session: str) -> DeploymentHandle[Any]:

@@ -135,7 +135,7 @@ class Backbone:
         self._config = config
         self.id = _replica_id()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device)
+        self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device, replay=False)
         model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.compile:
             model.forward = torch.compile(model.forward)
@@ -149,9 +149,8 @@ class Backbone:
         cache = Path(config.cache or tempfile.mkdtemp(prefix="udair-cache-"))
         self._store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
         self._adapters = Adapters(
-            self._bundle, config.slots, cache / "adapters",
-            endpoint_url=config.store_endpoint_url, on_load=self._metrics.loaded,
-        )  # fmt: skip
+            self._bundle, config.slots, cache / "adapters", store=self._store, on_load=self._metrics.loaded
+        )
         self._traffic = Traffic(self._bundle.model.config.codes, config.window_s)
         self._test_time = TestTimeConfig()
         self._served: OrderedDict[str, Target] = OrderedDict()
