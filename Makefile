@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-jobs bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-jobs bench-serving bench-quality clean dist
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -71,7 +71,12 @@ bench-jobs: $(STAMP) ## Measure the jobs: snapshots, ingest, source training, ba
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
 
-bench: bench-jobs ## Run the benchmarks that need no data; results go to benchmarks/results
+bench-serving: $(STAMP) ## Measure serving, and simulate autoscaling (PEERS=python with litserve and bentoml)
+	$(BIN)/python benchmarks/serving.py $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) \
+		--json benchmarks/results/serving$(if $(QUICK),-quick).json --picture benchmarks/results/serving$(if $(QUICK),-quick).png
+	$(BIN)/python benchmarks/autoscale.py --json benchmarks/results/autoscale.json --picture benchmarks/results/autoscale.png
+
+bench: bench-jobs bench-serving ## Run the benchmarks that need no data; results go to benchmarks/results
 	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json
 
 dist: $(STAMP) ## Build wheel and sdist into dist/
