@@ -156,7 +156,9 @@ def _check(image_CHW: Tensor, tile: int, overlap: int) -> None:
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
     # Starts are multiples of the latent stride, so that a tile reads the whole's codes at the same
     # places; only the last tile, which ends at the image's edge, may be off by part of a stride.
-    last = max(0, size - tile)
+    if size <= tile:
+        return [0]
+    last = size - tile
     regular = list(range(0, last, tile - overlap))
     return [*regular, last] if not regular or regular[-1] != last else regular
 

@@ -33,3 +33,12 @@ def test_bad_tiles_and_shapes_are_refused(bundle):
         restore(bundle.model, torch.rand(3, 300, 300), tile=100)
     with pytest.raises(ShapeError):
         restore(bundle.model, torch.rand(1, 3, 300, 300))
+
+
+@pytest.mark.parametrize("height", [8, 31, 32, 33, 255, 256, 257])
+@pytest.mark.parametrize("width", [32, 300])
+def test_every_size_around_tile_and_overlap_is_restored(bundle, height, width):
+    image = torch.rand(3, height, width)
+    restored = restore(bundle.model, image)
+    assert restored.shape == image.shape
+    assert bool(torch.isfinite(restored).all())

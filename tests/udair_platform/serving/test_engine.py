@@ -66,7 +66,14 @@ async def _after(gate, coroutines):
 
 
 def test_images_of_any_size_give_the_pixels_of_each_alone_and_share_steps(engine, gate):
-    images = [_image(0), _image(1, 150, 100), _image(2, 40, 90), _image(3, 64, 200), _image(4, 30, 31)]
+    images = [
+        _image(0),
+        _image(1, 150, 100),
+        _image(2, 40, 90),
+        _image(3, 64, 200),
+        _image(4, 30, 31),
+        _image(5, 16, 16),
+    ]
     answers = asyncio.run(_after(gate, [engine.submit(image, None) for image in images]))
     for image, done in zip(images, answers, strict=True):
         assert int(abs(done.image.astype(int) - _offline(image).astype(int)).max()) <= 1
