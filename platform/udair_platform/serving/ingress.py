@@ -186,17 +186,18 @@ def create_ingress(
         await readiness()
         return JSONResponse({"ready": True})
 
-    async def v2_version(request: Request, domain: str, version: str | None) -> int:
+    async def v2_version(request: Request, domain: str, version: str | None) -> tuple[str, int]:
         tenant = await asyncio.to_thread(authorised, request, domain)
         current = router.resolve(tenant, domain).champion.version
         if version is not None and version != str(current):
             raise NotFound(f"Version {version[:20]!r} of {domain!r} does not serve; version {current} does.")
-        return current
+        return tenant, current
 
     @app.get("/v2/models/{domain}")
     @app.get("/v2/models/{domain}/versions/{version}")
     async def v2_model(domain: str, request: Request, version: str | None = None) -> JSONResponse:
-        return JSONResponse(protocol_v2.model_metadata(domain, await v2_version(request, domain, version)))
+        _, current = await v2_version(request, domain, version)
+        return JSONResponse(protocol_v2.model_metadata(domain, current))
 
     @app.get("/v2/models/{domain}/ready")
     @app.get("/v2/models/{domain}/versions/{version}/ready")
@@ -208,15 +209,12 @@ def create_ingress(
     @app.post("/v2/models/{domain}/infer")
     @app.post("/v2/models/{domain}/versions/{version}/infer")
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
-        current = await v2_version(request, domain, version)
-        question = Question(
-            f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", request.state.request_id
-        )
+        tenant, _ = await v2_version(request, domain, version)
         asked = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
-        question = Question(question.name, question.key, test_time=asked.test_time)
+        question = Question(f"{tenant}/{domain}", request.state.request_id, test_time=asked.test_time)
         answers = await asyncio.gather(*(service.restore(image, question) for image in asked.images))
         parameters = {"fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none")}
-        served = answers[0].restored.version if answers else current
+        served = answers[0].restored.version
         body, length = protocol_v2.render_infer(asked, domain, served, [a.data for a in answers], parameters)
         if length is None:
             return Response(body, media_type=_JSON)

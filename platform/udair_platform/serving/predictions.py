@@ -11,6 +11,7 @@ for the prediction next finds its heartbeat old, and does it again: the input is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -116,10 +117,6 @@ class Predictions:
         data: bytes = await self._stored(lambda: at.get("output"))
         return data, state
 
-    async def close(self) -> None:
-        """Wait for what is being worked on."""
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
-
     async def _begin(self, question: Question, prediction_id: str, at: Storage) -> dict[str, Any]:
         name = at.uri
         state = {"state": "RUNNING", "created_time": self._clock(), "heartbeat_time": self._clock()}
@@ -130,7 +127,8 @@ class Predictions:
         return state
 
     async def _work(self, question: Question, prediction_id: str, at: Storage, state: dict[str, Any]) -> None:
-        beating = asyncio.create_task(self._beat(at, state))
+        over = asyncio.Event()
+        beating = asyncio.create_task(self._beat(at, state, over))
         try:
             await asyncio.to_thread(at.put, "state.json", json.dumps(state).encode())
             asked = json.loads(await asyncio.to_thread(at.get, "request.json"))
@@ -145,16 +143,19 @@ class Predictions:
             _log.warning("prediction_not_kept", id=prediction_id, error=str(error))
             return  # its heartbeat grows old, and it is done again
         finally:
-            beating.cancel()
+            over.set()
+            await beating  # a heartbeat on its way must not land on the final state
         final = {**state, **ended, "ended_time": self._clock()}
         try:
             await asyncio.to_thread(at.put, "state.json", json.dumps(final).encode())
         except StorageError as error:
             _log.warning("prediction_not_kept", id=prediction_id, error=str(error))
 
-    async def _beat(self, at: Storage, state: dict[str, Any]) -> None:
+    async def _beat(self, at: Storage, state: dict[str, Any], over: asyncio.Event) -> None:
         while True:
-            await asyncio.sleep(_HEARTBEAT_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _HEARTBEAT_S)
+                return
             now = json.dumps({**state, "heartbeat_time": self._clock()}).encode()
             try:
                 await asyncio.to_thread(at.put, "state.json", now)

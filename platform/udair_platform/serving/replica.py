@@ -64,7 +64,6 @@ class BackboneConfig:
         poll_s: Seconds after which a promotion is visible.
         window_s: Length of a drift window.
         report_s: Seconds between reports to the store; 0 writes none.
-        compile: torch.compile the model; for GPUs, where the first requests of each shape pay for it.
     """
 
     base_folder: str
@@ -80,7 +79,6 @@ class BackboneConfig:
     poll_s: float = 1.0
     window_s: float = 3600.0
     report_s: float = 30.0
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,6 @@ class Backbone:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device, replay=False)
         model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.compile:
-            model.forward = torch.compile(model.forward)
         self._metrics = ReplicaMetrics()
         self._engine = Engine(
             model,
@@ -192,7 +188,7 @@ class Backbone:
         tenant, _, domain = name.partition("/")
         route = self._router.resolve(tenant, domain)
         target, row, fallback = await self._row(name, route, route.choose(key))
-        now = time.monotonic()
+        now = time.time()
         look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
         try:
             done = await self._engine.submit(
@@ -228,7 +224,7 @@ class Backbone:
     def describe(self, name: str) -> dict[str, Any]:
         """What this replica says of a domain: whether its version is blocked here, its usage, its drift."""
         blocked = self._blocked.get(name)
-        told = self._traffic.report().get(name, {})
+        told = self._traffic.report(name).get(name, {})
         return {"replica": self.id, "blocked": vars(blocked) if blocked else None, **told}
 
     def ready(self) -> bool:
@@ -404,7 +400,7 @@ class Backbone:
 
     def close_windows(self, now: float | None = None) -> None:
         """End the drift windows that are due, compare them with their snapshots and say what drifted."""
-        now = time.monotonic() if now is None else now
+        now = time.time() if now is None else now
         for name in self._traffic.due(now):
             record = self._traffic.close_window(name, self._reference(name), now)
             if record is None:

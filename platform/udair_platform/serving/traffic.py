@@ -82,10 +82,9 @@ class Traffic:
     Args:
         codes: K of the base model.
         window_s: Length of a drift window.
-        rng: Which images of a busy domain are kept in the window's sample.
     """
 
-    def __init__(self, codes: int, window_s: float = 3600.0, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, codes: int, window_s: float = 3600.0) -> None:
         self._codes, self.window_s = codes, window_s
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
         self._lock = threading.Lock()
@@ -172,8 +171,8 @@ class Traffic:
             self._of(domain).drift = record
         return record
 
-    def report(self) -> dict[str, dict[str, Any]]:
-        """Everything, JSON-ready."""
+    def report(self, only: str | None = None) -> dict[str, dict[str, Any]]:
+        """What is known of every domain, or of one, JSON-ready."""
         with self._lock:
             return {
                 name: {
@@ -182,6 +181,7 @@ class Traffic:
                     "shadow": entry.shadow.to_dict() if entry.shadow else None,
                 }
                 for name, entry in self._domains.items()
+                if only in (None, name)
             }
 
     def _of(self, domain: str) -> _Domain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from udair.adaptation.profile import SAMPLE, Looks, Profile, look_at
 
@@ -36,4 +35,4 @@ def test_an_image_of_any_size_has_a_look(bundle):
     looks = look_at(bundle.model, bundle.stats, images)
     assert looks.histogram_NK.shape == (2, bundle.model.config.codes)
     assert np.allclose(looks.histogram_NK.sum(1), 1, atol=1e-5)
-    assert not torch.is_grad_enabled() or looks.class_N.dtype.kind == "i"
+    assert looks.class_N.shape == (2,)
