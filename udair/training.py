@@ -27,6 +27,7 @@ from udair.checkpoint import CLOCK, read_checkpoint, write_checkpoint
 from udair.config import ModelConfig, TrainConfig
 from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource, read_folder
+from udair.data.stream import BatchStream
 from udair.data.tasks import CLASSES, TRAINING_SHARES, Batch, make_batch
 from udair.errors import BundleError
 from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
@@ -121,7 +122,7 @@ class SourceTrainer:
             self.model.restorer.residual = torch.compile(self.model.restorer.residual)  # type: ignore[method-assign]
         self.forward = wrap(self.model) if wrap else self.model
         self.optimizer = MatrixOptimizer(self.model, config.learning_rate)
-        self.generator = torch.Generator(self.device)
+        self.batches = BatchStream(self._draw, ahead=self.device.type == "cuda")
         self.steps = 0
         self.spent_s = 0.0
 
@@ -138,32 +139,42 @@ class SourceTrainer:
         """
         started = time.perf_counter()
         rate = self._learning_rate()
-        # The step alone decides what it draws, so that a run continues with the very same patches.
-        self.generator.manual_seed(zlib.crc32(f"{self.config.seed}/{self.rank}/{self.steps}".encode()))
         self.model.train()
-        figures: dict[str, float] = {}
-        for part in range(self.config.accumulate):
+        sums: dict[str, Tensor] = {}
+        for part, batch in enumerate(self.batches.take(self.steps, *self._size())):
             with self._local(part):
-                for name, value in self._backward().items():
-                    figures[name] = figures.get(name, 0.0) + value / self.config.accumulate
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                for name, value in self._backward(batch).items():
+                    sums[name] = sums.get(name, value.new_zeros(())) + value / self.config.accumulate
+        sums["gradient_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        # One wait for the device a step: everything that is read comes in one piece.
+        figures = dict(zip(sums, torch.stack([value.float() for value in sums.values()]).tolist(), strict=True))
+        if not math.isfinite(figures["loss"]):
+            self.optimizer.zero_grad()
+            raise FloatingPointError(f"loss is {figures['loss']} at step {self.steps}; lower train.learning_rate.")
         self.optimizer.step(rate)
         self.optimizer.zero_grad()
         self.steps += 1
         self._average()
         self.spent_s += time.perf_counter() - started
-        return figures | {"learning_rate": rate, "gradient_norm": float(norm)}
+        return figures | {"learning_rate": rate}
 
-    def _backward(self) -> dict[str, float]:
+    def _draw(self, step: int, batch: int, patch: int) -> list[Batch]:
+        """The batches of one step. The step alone decides what they are, so that a run continues with the same."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(zlib.crc32(f"{self.config.seed}/{self.rank}/{step}".encode()))
+        return [
+            make_batch(self.source, batch, patch, generator, TRAINING_SHARES, self.pairs)
+            for _ in range(self.config.accumulate)
+        ]
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Add the gradients of one batch; its losses."""
-        batch = make_batch(self.source, *self._size(), self.generator, TRAINING_SHARES, self.pairs)
         batch = replace(batch, degraded_BCHW=batch.degraded_BCHW.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss, parts = self.forward(batch, self.config)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {self.steps}; lower train.learning_rate.")
         (loss / self.config.accumulate).backward()
-        return {"loss": float(loss.detach())} | {name: float(part) for name, part in parts.items()}
+        figures: dict[str, Tensor] = {"loss": loss.detach(), **parts}
+        return figures
 
     def _local(self, part: int) -> AbstractContextManager[None]:
         """Workers exchange gradients after the last of a step's batches, not before."""
@@ -186,12 +197,17 @@ class SourceTrainer:
     def _average(self) -> None:
         # A short memory at first, so that the average does not carry the initial weights along.
         decay = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
-        current = dict(self.model.state_dict())
-        for name, averaged in self.ema.state_dict().items():
+        weights, averages, copies = [], [], []
+        current = self.model.state_dict(keep_vars=True)
+        for name, averaged in self.ema.state_dict(keep_vars=True).items():
             if averaged.is_floating_point() and "codebook" not in name:
-                averaged.lerp_(current[name], 1 - decay)
+                averages.append(averaged)
+                weights.append(current[name])
             else:
-                averaged.copy_(current[name])
+                copies.append((averaged, current[name]))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for averaged, value in copies:
+            averaged.copy_(value)
 
     def save(self, folder: Path, *, averaged_only: bool = False) -> None:
         """Write weights, EMA weights, optimizer and clock (`udair.checkpoint`).

@@ -19,7 +19,10 @@ def step(model: nn.Module, optimizer: MatrixOptimizer, seed: int, rate: float = 
 def test_kernels_are_matrices_and_everything_else_is_not():
     model = make()
     optimizer = MatrixOptimizer(model, 1e-2)
-    assert {id(kernel) for kernel, _ in optimizer.matrices} == {id(model[0].weight), id(model[2].weight)}
+    assert {id(kernel) for group in optimizer.kernels.values() for kernel in group} == {
+        id(model[0].weight),
+        id(model[2].weight),
+    }
     before = [p.detach().clone() for p in model.parameters()]
     step(model, optimizer, 0)
     assert all(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))

@@ -71,7 +71,7 @@ def test_a_shard_that_was_cut_off_on_its_way_is_noticed(scenes, tmp_path):
     trainer = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes))
     trainer.save(tmp_path)
     shard = next(tmp_path.glob("*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:-4] + b"\0\0\0\0")
+    shard.write_bytes(shard.read_bytes()[:-4] + b"\xff\xff\xff\xff")
     with pytest.raises(BundleError, match="not the shard that the clock names"):
         trainer.load(tmp_path)
 

@@ -16,7 +16,7 @@ import torch
 from udair.adaptation.phase_state import PhaseState
 from udair.adaptation.recipe import CROP
 from udair.data.images import ImageArray
-from udair.data.patches import mirror_index, to_tensor
+from udair.data.patches import mirrored, to_tensor
 from udair.data.tasks import CLASSES
 from udair.losses.alignment import cluster_distance
 from udair.models.restorer import Restorer
@@ -131,5 +131,5 @@ def _middle(image: ImageArray) -> ImageArray:
     height, width = image.shape[:2]
     top, left = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
     middle = image[top : top + CROP, left : left + CROP]
-    rows, columns = (mirror_index(CROP, side).numpy() for side in middle.shape[:2])
+    rows, columns = (mirrored(torch.arange(CROP), torch.tensor(side)).numpy() for side in middle.shape[:2])
     return middle if middle.shape[:2] == (CROP, CROP) else middle[rows][:, columns]

@@ -31,9 +31,14 @@ class PatchSource:
     """
 
     def __init__(self, images: Iterable[ImageArray], device: torch.device | str = "cpu") -> None:
-        self.images = [_pixels(image).to(device) for image in images]
-        if not self.images:
+        pixels = [_pixels(image) for image in images]
+        if not pixels:
             raise ConfigError("there are 0 images to take patches from; expected 1 or more.")
+        # All pixels in one row, so that a batch is one gather, however many images it comes from.
+        self._pixels_NC = torch.cat([image.flatten(0, 1) for image in pixels]).to(device)
+        sizes_I2 = torch.tensor([image.shape[:2] for image in pixels])
+        self._sizes_I2 = sizes_I2.to(device)
+        self._begins_I = (sizes_I2.prod(1).cumsum(0) - sizes_I2.prod(1)).to(device)
 
     @classmethod
     def of_layers(cls, stacks: Iterable[Sequence[ImageArray]], device: torch.device | str = "cpu") -> PatchSource:
@@ -41,40 +46,48 @@ class PatchSource:
         return cls((np.concatenate(list(layers), axis=2) for layers in stacks), device)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._sizes_I2)
 
     def crops(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
         """Random patches (B, C, side, side) as floats in [0, 1]; small images are mirrored up to size."""
-        draws = torch.rand(batch, 4, generator=generator, device=generator.device).tolist()
-        patches = [self._crop(which, down, right, turn, side) for which, down, right, turn in draws]
-        return torch.stack(patches).float() / 255
+        draws_B4 = torch.rand(batch, 4, generator=generator, device=generator.device)
+        which, down, right, symmetry = draws_B4.to(self._sizes_I2.device).double().unbind(1)
+        image_B = (which * len(self)).long()
+        height, width = self._sizes_I2[image_B].unbind(1)
+        top = (down * (height.clamp(min=side) - side + 1)).long()
+        left = (right * (width.clamp(min=side) - side + 1)).long()
+        row, column = _turned(side, (symmetry * 8).long())
+        row = mirrored(top[:, None, None] + row, height[:, None, None])
+        column = mirrored(left[:, None, None] + column, width[:, None, None])
+        index = self._begins_I[image_B][:, None, None] + row * width[:, None, None] + column
+        patches_BHWC = self._pixels_NC[index.flatten()].view(batch, side, side, -1)
+        return patches_BHWC.permute(0, 3, 1, 2).contiguous().float() / 255
 
-    def _crop(self, which: float, down: float, right: float, symmetry: float, side: int) -> Tensor:
-        image = self.images[int(which * len(self.images))]
-        _, height, width = image.shape
-        if height < side or width < side:
-            rows = mirror_index(max(height, side), height)
-            columns = mirror_index(max(width, side), width)
-            image = image[:, rows][:, :, columns]
-            _, height, width = image.shape
-        top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
-        patch = image[:, top : top + side, left : left + side]
-        turn = int(symmetry * 8)
-        patch = torch.rot90(patch, turn % 4, (1, 2))
-        return patch.flip(2) if turn >= 4 else patch
+
+def _turned(side: int, symmetry_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (B, side, side) that each pixel of a turned, then perhaps flipped, patch comes from."""
+    axis = torch.arange(side, device=symmetry_B.device)
+    quarter, flip = (symmetry_B % 4)[:, None, None], (symmetry_B >= 4)[:, None, None]
+    i = axis[None, :, None]
+    j = torch.where(flip, side - 1 - axis[None, None, :], axis[None, None, :])
+    odd = quarter % 2 == 1
+    row, column = torch.where(odd, j, i), torch.where(odd, i, j)
+    return torch.where(quarter >= 2, side - 1 - row, row), torch.where(
+        (quarter == 1) | (quarter == 2), side - 1 - column, column
+    )
 
 
 def _pixels(image: ImageArray) -> Tensor:
     if image.dtype != np.uint8:
         raise ConfigError(f"an image holds {image.dtype}; expected uint8, 0 to 255.")
-    return torch.tensor(image).permute(2, 0, 1).contiguous()
+    return torch.tensor(image)
 
 
-def mirror_index(length: int, size: int) -> Tensor:
-    """Indices that walk 0..size-1 back and forth for `length` steps."""
-    period = max(2 * size - 2, 1)
-    position = torch.arange(length) % period
-    return torch.where(position < size, position, period - position).clamp(0, size - 1)
+def mirrored(position: Tensor, size: Tensor) -> Tensor:
+    """Where positions 0, 1, 2, … land that walk 0..size-1 back and forth."""
+    period = (2 * size - 2).clamp(min=1)
+    position = position % period
+    return torch.minimum(torch.where(position < size, position, period - position), size - 1)
 
 
 def read_folder(folder: Path, limit: int | None = None) -> list[ImageArray]:
