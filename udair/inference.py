@@ -5,6 +5,7 @@ Axes: B tiles, C channels, H x W pixels, h x w latent grid.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from udair.models.degradation import STRIDE, Degradation
 from udair.models.modulation import Modulation, stack
 from udair.models.restorer import Restorer
 
-TILE = 256
+TILE = 288
 OVERLAP = 32
 
 
@@ -30,7 +31,7 @@ class Restoration:
         image_CHW: RGB in [0, 1], on the model's device.
         whole: How the model sees the image's degradation: `model.embed` of all of it.
         modulation: One row of an adapter; None is the source model.
-        tile, overlap: Side of a tile and of its overlap with the next, pixels; multiples of 16.
+        tile, overlap: Longest side of a tile, and least overlap with the next, pixels; multiples of 16.
 
     Raises:
         ShapeError: The image is not (3, H, W).
@@ -49,7 +50,7 @@ class Restoration:
         _check(image_CHW, tile, overlap)
         self.image_CHW, self.whole, self.modulation = image_CHW.float(), whole, modulation
         height, width = image_CHW.shape[1:]
-        self.shape = tall, wide = min(tile, height), min(tile, width)
+        self.shape = tall, wide = _side(height, tile, overlap), _side(width, tile, overlap)
         self.left = deque((top, x) for top in _starts(height, tall, overlap) for x in _starts(width, wide, overlap))
         self._waiting = len(self.left)
         self._total = torch.zeros_like(self.image_CHW)
@@ -151,6 +152,14 @@ def _check(image_CHW: Tensor, tile: int, overlap: int) -> None:
         raise ShapeError("image_CHW", tuple(image_CHW.shape), "(3, H, W)")
     if tile % STRIDE or overlap % STRIDE or not 0 <= overlap <= tile // 2:
         raise ConfigError(f"tile is {tile} and overlap {overlap}; expected multiples of {STRIDE}, overlap <= tile / 2.")
+
+
+def _side(size: int, tile: int, overlap: int) -> int:
+    """Side of the smallest tiles of which no more are needed than of the largest allowed."""
+    if size <= tile:
+        return size
+    count = math.ceil((size - overlap) / (tile - overlap))
+    return math.ceil((size + (count - 1) * overlap) / count / STRIDE) * STRIDE
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
