@@ -8,6 +8,7 @@ Writes what `python -m udair.training` trained; needs neither ray nor a network.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any
 
 import torch
 
-from udair.bundle import save_bundle
+from udair.bundle import load_bundle, save_bundle
 from udair.checkpoint import CLOCK
 from udair.config import ModelConfig, TrainConfig
 from udair.data.images import pixel_hash
 from udair.data.patches import PatchSource, read_folder
 from udair.data.scenes import dead_leaves
+from udair.errors import ConfigError
 from udair.models.restorer import Restorer
 from udair.source_stats import source_statistics
 from udair.training import SourceTrainer
@@ -69,6 +71,27 @@ def training_list(folders: Sequence[Path]) -> list[str]:
     return sorted({pixel_hash(image) for folder in folders for image in read_folder(folder)})
 
 
+def between(earlier: Restorer, later: Restorer, share: float) -> Restorer:
+    """A model on the line from one to another that was trained on from it; `share` 1 is the later one.
+
+    Keeps what the earlier one did well on images that the later run unlearned (Wortsman et al. 2022,
+    WiSE-FT). Codes are the later one's.
+
+    Raises:
+        ConfigError: They are of different architectures.
+    """
+    if earlier.config != later.config:
+        raise ConfigError(f"cannot mix a {earlier.config.name} and a {later.config.name}; expected one architecture.")
+    before = earlier.state_dict()
+    mixed = {
+        name: tensor if "codebook" in name else before[name].lerp(tensor, share)
+        for name, tensor in later.state_dict().items()
+    }
+    model = copy.deepcopy(later)
+    model.load_state_dict(mixed)
+    return model.eval()
+
+
 def main() -> None:
     """Publish a checkpoint of `python -m udair.training`."""
     parser = argparse.ArgumentParser(description="Publish a checkpoint as a base model.")
@@ -77,6 +100,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="folder of real pairs that training used, for the list of images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--name", required=True, help="what the base model is called")
+    parser.add_argument("--earlier", type=Path, help="base model that training started from, to mix with")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the checkpoint in that mix; choose on held-out photographs"
+    )
     parser.add_argument("--card", type=Path, help="JSON file of facts for the manifest")
     parser.add_argument("--replay-scenes", type=int, default=64)
     parser.add_argument("--replay-side", type=int, default=128)
@@ -92,9 +119,14 @@ def main() -> None:
         "images": len(source),
         "train": clock["train"],
     }
+    model = trainer.averaged()
+    if options.earlier:
+        earlier = load_bundle(options.earlier, replay=False)
+        model = between(earlier.model, model, options.share)
+        card["mixed"] = {"with": earlier.digest, "share": options.share}
     card |= json.loads(options.card.read_text()) if options.card else {}
     digest = publish_bundle(
-        options.out, options.name, trainer.averaged(), source,
+        options.out, options.name, model, source,
         replay_scenes=options.replay_scenes, replay_side=options.replay_side, seed=options.seed, card=card,
     )  # fmt: skip
     seen = training_list([options.data, *([options.pairs] if options.pairs else [])])

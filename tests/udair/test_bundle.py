@@ -5,8 +5,13 @@ import pytest
 import torch
 
 from udair.bundle import load_bundle
-from udair.errors import BundleError
+from udair.config import ModelConfig
+from udair.errors import BundleError, ConfigError
+from udair.models.restorer import Restorer
+from udair.publishing import between
 from udair.weights import packaged, read_manifest
+
+CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
 
 
 def test_what_was_saved_loads_and_restores(bundle):
@@ -53,3 +58,15 @@ def test_the_shipped_base_model_is_what_its_manifest_says():
     assert sum(path.stat().st_size for path in folder.iterdir()) < 16 * 2**20
     with pytest.raises(BundleError, match="there are: "):
         packaged("huge")
+
+
+def test_a_model_between_two_is_theirs_at_the_ends_and_neither_in_the_middle():
+    torch.manual_seed(0)
+    earlier, later = Restorer(CONFIG).eval(), Restorer(CONFIG).eval()
+    image = torch.rand(1, 3, 48, 48)
+    assert torch.equal(between(earlier, later, 1.0)(image), later(image))
+    middle = between(earlier, later, 0.5)
+    assert not torch.equal(middle(image), later(image))
+    assert torch.equal(middle.leave.weight, (earlier.leave.weight + later.leave.weight) / 2)
+    with pytest.raises(ConfigError, match="one architecture"):
+        between(earlier, Restorer(ModelConfig.named("tiny")), 0.5)
