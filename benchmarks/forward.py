@@ -122,7 +122,9 @@ def through_engine(
 ) -> float:
     """Images a second through the serving engine, every image of another domain than the one before."""
     cuda = options.device == "cuda"
-    engine = Engine(bundle.model, TILES[options.device] * 256**2, autocast=cuda, max_waiting=10_000)
+    engine = Engine(
+        bundle.model, TILES[options.device] * 256**2, autocast=cuda, embed_together=cuda, max_waiting=10_000
+    )
     image = np.random.default_rng(options.seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     share = shape[0] * shape[1] / 256**2
     count = max(2, round((1500 if cuda else 12) * (0.25 if options.quick else 1.0) / share))

@@ -53,21 +53,17 @@ class Restoration:
         self.shape = tall, wide = _side(height, tile, overlap), _side(width, tile, overlap)
         self.left = deque((top, x) for top in _starts(height, tall, overlap) for x in _starts(width, wide, overlap))
         self._waiting = len(self.left)
-        self._total = torch.zeros_like(self.image_CHW)
-        self._weight_HW = torch.zeros_like(self.image_CHW[0])
-        # An image of one tile is not blended at all: weights would cost it its last bit.
-        overlap = overlap if self._waiting > 1 else 0
-        self._ramp_HW = _ramp(tall, overlap, self.image_CHW)[:, None] * _ramp(wide, overlap, self.image_CHW)[None, :]
+        self._total: Tensor | None = None
+        self._weight_HW: Tensor | None = None
+        if self._waiting > 1:
+            self._total = torch.zeros_like(self.image_CHW)
+            self._weight_HW = torch.zeros_like(self.image_CHW[0])
+            self._ramp_HW = _ramp(tall, overlap, self.image_CHW)[:, None] * _ramp(wide, overlap, self.image_CHW)
 
     @property
     def done(self) -> bool:
         """Whether every tile has been blended in."""
         return self._waiting == 0
-
-    @property
-    def finite(self) -> bool:
-        """Whether what was blended in so far holds neither NaN nor infinity."""
-        return bool(torch.isfinite(self._total).all())
 
     def tile_at(self, top: int, left: int) -> Tensor:
         """The pixels of one tile."""
@@ -75,15 +71,20 @@ class Restoration:
 
     def blend(self, top: int, left: int, restored_CHW: Tensor) -> None:
         """Take in one restored tile."""
+        self._waiting -= 1
+        if self._total is None or self._weight_HW is None:
+            # An image of one tile is not blended at all: weights would cost it its last bit.
+            self._total = restored_CHW
+            return
         rows, columns = slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
         self._total[:, rows, columns] += restored_CHW * self._ramp_HW
         self._weight_HW[rows, columns] += self._ramp_HW
-        self._waiting -= 1
 
     def result(self) -> Tensor:
-        """The restored image, RGB in [0, 1], float32; every tile must have been blended in."""
+        """The restored image, RGB, float32, not clamped; every tile must have been blended in."""
         assert self.done, "tiles are left"
-        return (self._total / self._weight_HW).clamp(0, 1)
+        assert self._total is not None
+        return self._total if self._weight_HW is None else self._total / self._weight_HW
 
 
 Tiles = Sequence[tuple[Restoration, tuple[int, int]]]
@@ -101,13 +102,16 @@ def forward_tiles(model: Restorer, tiles: Tiles) -> None:
     tall, wide = images[0].shape
     pixels_BCHW = torch.stack([restoration.tile_at(*corner) for restoration, corner in tiles])
     seen = _seen([(restoration.whole, corner) for restoration, corner in tiles], tall, wide)
-    rows = [restoration.modulation for restoration in images]
-    if all(row is None for row in rows):
-        modulation = None
-    else:
-        modulation = stack([model.identity() if row is None else row for row in rows])
+    modulation = together(model, [restoration.modulation for restoration in images])
     for (restoration, corner), restored in zip(tiles, model(pixels_BCHW, modulation, seen), strict=True):
         restoration.blend(*corner, restored.float())
+
+
+def together(model: Restorer, rows: Sequence[Modulation | None]) -> Modulation | None:
+    """Rows of several samples as those of one batch; None is the source model."""
+    if all(row is None for row in rows):
+        return None
+    return stack([model.identity() if row is None else row for row in rows])
 
 
 @torch.inference_mode()
@@ -144,7 +148,7 @@ def restore(
     while restoration.left:
         taken = [restoration.left.popleft() for _ in range(min(batch, len(restoration.left)))]
         forward_tiles(model, [(restoration, corner) for corner in taken])
-    return restoration.result()
+    return restoration.result().clamp(0, 1)
 
 
 def _check(image_CHW: Tensor, tile: int, overlap: int) -> None:

@@ -109,14 +109,14 @@ def to_tensor(images: Sequence[ImageArray], device: torch.device | str = "cpu") 
 
 
 def to_array16(image_CHW: Tensor) -> npt.NDArray[np.uint16]:
-    """(3, H, W) floats to (H, W, 3) uint16, rounded and clamped."""
+    """(…, 3, H, W) floats to (…, H, W, 3) uint16, rounded and clamped."""
     array: npt.NDArray[np.uint16] = (
-        (image_CHW.clamp(0, 1) * 65535).round().permute(1, 2, 0).cpu().numpy().astype(np.uint16)
+        (image_CHW.clamp(0, 1) * 65535).round().movedim(-3, -1).cpu().numpy().astype(np.uint16)
     )
     return array
 
 
 def to_array(image_CHW: Tensor) -> ImageArray:
-    """(3, H, W) floats to (H, W, 3) uint8, rounded and clamped."""
-    array: ImageArray = (image_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    """(…, 3, H, W) floats to (…, H, W, 3) uint8, rounded and clamped."""
+    array: ImageArray = (image_CHW.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
     return array

@@ -37,6 +37,11 @@ class Degradation(NamedTuple):
     commitment: Tensor
     inside_B: Tensor
 
+    def samples(self) -> list[Degradation]:
+        """Each sample of the batch as a batch of one."""
+        rows = (part.split(1) for part in (self.embedding_BD, self.map_BDhw, self.histogram_BK, self.inside_B))
+        return [Degradation(e, m, h, self.commitment, i) for e, m, h, i in zip(*rows, strict=True)]
+
 
 class DegradationEncoder(nn.Module):
     """Degradation aware and analysis module (DAAM): strided convolutions over residual statistics.

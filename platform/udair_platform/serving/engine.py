@@ -3,8 +3,8 @@
 An image is a handful of tiles. Every step takes tiles of one shape from as many images as the pixel
 budget holds, one from each in turn: a small image is done after one step, whatever large image came
 before it, and nobody waits for a batch to fill. Tiles of different domains share a step, because an
-adapter is a row of the batch. Codes are read once per image, alone, so that the pixels do not depend
-on who else is in the batch.
+adapter is a row of the batch. Codes are read once per image; alone on a CPU, so that the pixels do
+not depend on who else is in the batch.
 
 Axes: C channels, H x W pixels.
 """
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -25,7 +26,7 @@ import torch
 
 from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_array16, to_tensor
-from udair.inference import OVERLAP, TILE, Restoration, Tiles, forward_tiles
+from udair.inference import OVERLAP, TILE, Restoration, Tiles, forward_tiles, together
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 from udair_platform.telemetry import logger
@@ -105,6 +106,8 @@ class Engine:
         budget_pixels: Pixels of one step; at least one tile is always taken.
         tile, overlap: See `udair.inference.Restoration`.
         autocast: Run the model in bfloat16; for GPUs.
+        embed_together: Read the codes of images of one shape at once: for GPUs, where launches cost more
+            than pixels. A code may then differ where two are equally near.
         max_waiting: More images than this are refused at once.
         max_open_pixels: Large images beyond this wait outside: one on its way takes 28 bytes a pixel.
     """
@@ -117,11 +120,13 @@ class Engine:
         tile: int = TILE,
         overlap: int = OVERLAP,
         autocast: bool = False,
+        embed_together: bool = False,
         max_waiting: int = 1024,
         max_open_pixels: int = 2**24,
     ) -> None:
         self._model, self._budget, self._tile, self._overlap = model, budget_pixels, tile, overlap
         self._device = model.enter.weight.device
+        self._embed_together = embed_together
         self._autocast, self._max_waiting, self._max_open = autocast, max_waiting, max_open_pixels
         self._arrivals: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._waiting = 0
@@ -209,11 +214,13 @@ class Engine:
                 else:
                     outside.append(arrived)
             active = [work for work in active if not self._gone(work)]
+            entering: list[_Work] = []
             for work in list(outside):
-                if self._may_enter(work, active):
+                if self._may_enter(work, [*active, *entering]):
                     outside.remove(work)
-                    if self._begin(work):
-                        active.append(work)
+                    entering.append(work)
+            for group in self._groups(entering):
+                active += self._begin(group)
             if active:
                 active = self._step(active)
 
@@ -223,25 +230,55 @@ class Engine:
             return True
         return work.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
 
-    def _begin(self, work: _Work) -> bool:
-        """Read the image's codes; False if it has failed already."""
-        if self._gone(work):
-            return False
-        work.started = time.monotonic()
+    def _groups(self, entering: Sequence[_Work]) -> list[list[_Work]]:
+        """Images whose codes are read at once."""
+        groups: dict[object, list[_Work]] = {}
+        for work in entering:
+            alone = not self._embed_together or work.prepare is not None
+            groups.setdefault(id(work) if alone else work.image.shape, []).append(work)
+        return list(groups.values())
+
+    def _begin(self, group: Sequence[_Work]) -> list[_Work]:
+        """Read the codes of images of one shape; those that have not failed."""
+        group = [work for work in group if self._looked(work)]
+        if not group:
+            return []
+        began = time.monotonic()
         try:
             with torch.inference_mode():
-                image_CHW = to_tensor([work.image], self._device)[0]
-            if work.look is not None:
-                work.seen = work.look()
-            if work.prepare is not None:
-                work.row = work.prepare(image_CHW, work.row)
+                image_BCHW = to_tensor([work.image for work in group], self._device)
+            for work in group:
+                if work.prepare is not None:
+                    work.row = work.prepare(image_BCHW[0], work.row)
             with torch.inference_mode(), self._precision():
-                whole = self._model.embed(image_CHW[None], work.row)
-            work.restoration = Restoration(image_CHW, whole, work.row, tile=self._tile, overlap=self._overlap)
+                seen = self._model.embed(image_BCHW, together(self._model, [work.row for work in group]))
+            for work, image_CHW, whole in zip(group, image_BCHW, seen.samples(), strict=True):
+                work.restoration = Restoration(image_CHW, whole, work.row, tile=self._tile, overlap=self._overlap)
+        except Exception as error:
+            failed: Exception | None = error
+        else:
+            failed = None
+        if failed is not None:
+            # Nobody pays for another's image: each is tried by itself.
+            if len(group) > 1:
+                return [begun for work in group for begun in self._begin([work])]
+            self._fail(group[0], failed)
+            return []
+        for work in group:
+            work.forward_s += (time.monotonic() - began) / len(group)
+        return group
+
+    def _looked(self, work: _Work) -> bool:
+        """Whether the image may begin; what its caller wants to know of it is seen to."""
+        if self._gone(work):
+            return False
+        work.started = work.started or time.monotonic()
+        try:
+            if work.look is not None and work.seen is None:
+                work.seen = work.look()
         except Exception as error:
             self._fail(work, error)
             return False
-        work.forward_s += time.monotonic() - work.started
         return True
 
     def _step(self, active: list[_Work]) -> list[_Work]:
@@ -260,7 +297,7 @@ class Engine:
             else:
                 _log.warning("batch_failed", images=len(chosen), error=f"{type(error).__name__}: {error}")
                 self._alone(chosen)
-            return [work for work in active if not self._ended(work)]
+            return self._finish(active)
         share = (time.monotonic() - began) / len(tiles)
         names = {work.name for work in chosen}
         for work in chosen:
@@ -270,7 +307,7 @@ class Engine:
             next(work for work in chosen if work.restoration is restoration).forward_s += share
         served = set(map(id, chosen))
         rest = [work for work in active if id(work) not in served]
-        return rest + [work for work in chosen if not self._ended(work)]
+        return rest + self._finish(chosen)
 
     def _choose(self, active: Sequence[_Work]) -> tuple[list[_Work], Tiles]:
         """Tiles of the shape that waited longest, one from each image in turn, up to the budget."""
@@ -309,26 +346,40 @@ class Engine:
             except Exception as error:
                 self._fail(work, error)
 
-    def _ended(self, work: _Work) -> bool:
-        """Hand the image over if it is done, or has failed."""
-        if work.restoration is None:
-            return True
-        if not work.restoration.done:
-            return False
+    def _finish(self, works: Sequence[_Work]) -> list[_Work]:
+        """Hand over the images that are done; those that are not, and have not failed."""
+        groups: dict[object, list[tuple[_Work, Restoration]]] = {}
+        left = []
+        for work in works:
+            if work.restoration is not None and work.restoration.done:
+                groups.setdefault((work.image.shape, work.deep), []).append((work, work.restoration))
+            elif work.restoration is not None:
+                left.append(work)
+        for group in groups.values():
+            self._hand_over(group)
+        return left
+
+    def _hand_over(self, group: Sequence[tuple[_Work, Restoration]]) -> None:
+        """Answer for images of one shape: one copy from the device for all of them."""
         try:
-            if not work.restoration.finite:
-                raise EngineError("the model's answer is not finite.")
-            result_CHW = work.restoration.result()
-            image = to_array16(result_CHW) if work.deep else to_array(result_CHW)
+            with torch.inference_mode():
+                parts = [restoration.result()[None] for _, restoration in group]
+                result_BCHW = torch.cat(parts) if len(parts) > 1 else parts[0]
+                finite = torch.isfinite(result_BCHW).flatten(1).all(1).tolist()
+                images = to_array16(result_BCHW) if group[0][0].deep else to_array(result_BCHW)
         except Exception as error:
-            self._fail(work, error)
-            return True
-        done = Done(
-            image, work.started - work.entered, work.forward_s, work.steps, work.batch, work.domains,
-            work.seen,
-        )  # fmt: skip
-        self._tell(work, lambda: work.future.set_result(done))
-        return True
+            for work, _ in group:
+                self._fail(work, error)
+            return
+        for (work, _), image, usable in zip(group, images, finite, strict=True):
+            if not usable:
+                self._fail(work, EngineError("the model's answer is not finite."))
+                continue
+            done = Done(
+                image, work.started - work.entered, work.forward_s, work.steps, work.batch, work.domains,
+                work.seen,
+            )  # fmt: skip
+            self._tell(work, partial(work.future.set_result, done))
 
     def _gone(self, work: _Work) -> bool:
         """A caller that went away, or whose time is up, needs no pixels."""

@@ -140,6 +140,7 @@ class Backbone:
             model,
             config.budget_pixels or _BUDGET_TILES[device] * TILE**2,
             autocast=device == "cuda",
+            embed_together=device == "cuda",
             max_waiting=config.max_waiting,
         )
         cache = Path(config.cache or tempfile.mkdtemp(prefix="udair-cache-"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,30 @@ def test_images_of_any_size_give_the_pixels_of_each_alone_and_share_steps(engine
     assert max(done.batch for done in answers) >= 3
     assert max(shape[0] for shape in gate.steps) <= 4  # the budget
     assert sum(done.forward_s for done in answers) > 0
+
+
+def test_images_of_one_shape_are_embedded_at_once_where_that_is_asked_for(gate):
+    batches: list[int] = []
+
+    def embed(image_BCHW, modulation=None):
+        batches.append(len(image_BCHW))
+        return gate.model.embed(image_BCHW, modulation)
+
+    def cannot_look():
+        raise ValueError("no look")
+
+    gate.embed = embed
+    engine = Engine(gate, 4 * SIDE**2, tile=SIDE, overlap=16, embed_together=True)
+    images = [_image(seed) for seed in range(4)] + [_image(9, 40, 90)]
+    row = replace(gate.model.identity(), gain_B=torch.ones(1))
+    asked = [engine.submit(image, row if seed == 3 else None) for seed, image in enumerate(images)]
+    *answers, failed = asyncio.run(_after(gate, [*asked, engine.submit(_image(7), None, look=cannot_look)]))
+    engine.close()
+    for seed, (image, done) in enumerate(zip(images, answers, strict=True)):
+        expected = _offline(image, row if seed == 3 else None)
+        assert int(abs(done.image.astype(int) - expected.astype(int)).max()) <= 1
+    assert max(batches) >= 2
+    assert isinstance(failed, EngineError)
 
 
 def test_a_small_image_does_not_wait_for_a_large_one(engine, gate):
