@@ -55,8 +55,9 @@ class Plane:
 
         async def infer(question, image):
             return await self.backbone.infer(
-                question.name, image, question.key, test_time=question.test_time, deep=question.deep
-            )
+                question.name, image, question.key, test_time=question.test_time, deep=question.deep,
+                trace=question.trace,
+            )  # fmt: skip
 
         async def describe(name):
             return self.backbone.describe(name)

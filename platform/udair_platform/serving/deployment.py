@@ -133,8 +133,9 @@ class Backbones:
         for last in (False, True):
             try:
                 answer: Restored | PlatformError = await self._handle_for(question.name).infer.remote(
-                    question.name, image, question.key, test_time=question.test_time, deep=question.deep
-                )
+                    question.name, image, question.key, test_time=question.test_time, deep=question.deep,
+                    trace=question.trace,
+                )  # fmt: skip
                 return answer
             except BackPressureError:
                 return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")

@@ -107,6 +107,7 @@ def create_ingress(
             accepted(request.headers.get("Accept", "")),
             quality_of(query.get("quality")),
             _switch("test_time", query.get("test_time")),
+            request.headers.get("traceparent", ""),
         )
 
     async def image_of(request: Request, question: Question) -> bytes:

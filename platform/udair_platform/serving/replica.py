@@ -38,6 +38,7 @@ from udair_platform.serving.adapters import Adapters, Refused, Unreachable
 from udair_platform.serving.engine import DeadlinePassed, Done, Engine, EngineError, Overloaded
 from udair_platform.serving.metrics import ReplicaMetrics
 from udair_platform.serving.router import SOURCE, Route, Router, RouteTable, Target
+from udair_platform.serving.tracing import Tracing
 from udair_platform.serving.traffic import Traffic, said
 from udair_platform.telemetry import logger
 
@@ -136,6 +137,7 @@ class Backbone:
         self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device, replay=False)
         model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._metrics = ReplicaMetrics()
+        self._tracing = Tracing("udair-backbone")
         self._engine = Engine(
             model,
             config.budget_pixels or _BUDGET_TILES[device] * TILE**2,
@@ -163,7 +165,14 @@ class Backbone:
             threading.Thread(target=self._report_for_ever, name="reports", daemon=True).start()
 
     async def infer(
-        self, name: str, image: ImageArray, key: str = "", *, test_time: bool = False, deep: bool = False
+        self,
+        name: str,
+        image: ImageArray,
+        key: str = "",
+        *,
+        test_time: bool = False,
+        deep: bool = False,
+        trace: str = "",
     ) -> Restored | PlatformError:
         """Restore one image of ``tenant/domain``.
 
@@ -176,12 +185,19 @@ class Backbone:
             key: Decides about canary and shadow.
             test_time: Also align this one image's embedding, on a copy of the row.
             deep: Answer with 16 bits a channel.
+            trace: W3C ``traceparent`` of the caller's span.
 
         Returns:
             The answer, or why there is none: errors do not keep their class on their way through Ray.
         """
         try:
-            return await self._infer(name, image, key, test_time, deep)
+            with self._tracing.span(
+                "backbone", trace or None, domain=name, pixels=image.shape[0] * image.shape[1]
+            ) as span:
+                restored = await self._infer(name, image, key, test_time, deep)
+                for fact in ("version", "fallback", "queue_s", "forward_s", "batch", "domains"):
+                    span.set_attribute(fact, getattr(restored, fact))
+                return restored
         except PlatformError as error:
             return error
 
@@ -238,6 +254,7 @@ class Backbone:
         self._router.close()
         self._engine.close()
         self._fetchers.shutdown(wait=False, cancel_futures=True)
+        self._tracing.close()
 
     def __del__(self) -> None:
         """Serve calls this when the replica is stopped, after its last request."""

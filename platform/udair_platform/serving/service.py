@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from udair.data.encoding import ImageMetadata, encode, encode_png16, read_metadata
@@ -20,6 +20,7 @@ from udair.errors import ImageError
 from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, NotAcceptable, PlatformError, TooManyRequests
 from udair_platform.serving.metrics import IngressMetrics
 from udair_platform.serving.replica import Restored
+from udair_platform.serving.tracing import Tracing
 
 PNG, PNG16, JPEG, WEBP, TIFF = "image/png", "image/png;depth=16", "image/jpeg", "image/webp", "image/tiff"
 MEDIA_TYPES = (PNG, PNG16, JPEG, WEBP, TIFF)
@@ -37,6 +38,7 @@ class Question:
         media_type: One of `MEDIA_TYPES`.
         quality: Of JPEG and WebP.
         test_time: Also adapt to this one image.
+        trace: W3C ``traceparent`` of the caller's span, if it has one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Question:
     media_type: str = PNG
     quality: int = 95
     test_time: bool = False
+    trace: str = ""
 
     @property
     def deep(self) -> bool:
@@ -85,6 +88,7 @@ class RestoreService:
         max_open_pixels: Of all images on their way together.
         decode_timeout_s: Longest that decoding may take.
         metrics: Where answers are counted.
+        tracing: Where spans go.
     """
 
     def __init__(
@@ -95,10 +99,12 @@ class RestoreService:
         max_open_pixels: int = 256_000_000,
         decode_timeout_s: float = 20.0,
         metrics: IngressMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._infer, self.limits, self._max_open = infer, limits, max_open_pixels
         self._decode_timeout_s = decode_timeout_s
         self.metrics = metrics or IngressMetrics()
+        self._tracing = tracing or Tracing("udair-ingress")
         self._open = 0
 
     async def restore(self, data: bytes, question: Question) -> Answer:
@@ -111,7 +117,10 @@ class RestoreService:
             PlatformError: What the replica raised.
         """
         try:
-            answer = await self._restore(data, question)
+            with self._tracing.span("restore", question.trace, domain=question.name, bytes=len(data)) as span:
+                answer = await self._restore(data, question)
+                span.set_attribute("version", answer.restored.version)
+                span.set_attribute("fallback", answer.restored.fallback)
         except PlatformError as error:
             self.metrics.answered(question.name, error.status)
             raise
@@ -126,13 +135,16 @@ class RestoreService:
         began = time.perf_counter()
         metadata = self._header(data)
         with self._room(metadata):
-            image = await self._decoded(data)
+            with self._tracing.span("decode"):
+                image = await self._decoded(data)
             decoded = time.perf_counter()
-            restored = await self._infer(question, image)
-            if isinstance(restored, PlatformError):
-                raise restored
+            with self._tracing.span("infer"):
+                restored = await self._infer(replace(question, trace=self._tracing.traceparent()), image)
+                if isinstance(restored, PlatformError):
+                    raise restored
             answered = time.perf_counter()
-            encoded = await asyncio.to_thread(_encoded, restored.image, metadata, question)
+            with self._tracing.span("encode"):
+                encoded = await asyncio.to_thread(_encoded, restored.image, metadata, question)
         stages = {
             "decode": decoded - began, "infer": answered - decoded, "queue": restored.queue_s,
             "forward": restored.forward_s, "encode": time.perf_counter() - answered,

@@ -50,7 +50,7 @@ def _ask(plane, *names: str, image=None, **options):
 
 def test_200_domains_in_32_slots_in_random_order_give_the_pixels_of_each_alone(make_plane, monkeypatch):
     # The answer as the model gave it: what eight bits would hide.
-    monkeypatch.setattr(engine, "to_array16", lambda image_CHW: image_CHW.permute(1, 2, 0).numpy())
+    monkeypatch.setattr(engine, "to_array16", lambda image: image.clamp(0, 1).movedim(-3, -1).numpy())
     plane = make_plane(slots=32)
     adapters = {f"d{number}": make_adapter(0.002 * (number + 1)) for number in range(200)}
     for name, adapter in adapters.items():
