@@ -30,6 +30,7 @@ from udair_platform.telemetry import logger
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
 _HEARTBEAT_S = 5.0
 _STALE_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _log = logger("serving")
 
 
@@ -41,6 +42,7 @@ class Predictions:
         service: Restores.
         headers: The headers of an answer, kept with it.
         max_running: More than this are refused.
+        patience_s: How long one waits for room before it fails.
         clock: Seconds since the epoch.
     """
 
@@ -50,10 +52,11 @@ class Predictions:
         service: RestoreService,
         headers: Callable[[Answer], dict[str, str]],
         max_running: int = 32,
+        patience_s: float = 900.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._service, self._headers = store, service, headers
-        self._max_running, self._clock = max_running, clock
+        self._max_running, self._patience_s, self._clock = max_running, patience_s, clock
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, question: Question, data: bytes, prediction_id: str | None = None) -> dict[str, Any]:
@@ -69,7 +72,8 @@ class Predictions:
         at = self._at(question, chosen)
         if len(self._running) >= self._max_running:
             raise TooManyRequests(f"{len(self._running)} predictions are being worked on here; send it again later.")
-        request = json.dumps(asdict(question) | {"key": ""}, sort_keys=True).encode()
+        # What is asked for, without who asks: the same question twice is one prediction.
+        request = json.dumps(asdict(question) | {"key": "", "trace": ""}, sort_keys=True).encode()
 
         def keep() -> None:
             try:
@@ -132,9 +136,8 @@ class Predictions:
         try:
             await asyncio.to_thread(at.put, "state.json", json.dumps(state).encode())
             asked = json.loads(await asyncio.to_thread(at.get, "request.json"))
-            answer = await self._service.restore(
-                await asyncio.to_thread(at.get, "input"), Question(**asked | {"key": prediction_id})
-            )
+            data = await asyncio.to_thread(at.get, "input")
+            answer = await self._patiently(data, Question(**asked | {"key": prediction_id}))
             await asyncio.to_thread(at.put, "output", answer.data)
             ended = {"state": "SUCCEEDED", "media_type": answer.media_type, "headers": self._headers(answer)}
         except PlatformError as error:
@@ -150,6 +153,18 @@ class Predictions:
             await asyncio.to_thread(at.put, "state.json", json.dumps(final).encode())
         except StorageError as error:
             _log.warning("prediction_not_kept", id=prediction_id, error=str(error))
+
+    async def _patiently(self, data: bytes, question: Question) -> Answer:
+        """Restore when there is room: nobody waits at the other end of a connection."""
+        until, pause_s = self._clock() + self._patience_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._service.restore(data, question)
+            except PlatformError as error:
+                if not error.retryable or self._clock() > until:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _beat(self, at: Storage, state: dict[str, Any], over: asyncio.Event) -> None:
         while True:

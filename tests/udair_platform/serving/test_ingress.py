@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -19,9 +20,14 @@ import uvicorn
 from data_plane import Plane, apart, bearer, make_adapter, make_image, offline, until
 
 from udair.adaptation.adapter import adapter_to_bytes
-from udair.data.images import decode, encode_png
+from udair.data.images import DecodeLimits, decode, encode_png
+from udair_jobs.storage import open_storage
+from udair_platform.errors import TooManyRequests, Unavailable
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
+from udair_platform.serving.predictions import Predictions
+from udair_platform.serving.replica import Restored
+from udair_platform.serving.service import Question, RestoreService
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +332,33 @@ def test_the_same_prediction_twice_is_one_and_another_image_under_its_id_is_refu
     assert httpx.put(f"{url}/../../x", content=b"", headers=bearer()).status_code in (404, 405)
     bad = httpx.put(f"{plane.url}/v1/domains/plain/predictions/NO", content=encode_png(make_image()), headers=bearer())
     assert bad.status_code == 400
+
+
+def test_a_prediction_waits_for_room_and_its_trace_is_no_part_of_it(tmp_path):
+    refusals = 2
+
+    async def infer(question, image):
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            return TooManyRequests("full") if refusals else Unavailable("cold")
+        return Restored(image, 0, "none", 0.0, 0.0, 1, 1)
+
+    store = open_storage(str(tmp_path))
+
+    async def run(patience_s: float) -> dict:
+        made = Predictions(store, RestoreService(infer, DecodeLimits()), lambda _: {}, patience_s=patience_s)
+        name = f"p-waits-{patience_s:g}"
+        await made.create(Question("acme/plain", "a", trace="00-1"), encode_png(make_image()), name)
+        state = await made.create(Question("acme/plain", "b", trace="00-2"), encode_png(make_image()), name)
+        while state["state"] == "RUNNING":
+            await asyncio.sleep(0.05)
+            state = await made.state(Question("acme/plain", ""), name)
+        return state
+
+    assert asyncio.run(run(60.0))["state"] == "SUCCEEDED"
+    refusals = 10**6
+    assert asyncio.run(run(0.0))["code"] == "TOO_MANY_REQUESTS"
 
 
 def test_a_prediction_whose_process_was_lost_is_done_again_by_who_is_asked(plane):

@@ -187,7 +187,7 @@ def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_pl
             _ask(plane, "hazy", image=_photo(rng, 0.85))
         before = plane.backbone.describe("acme/hazy")["drift"]
         assert (before is None) == (window == 0)
-        plane.backbone.close_windows(now=time.time() + 60.0 * (window + 1))
+        plane.backbone.reports.close_windows(now=time.time() + 60.0 * (window + 1))
     steady, hazy = (plane.backbone.describe(f"acme/{name}")["drift"] for name in ("steady", "hazy"))
     assert hazy["crossed"]
     assert hazy["confirmed"]
