@@ -11,11 +11,13 @@ import argparse
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from udair.adaptation.matching import match_gaps
 from udair.bundle import load_bundle, save_bundle
 from udair.checkpoint import CLOCK
 from udair.config import ModelConfig, TrainConfig
@@ -60,6 +62,8 @@ def publish_bundle(
     # Generated scenes: the base model carries nobody's photographs to its customers.
     scenes = dead_leaves(replay_scenes, replay_side, seed=seed)
     replay = torch.stack([torch.from_numpy(scene).permute(2, 0, 1) for scene in scenes])
+    held_out = replay[len(replay) * 3 // 4 :].to(model.enter.weight.device).float() / 255
+    statistics = replace(statistics, match_gap_CC=match_gaps(model, source, held_out))
     return save_bundle(folder, name, model, statistics, replay, card)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ from udair_jobs.sweep_specs import SweepSpec
 
 FEWEST_PAIRS = 4
 PLAIN = ("embedding_ND", "scope_weight_BS", "scope_bias_B")  # stored as they are
+IMAGES = ("degraded_NCHW", "clean_NCHW", "source_NCHW")  # of pairs, stored as bytes
 
 OnProgress = Callable[[float], None]
 
@@ -61,7 +62,7 @@ class SweepProblem:
         state = state_of(self.matches)
         tensors = {name: getattr(self, name) for name in PLAIN}
         for name, pairs in (("search", self.search), ("check", self.check)):
-            tensors |= {f"{name}.{item.name}": _as_bytes(getattr(pairs, item.name)) for item in fields(pairs)}
+            tensors |= {f"{name}.{item}": _as_bytes(getattr(pairs, item)) for item in IMAGES}
         return PhaseState({**state.tensors, **tensors}, state.facts).to_bytes()
 
     @classmethod
@@ -70,7 +71,7 @@ class SweepProblem:
         state = PhaseState.from_bytes(data)
 
         def pairs(name: str) -> Pairs:
-            return Pairs(*(state.tensors[f"{name}.{item.name}"].float() / 255 for item in fields(Pairs)))
+            return Pairs(**{item: state.tensors[f"{name}.{item}"].float() / 255 for item in IMAGES})
 
         plain = {name: state.tensors[name] for name in PLAIN}
         return cls(matches=tuple(matches_of(state)), search=pairs("search"), check=pairs("check"), **plain)

@@ -90,7 +90,8 @@ class Yardstick:
         )
 
     def _distance_to_matched(self) -> float:
-        """How differently the gate images look from scenes with the matched degradation.
+        """How differently the gate images look from scenes with the matched degradation, in units of
+        how differently photographs that truly have it do.
 
         The match was searched on other images of the target; an explanation that only fits those,
         or fits nothing, is far from these.
@@ -103,7 +104,7 @@ class Yardstick:
             look(model, torch.stack([image[:, :side, :side] for image in images]))
             for images in (self._images, self._matched.degraded_NCHW)
         )
-        return distance(seen, made, model.config.code_dim)
+        return distance(seen, made, model.config.code_dim) / self._matched.match_gap
 
     def _restore(self, row: Modulation | None) -> list[Tensor]:
         return [run(self._bundle.model, image[None], row)[0] for image in self._images]

@@ -91,7 +91,7 @@ class Evidence:
         drift: Distance of the mean colour of the outputs from the clean prior's band.
         clipped_share_growth: Growth of the share of values at 0 or 1, less that on matched scenes.
         match_distance: How differently gate images look from scenes with the matched degradation, in
-            effect sizes; generated scenes and photographs are about one apart when both are clean.
+            units of how differently photographs do that truly have it.
         finite: No output held NaN or infinity.
         identity: The adapter is the identity: the domain keeps the source model by choice.
         notes: Anything a reader of the report should know.
@@ -186,7 +186,7 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
             "match",
             evidence.match_distance,
             policy.max_match_distance,
-            "distance between the gate images and scenes with the matched degradation",
+            "distance between the gate images and scenes with the matched degradation, in that of a perfect match",
         ),
         at_most("source loss", evidence.source_loss_db, policy.max_source_loss_db, "dB lost on the source domain"),
         at_most(

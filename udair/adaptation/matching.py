@@ -20,6 +20,7 @@ from torch import Tensor
 
 from udair.adaptation.phase_state import PhaseState
 from udair.data.degradations import FAMILIES, Chain
+from udair.data.patches import PatchSource
 from udair.models.appearance import PHOTOMETRIC
 from udair.models.degradation import scope_features
 from udair.models.restorer import Restorer
@@ -118,6 +119,36 @@ def distance(a: Look, b: Look, embedding_width: int) -> float:
     weight[:PHOTOMETRIC] = 0.8
     looks = ((effect[embedding_width:] * weight).square().sum() / weight.square().sum()).sqrt()
     return float(0.5 * embedding + looks + 0.5 * _jensen_shannon(a.histogram_K, b.histogram_K))
+
+
+@torch.no_grad()
+def match_gaps(model: Restorer, source: PatchSource, scenes_RCHW: Tensor, *, draws: int = 6, seed: int = 5) -> Tensor:
+    """How far a perfect match is: photographs and scenes with the same parameters; (C, C) over families, 0 for none.
+
+    A distance means little by itself: haze shows what a scene consists of and noise hides it. The gate
+    takes it in units of these.
+
+    Args:
+        model: In evaluation mode.
+        source: Photographs.
+        scenes_RCHW: Clean replay scenes, floats in [0, 1].
+        draws: Parameter sets of each chain.
+        seed: Of everything random.
+    """
+    device, side = scenes_RCHW.device, scenes_RCHW.shape[-1]
+    gaps_CC = torch.ones(len(FAMILIES) + 1, len(FAMILIES) + 1)
+    order = list(FAMILIES)
+    for names in CHAINS:
+        chain, found = Chain(names), []
+        for draw in range(draws):
+            generator = torch.Generator(device).manual_seed(seed + draw)
+            photographs = source.crops(len(scenes_RCHW), side, generator)
+            matched = Matched(names, chain.sample(1, generator)[0], 0.0)
+            seen, made = (look(model, matched.degrade(x, generator)) for x in (photographs, scenes_RCHW))
+            found.append(distance(seen, made, model.config.code_dim))
+        a, b = ([0, 0] + [order.index(name) + 1 for name in names])[-2:]
+        gaps_CC[a, b] = gaps_CC[b, a] = sum(found) / draws
+    return gaps_CC
 
 
 def match(

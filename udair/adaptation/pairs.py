@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -68,11 +68,13 @@ class Pairs:
 
     Attributes:
         degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
+        match_gap: How differently photographs with this very degradation look from these.
     """
 
     degraded_NCHW: Tensor
     clean_NCHW: Tensor
     source_NCHW: Tensor
+    match_gap: float = 1.0
 
     @classmethod
     def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor) -> Pairs:
@@ -127,7 +129,9 @@ def matched_pairs(bundle: Bundle, matches: Sequence[Matched], generator: torch.G
     if not matches:
         return None
     clean = bundle.replay_gate_NCHW.float() / 255
-    return Pairs.make(bundle.model, degrade_mixed(matches, clean, generator, jitter=0.03), clean)
+    pairs = Pairs.make(bundle.model, degrade_mixed(matches, clean, generator, jitter=0.03), clean)
+    gap = sum(m.weight * bundle.stats.match_gap(m.chain) for m in matches) / sum(m.weight for m in matches)
+    return replace(pairs, match_gap=gap)
 
 
 def source_pairs(bundle: Bundle, count: int, side: int, seed: int) -> Pairs:
