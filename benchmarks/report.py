@@ -88,9 +88,14 @@ def publish(benchmark: str, figures: dict[str, Figure], options: argparse.Namesp
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return found.stdout.strip() or "unknown"
+    """The commit that is measured; other results that were written meanwhile do not make it another."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/benchmarks/results")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
 
 
 def _machine() -> dict[str, object]:

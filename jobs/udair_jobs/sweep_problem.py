@@ -71,7 +71,8 @@ class SweepProblem:
         state = PhaseState.from_bytes(data)
 
         def pairs(name: str) -> Pairs:
-            return Pairs(**{item: state.tensors[f"{name}.{item}"].float() / 255 for item in IMAGES})
+            degraded, clean, source = (state.tensors[f"{name}.{item}"].float() / 255 for item in IMAGES)
+            return Pairs(degraded, clean, source)
 
         plain = {name: state.tensors[name] for name in PLAIN}
         return cls(matches=tuple(matches_of(state)), search=pairs("search"), check=pairs("check"), **plain)
