@@ -34,32 +34,45 @@ def simple_gate(x_BCHW: Tensor) -> Tensor:
 
 
 def local_mean(x_BCHW: Tensor, window: int) -> Tensor:
-    """Mean over a window around every pixel, or over all when the image is not larger.
+    """Mean over a window, at every place where the whole window lies inside the image.
 
     A net trained on patches meets other statistics in whole images; pooling over a training-sized
-    window at test time closes the gap (Chu et al. 2022). Computed by integral image in float32.
+    window at test time closes the gap (Chu et al. 2022). Computed in float32.
 
     Args:
         x_BCHW: Features.
         window: Side of the window, pixels.
 
     Returns:
-        (B, C, 1, 1) when the image fits into the window, else (B, C, H, W).
+        (B, C, h, w): 1 x 1 when the image fits into the window; `spread` gives every pixel its value.
     """
     height, width = x_BCHW.shape[2:]
     if height <= window and width <= window:
         return x_BCHW.mean((2, 3), keepdim=True)
-    tall, wide = min(window, height), min(window, width)
-    total = F.pad(x_BCHW.float().cumsum(2).cumsum(3), (1, 0, 1, 0))
-    mean = (
-        total[:, :, tall:, wide:]
-        - total[:, :, :-tall, wide:]
-        - total[:, :, tall:, :-wide]
-        + total[:, :, :-tall, :-wide]
-    ) / (tall * wide)
-    top, left = (height - mean.shape[2]) // 2, (width - mean.shape[3]) // 2
-    pad = (left, width - mean.shape[3] - left, top, height - mean.shape[2] - top)
-    return F.pad(mean, pad, mode="replicate").to(x_BCHW.dtype)
+    mean = _moving_mean(_moving_mean(x_BCHW, 2, min(window, height)), 3, min(window, width))
+    return mean.to(x_BCHW.dtype)
+
+
+def _moving_mean(x: Tensor, dim: int, length: int) -> Tensor:
+    """Means over `length` neighbours. One sum and then differences: a window moves few steps in a tile."""
+    steps = x.shape[dim] - length
+    first = x.narrow(dim, 0, length).sum(dim, keepdim=True, dtype=torch.float32)
+    if steps:
+        entering, leaving = x.narrow(dim, length, steps).float(), x.narrow(dim, 0, steps).float()
+        first = torch.cat([first, first + (entering - leaving).cumsum(dim)], dim)
+    return first / length
+
+
+def spread(mean_BChw: Tensor, height: int, width: int) -> Tensor:
+    """What `local_mean` gave, for every pixel: near the edge, the window that lies nearest; (B, C, H, W).
+
+    One value for all stays 1 x 1.
+    """
+    tall, wide = mean_BChw.shape[2:]
+    if tall == wide == 1:
+        return mean_BChw
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return F.pad(mean_BChw, (left, width - wide - left, top, height - tall - top), mode="replicate")
 
 
 class NAFBlock(nn.Module):
@@ -102,7 +115,7 @@ class NAFBlock(nn.Module):
         y = self.norm1(x_BCHW) * (1 + scale1) + shift1
         y = simple_gate(self.depthwise(self.expand(y)))
         pooled = y.mean((2, 3), keepdim=True) if self.training else local_mean(y, self.window)
-        y = self.project(y * self.attend(pooled))
+        y = self.project(y * spread(self.attend(pooled), *y.shape[2:]))
         x_BCHW = x_BCHW + y * self.beta
         y = self.norm2(x_BCHW) * (1 + scale2) + shift2
         y = self.narrow(simple_gate(self.widen(y)))

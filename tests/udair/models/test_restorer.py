@@ -5,7 +5,7 @@ import torch
 
 from udair.config import ModelConfig
 from udair.errors import ShapeError
-from udair.models.blocks import local_mean
+from udair.models.blocks import local_mean, spread
 from udair.models.modulation import stack
 from udair.models.restorer import Restorer
 
@@ -63,7 +63,7 @@ def test_wrong_axes_are_refused(model):
 def test_local_mean_equals_the_plain_mean_in_a_small_image_and_a_box_filter_in_a_large_one():
     x = torch.rand(1, 2, 20, 30)
     assert torch.allclose(local_mean(x, 32), x.mean((2, 3), keepdim=True))
-    local = local_mean(x, 5)
+    local = spread(local_mean(x, 5), *x.shape[2:])
     assert local.shape == x.shape
     assert torch.allclose(local[:, :, 10, 10], x[:, :, 8:13, 8:13].mean((2, 3)), atol=1e-5)
 
