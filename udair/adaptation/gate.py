@@ -41,7 +41,7 @@ class GatePolicy:
     """
 
     min_matched_gain_db: float = 0.5
-    max_match_distance: float = 1.5
+    max_match_distance: float = 1.55
     max_source_loss_db: float = 0.25
     max_niqe_worsening: float = 0.0
     min_niqe_images: int = 5
