@@ -41,7 +41,8 @@ from udair_platform.serving.versions import Versions
 from udair_platform.telemetry import logger
 
 _SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
-_BUDGET_TILES = {"cpu": 4, "cuda": 64}
+# On a core, four tiles take longer together than one by one: they leave its cache (docs/log.md).
+_BUDGET_TILES = {"cpu": 1, "cuda": 64}
 _log = logger("serving")
 
 
