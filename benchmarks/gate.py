@@ -42,7 +42,7 @@ def main() -> None:
     options = arguments(__doc__ or "", quality=True)
     torch.set_num_threads(options.threads)
     bundle = base(options.base)
-    config = RecipeConfig(steps=40, match_trials=150) if options.quick else RecipeConfig(steps=80, match_trials=400)
+    config = RecipeConfig(steps=40, match_trials=150) if options.quick else RecipeConfig(steps=80)
     names = WORLDS[:2] if options.quick else WORLDS
     chosen = [world for world in worlds(options.data, side=160, test=12, seed=options.seed) if world.name in names]
     judged = []
