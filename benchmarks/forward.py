@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -76,13 +78,13 @@ def precision(options: argparse.Namespace) -> torch.autocast | nullcontext[None]
     return torch.autocast("cuda", torch.bfloat16) if options.device == "cuda" else nullcontext()
 
 
-def rate(call: object, images: int, options: argparse.Namespace) -> float:
+def rate(call: Callable[[], object], images: int, options: argparse.Namespace) -> float:
     """Images a second: the median of calls that last for about two seconds."""
     seconds: list[float] = []
     begun = time.perf_counter()
     while len(seconds) < 4 or time.perf_counter() - begun < (0.5 if options.quick else 2.0):
         started = time.perf_counter()
-        call()  # type: ignore[operator]
+        call()
         if options.device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
@@ -95,7 +97,7 @@ def batches(bundle: Bundle, options: argparse.Namespace) -> list[dict[str, float
     for batch in (1, 2, 4, 8) if options.device == "cpu" else (1, 4, 16, 64, 128):
         x = torch.rand(batch, 3, 256, 256, device=options.device)
         with torch.inference_mode(), precision(options):
-            curve.append({"batch": batch, "images_per_s": round(rate(lambda: bundle.model(x), batch, options), 2)})  # noqa: B023
+            curve.append({"batch": batch, "images_per_s": round(rate(partial(bundle.model, x), batch, options), 2)})
     return curve
 
 
@@ -108,7 +110,7 @@ def mixed(bundle: Bundle, rows: list[Modulation], options: argparse.Namespace) -
     with torch.inference_mode(), precision(options):
         for _ in range(3):
             for name, row in (("none", None), ("one", one), ("mixed", several)):
-                rates[name].append(rate(lambda: bundle.model(x, row), batch, options))  # noqa: B023
+                rates[name].append(rate(partial(bundle.model, x, row), batch, options))
     pairs = list(zip(rates["mixed"], rates["one"], strict=True))
     return {
         "mixed_over_single": Figure.median_of([m / o for m, o in pairs], "ratio", 0.9, 0.97),

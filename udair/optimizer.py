@@ -63,7 +63,7 @@ class MatrixOptimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by name; `load_tensors` reads them back."""
-        muon = {f"muon.{'x'.join(map(str, shape))}": value for shape, value in self.momenta.items()}
+        muon = {_name(shape): value for shape, value in self.momenta.items()}
         return muon | {
             f"adamw.{index}.{name}": value
             for index, state in self.adamw.state_dict()["state"].items()
@@ -73,7 +73,7 @@ class MatrixOptimizer:
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue with moments that `tensors` gave; without any, start afresh."""
         for shape, momentum in self.momenta.items():
-            momentum.copy_(tensors.get(f"muon.{'x'.join(map(str, shape))}", torch.zeros_like(momentum)))
+            momentum.copy_(tensors.get(_name(shape), torch.zeros_like(momentum)))
         document = self.adamw.state_dict()
         parameters = [parameter for group in self.adamw.param_groups for parameter in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}
@@ -94,6 +94,10 @@ class MatrixOptimizer:
             for kernel in kernels:
                 kernel.grad = None
         self.adamw.zero_grad()
+
+
+def _name(shape: torch.Size) -> str:
+    return "muon." + "x".join(map(str, shape))
 
 
 def _orthogonalised(update_GON: Tensor) -> Tensor:
