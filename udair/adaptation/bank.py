@@ -65,8 +65,11 @@ class AdapterBank:
             for i in fields(Modulation)
         )
 
-    def put(self, digest: str, adapter: Adapter) -> None:
+    def put(self, digest: str, adapter: Adapter) -> Modulation:
         """Make an adapter resident, evicting the least recently used one if there is no slot.
+
+        Returns:
+            A copy of its row, as `row` gives it: another thread may evict it at once.
 
         Raises:
             AdapterError: It was made for another base model.
@@ -77,26 +80,27 @@ class AdapterBank:
             )
         with self._lock:
             if digest in self._slot_of:
-                self._slot_of.move_to_end(digest)
-                return
+                return self._copy(digest)
             slot = self._free.pop() if self._free else self._evict()
             for item in fields(Modulation):
                 getattr(self._rows, item.name)[slot] = getattr(adapter.row, item.name)[0]
             self._slot_of[digest] = slot
             self.loads += 1
+            return self._copy(digest)
 
-    def row(self, digest: str) -> Modulation:
-        """A copy of one adapter's row: a later eviction does not touch who uses it.
+    def row(self, digest: str) -> Modulation | None:
+        """A copy of one adapter's row, or None if it is not resident.
 
-        Raises:
-            AdapterError: The adapter is not resident.
+        A later eviction does not touch who uses it. Where several threads load, to ask first whether
+        the adapter is there tells nothing: it may be gone on the next line.
         """
         with self._lock:
-            if digest not in self._slot_of:
-                raise AdapterError(f"adapter {digest[:12]} is not resident; put it into the bank first.")
-            slot = self._slot_of[digest]
-            self._slot_of.move_to_end(digest)
-            return Modulation(*(getattr(self._rows, i.name)[slot : slot + 1].clone() for i in fields(Modulation)))
+            return self._copy(digest) if digest in self._slot_of else None
+
+    def _copy(self, digest: str) -> Modulation:
+        slot = self._slot_of[digest]
+        self._slot_of.move_to_end(digest)
+        return Modulation(*(getattr(self._rows, i.name)[slot : slot + 1].clone() for i in fields(Modulation)))
 
     def _evict(self) -> int:
         digest = next((digest for digest in self._slot_of if digest not in self.pinned), next(iter(self._slot_of)))

@@ -63,7 +63,7 @@ class Adapters:
         self.bank = AdapterBank(bundle.model, bundle.digest, slots)
         self._bundle, self._disk, self._disk_bytes = bundle, disk, disk_bytes
         self._store, self._on_load = store, on_load
-        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._loading: dict[str, asyncio.Task[Modulation | None]] = {}
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self.hits = 0
         disk.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,23 +82,19 @@ class Adapters:
         digest = target.adapter_digest
         if digest is None:
             return None
-        if digest in self.bank:
+        row = self.bank.row(digest)
+        if row is not None:
             self.hits += 1
-            return self.bank.row(digest)
-        while True:
-            if digest not in self._loading:
-                task = asyncio.create_task(asyncio.to_thread(self.load, target))
-                self._loading[digest] = task
-                task.add_done_callback(lambda _: self._loading.pop(digest, None))
-            # A caller that goes away does not end the load that others wait for.
-            await asyncio.shield(self._loading[digest])
-            # No other coroutine runs between these two lines; only a smaller bank than callers
-            # could have evicted it since the load.
-            if digest in self.bank:
-                return self.bank.row(digest)
+            return row
+        if digest not in self._loading:
+            task = asyncio.create_task(asyncio.to_thread(self.load, target))
+            self._loading[digest] = task
+            task.add_done_callback(lambda _: self._loading.pop(digest, None))
+        # A caller that goes away does not end the load that others wait for.
+        return await asyncio.shield(self._loading[digest])
 
-    def load(self, target: Target) -> None:
-        """Make an adapter resident, in this thread.
+    def load(self, target: Target) -> Modulation | None:
+        """Make an adapter resident, in this thread, and give its row; None for the source model.
 
         Raises:
             Unreachable: It cannot be fetched now.
@@ -106,7 +102,7 @@ class Adapters:
         """
         digest = target.adapter_digest
         if digest is None:
-            return
+            return None
         began = time.perf_counter()
         until, why = self._refused.get(digest, (0.0, ""))
         if time.monotonic() < until:
@@ -125,10 +121,11 @@ class Adapters:
             while len(self._refused) > 1000:
                 self._refused.popitem(last=False)
             raise
-        self.bank.put(digest, adapter)
+        row = self.bank.put(digest, adapter)
         spent = time.perf_counter() - began
         self._on_load(tier, spent)
         _log.info("adapter_loaded", digest=digest, tier=tier, load_ms=round(1000 * spent, 1))
+        return row
 
     def _from_disk(self, digest: str) -> bytes | None:
         path = self._disk / digest

@@ -82,6 +82,17 @@ def test_an_evicted_adapter_comes_back_as_it_was(make_plane):
     assert plane.backbone._adapters.bank.evictions == 4
 
 
+def test_more_domains_at_once_than_slots_are_all_answered(make_plane):
+    plane, image = make_plane(slots=1), make_image(2)
+    names = [f"crowd-{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        plane.route(name, make_adapter(0.05 * (number + 1)))
+    expected = {name: offline(image, plane.adapters[name]) for name in names}
+    for _ in range(20):
+        for name, answer in zip(names, _ask(plane, *names, image=image), strict=True):
+            assert apart(answer.image, expected[name]) <= 1
+
+
 def test_while_the_store_is_away_resident_adapters_serve_and_cold_ones_say_503(make_plane, s3):
     with FaultProxy(s3.endpoint_url).running() as proxy:
         store = open_storage(f"s3://{s3.bucket()}/platform", endpoint_url=proxy.endpoint_url)
