@@ -72,8 +72,9 @@ def main() -> None:
         plane = _Store(folder, options.seed)
         plane.write(64 if options.quick else 1000)
         servers: dict[str, Callable[[], Any]] = {
-            "serve": lambda: _ours(folder, plane, haproxy=False),
+            "serve": lambda: _ours(folder, plane),
             "serve_haproxy": lambda: _ours(folder, plane, haproxy=True),
+            "serve_apart": lambda: _ours(folder, plane, colocated=False),
             "fastapi": lambda: _peer("fastapi", sys.executable),
         }
         if options.peers:
@@ -104,7 +105,7 @@ def main() -> None:
 def _ratios(rates: dict[str, list[float]]) -> dict[str, Figure]:
     figures = {f"{name}_images_per_s": Figure.median_of(found, "1/s") for name, found in rates.items()}
     ours = [max(pair) for pair in zip(rates["serve"], rates["serve_haproxy"], strict=True)]
-    peers = [name for name in rates if name not in ("raw", "serve", "serve_haproxy")]
+    peers = [name for name in rates if name != "raw" and not name.startswith("serve")]
     best = max(peers, key=lambda name: median(rates[name]))
 
     def over(mine: list[float], other: str, floor: float | None = None, aim: float | None = None) -> Figure:
@@ -112,6 +113,7 @@ def _ratios(rates: dict[str, list[float]]) -> dict[str, Figure]:
 
     figures["serve_over_raw_forward"] = over(ours, "raw", 0.75, 0.95)
     figures["serve_python_proxy_over_raw_forward"] = over(rates["serve"], "raw")
+    figures["serve_apart_over_raw_forward"] = over(rates["serve_apart"], "raw")
     figures["serve_over_best_peer"] = over(ours, best, 1.0, 1.5)
     figures |= {f"serve_over_{name}": over(ours, name) for name in peers}
     return figures
@@ -203,7 +205,9 @@ def _answers(port: int, path: str) -> bool:
 
 
 @contextmanager
-def _ours(folder: Path, plane: _Store, *, haproxy: bool) -> Iterator[tuple[int, Callable[[list[bytes]], list[Any]]]]:
+def _ours(
+    folder: Path, plane: _Store, *, haproxy: bool = False, colocated: bool = True
+) -> Iterator[tuple[int, Callable[[list[bytes]], list[Any]]]]:
     port = _free_port()
     environment = {"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     if haproxy:
@@ -215,6 +219,7 @@ def _ours(folder: Path, plane: _Store, *, haproxy: bool) -> Iterator[tuple[int, 
     settings = {
         "base": str(packaged(BASE)), "digest": plane.bundle.digest, "store": plane.store.uri, "port": port,
         "cache": str(folder / f"cache-{port}"), "key": str(folder / "key"),
+        "colocated": colocated,
     }  # fmt: skip
     headers = _bearer()
 
@@ -428,6 +433,7 @@ def _serve(settings: dict[str, Any]) -> None:
         settings["key"],
         scaling=Scaling(CORES, CORES),
         spill=1,
+        colocated=settings["colocated"],
     )
     serve.run(build_app(config), name=APP, route_prefix="/")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

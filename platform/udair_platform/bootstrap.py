@@ -100,6 +100,7 @@ def run_serving(settings: Settings) -> None:
         source_endpoint_url=settings.s3_endpoint_url,
         scaling=Scaling(settings.serve_min_replicas, settings.serve_max_replicas),
         gpus=settings.serve_gpus,
+        colocated=not settings.serve_gpus,
     )
     serve.run(build_app(config), name=APP, route_prefix="/", blocking=False)
     _log.info("serving", url=settings.serve_url)

@@ -54,10 +54,7 @@ class Plane:
         self.backbone = Backbone(self.config)
 
         async def infer(question, image):
-            return await self.backbone.infer(
-                question.name, image, question.key, test_time=question.test_time, deep=question.deep,
-                trace=question.trace,
-            )  # fmt: skip
+            return await self.backbone.infer(question, image)  # whatever a test puts there by now
 
         async def describe(name):
             return self.backbone.describe(name)
@@ -95,7 +92,7 @@ class Plane:
     def known(self) -> None:
         """Wait until the replica has the routes as they are now."""
         deadline = time.monotonic() + 10
-        while hasattr(self, "backbone") and self.backbone._router.table().generation != self._generation:
+        while hasattr(self, "backbone") and self.backbone.router.table().generation != self._generation:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

@@ -103,7 +103,12 @@ class Transport:
 
 
 def may_repeat(response: httpx.Response) -> bool:
-    """Whether the same request may be answered a little later."""
+    """Whether the same request may be answered a little later.
+
+    A 500 without a problem in its body is not the platform's own: a proxy lost the replica behind it.
+    """
+    if response.status_code == 500:
+        return not response.headers.get("Content-Type", "").startswith("application/problem+json")
     return response.status_code in _RETRY_STATUS
 
 

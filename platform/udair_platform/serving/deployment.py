@@ -1,4 +1,4 @@
-"""The Ray Serve application: a thin ingress in front of backbones that hold the adapters."""
+"""The Ray Serve application: a thin ingress in front of backbones that hold the adapters, or inside each of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
@@ -18,9 +19,10 @@ from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.ingress import create_ingress
+from udair_platform.serving.question import Question
 from udair_platform.serving.replica import Backbone, BackboneConfig, Restored
 from udair_platform.serving.router import Router
-from udair_platform.serving.service import Question
+from udair_platform.serving.service import Infer
 
 APP = "udair"
 
@@ -40,6 +42,8 @@ class ServingConfig:
         cpus, gpus: Of each backbone.
         spill: Requests on a domain's own replica beyond which the next ones go to others, too.
         drain_s: How long a replica that is stopped may work on what it has.
+        colocated: Answer HTTP in the backbones' own processes. On CPUs that saves a hop of every image and
+            its copies; a GPU wants ingresses of its own, so that formats do not take its time.
     """
 
     backbone: BackboneConfig
@@ -52,20 +56,20 @@ class ServingConfig:
     gpus: float = 0.0
     spill: int = 4
     drain_s: float = 20.0
+    colocated: bool = False
 
 
 def build_app(config: ServingConfig) -> serve.Application:
     """The application that `serve.run` deploys."""
+    return _colocated(config) if config.colocated else _apart(config)
+
+
+def _apart(config: ServingConfig) -> serve.Application:
     # Same domain, same backbone: its adapter is resident there. The domain travels as session id
     # and never as a multiplexed model id, by which Serve would split batches.
     routing: Any = RequestRouterConfig(
         request_router_class="udair_platform.serving.affinity.AdapterAffinityRouter",  # type: ignore[arg-type]
         request_router_kwargs={"spill": config.spill},
-    )
-    scaling = config.scaling
-    fixed = scaling.min_replicas == scaling.max_replicas
-    sizing: dict[str, Any] = (
-        {"num_replicas": scaling.min_replicas} if fixed else {"autoscaling_config": _autoscaling(scaling)}
     )
     backbone: Any = serve.deployment(
         Backbone,
@@ -73,33 +77,10 @@ def build_app(config: ServingConfig) -> serve.Application:
         max_ongoing_requests=64,
         max_queued_requests=256,
         request_router_config=routing,
-        ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
-        graceful_shutdown_timeout_s=config.drain_s,
-        health_check_period_s=5,
-        **sizing,
+        **_resources(config),
     )
-    bound = backbone.bind(config.backbone)
-
-    def ingress_app() -> Any:
-        backbones = Backbones()
-        store = open_storage(config.backbone.store_uri, endpoint_url=config.backbone.store_endpoint_url)
-        copy = Path(config.backbone.cache) / "routes.json" if config.backbone.cache else None
-        router = Router(store, config.backbone.poll_s, copy)
-        router.watch()
-        return create_ingress(
-            router,
-            Path(config.signing_key_file).read_bytes(),
-            backbones.infer,
-            config.base_name,
-            store=store,
-            source_endpoint_url=config.source_endpoint_url,
-            ready=backbones.ready,
-            describe=backbones.describe,
-            says_id=False,  # Serve's proxy does
-        )
-
     ingress: Any = serve.deployment(
-        serve.ingress(ingress_app)(Ingress),
+        serve.ingress()(Ingress),
         name="Ingress",
         num_replicas=config.ingresses,
         max_ongoing_requests=256,
@@ -107,19 +88,85 @@ def build_app(config: ServingConfig) -> serve.Application:
         ray_actor_options={"num_cpus": 0.1},
         graceful_shutdown_timeout_s=config.drain_s,
     )
-    application: serve.Application = ingress.bind(bound)
+    application: serve.Application = ingress.bind(config, backbone.bind(config.backbone))
     return application
 
 
+def _colocated(config: ServingConfig) -> serve.Application:
+    # Serve lets more in than the engine takes: the engine refuses with 429, and says when to come back.
+    backbone: Any = serve.deployment(
+        serve.ingress()(HttpBackbone),
+        name="Backbone",
+        max_ongoing_requests=config.backbone.max_waiting + 64,
+        max_queued_requests=512,
+        **_resources(config),
+    )
+    application: serve.Application = backbone.bind(config)
+    return application
+
+
+def _resources(config: ServingConfig) -> dict[str, Any]:
+    scaling = config.scaling
+    fixed = scaling.min_replicas == scaling.max_replicas
+    return {
+        "ray_actor_options": {"num_cpus": config.cpus, "num_gpus": config.gpus},
+        "graceful_shutdown_timeout_s": config.drain_s,
+        "health_check_period_s": 5,
+        **({"num_replicas": scaling.min_replicas} if fixed else {"autoscaling_config": _autoscaling(scaling)}),
+    }
+
+
 class Ingress:
-    """HTTP in front of the backbones; the application is built where the replica runs.
+    """HTTP in front of the backbones.
 
     Args:
+        config: Of the application.
         backbone: Handle of the backbone deployment: it makes Serve deploy it with this one.
     """
 
-    def __init__(self, backbone: DeploymentHandle[Any]) -> None:
-        self._backbone = backbone
+    def __init__(self, config: ServingConfig, backbone: DeploymentHandle[Any]) -> None:
+        self._config, self._backbone = config, backbone
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve where the replica runs."""
+        backbones, config = Backbones(), self._config.backbone
+        store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
+        router = Router(store, config.poll_s, Path(config.cache) / "routes.json" if config.cache else None)
+        router.watch()
+        return _http(
+            self._config, router, backbones.infer, store=store, ready=backbones.ready, describe=backbones.describe
+        )
+
+
+class HttpBackbone(Backbone):
+    """A backbone that answers HTTP itself."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        super().__init__(config.backbone)
+        self._serving = config
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve where the replica runs."""
+
+        async def ready() -> bool:
+            return self.ready()
+
+        async def describe(name: str) -> dict[str, Any]:
+            return self.describe(name)
+
+        return _http(self._serving, self.router, self.infer, store=self.store, ready=ready, describe=describe)
+
+
+def _http(config: ServingConfig, router: Router, infer: Infer, **parts: Any) -> FastAPI:
+    return create_ingress(
+        router,
+        Path(config.signing_key_file).read_bytes(),
+        infer,
+        config.base_name,
+        source_endpoint_url=config.source_endpoint_url,
+        says_id=False,  # Serve's proxy does
+        **parts,
+    )
 
 
 class Backbones:
@@ -132,10 +179,7 @@ class Backbones:
         """Restore one image; if its replica dies on the way, another does, once."""
         for last in (False, True):
             try:
-                answer: Restored | PlatformError = await self._handle_for(question.name).infer.remote(
-                    question.name, image, question.key, test_time=question.test_time, deep=question.deep,
-                    trace=question.trace,
-                )  # fmt: skip
+                answer: Restored | PlatformError = await self._handle_for(question.name).infer.remote(question, image)
                 return answer
             except BackPressureError:
                 return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")

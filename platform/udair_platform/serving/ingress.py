@@ -36,8 +36,9 @@ from udair_platform.http.edge import Edge
 from udair_platform.keys import verify
 from udair_platform.serving import protocol_v2
 from udair_platform.serving.predictions import Predictions
+from udair_platform.serving.question import Question, accepted, quality_of
 from udair_platform.serving.router import Router
-from udair_platform.serving.service import Answer, Infer, Question, RestoreService, accepted, quality_of
+from udair_platform.serving.service import Answer, Infer, RestoreService
 
 _JSON = "application/json"
 

@@ -24,7 +24,8 @@ from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import PreconditionFailed, Storage, StorageError
 from udair_platform.errors import BadRequest, KeyReused, NotFound, PlatformError, StoreDown, TooManyRequests
 from udair_platform.registry import layout
-from udair_platform.serving.service import Answer, Question, RestoreService
+from udair_platform.serving.question import Question
+from udair_platform.serving.service import Answer, RestoreService
 from udair_platform.telemetry import logger
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")

@@ -33,6 +33,7 @@ from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.adapters import Adapters, Refused, Unreachable
 from udair_platform.serving.engine import DeadlinePassed, Done, Engine, EngineError, Overloaded
 from udair_platform.serving.metrics import ReplicaMetrics
+from udair_platform.serving.question import Question
 from udair_platform.serving.reports import Reports
 from udair_platform.serving.router import Router, Target
 from udair_platform.serving.tracing import Tracing
@@ -126,71 +127,59 @@ class Backbone:
             max_waiting=config.max_waiting,
         )
         cache = Path(config.cache or tempfile.mkdtemp(prefix="udair-cache-"))
-        self._store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
+        self.store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
         self._adapters = Adapters(
-            self._bundle, config.slots, cache / "adapters", store=self._store, on_load=self._metrics.loaded
+            self._bundle, config.slots, cache / "adapters", store=self.store, on_load=self._metrics.loaded
         )
         self._traffic = Traffic(self._bundle.model.config.codes, config.window_s)
         self._test_time = TestTimeConfig()
         self._versions = Versions(self._adapters)
         self._shadows: set[asyncio.Task[None]] = set()
-        self._router = Router(self._store, config.poll_s, cache / "routes.json")
+        self.router = Router(self.store, config.poll_s, cache / "routes.json")
         self.reports = Reports(
-            self.id, self._bundle.digest, self._traffic, self._versions, self._router, self._metrics,
-            self._store, config.store_endpoint_url,
+            self.id, self._bundle.digest, self._traffic, self._versions, self.router, self._metrics,
+            self.store, config.store_endpoint_url,
         )  # fmt: skip
         self._warm_up()
-        self._router.watch(self._versions.routes_changed)
+        self.router.watch(self._versions.routes_changed)
         if config.report_s:
             self.reports.every(config.report_s, self._measure)
 
-    async def infer(
-        self,
-        name: str,
-        image: ImageArray,
-        key: str = "",
-        *,
-        test_time: bool = False,
-        deep: bool = False,
-        trace: str = "",
-    ) -> Restored | PlatformError:
-        """Restore one image of ``tenant/domain``.
+    async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
+        """Restore one image of a domain.
 
         An adapter that is damaged, or for another base model, is never used: the version before, or
         else the source model answers, and the answer says so.
 
         Args:
-            name: ``tenant/domain``.
+            question: What is asked for; `trace` is the caller's span.
             image: (H, W, 3) uint8.
-            key: Decides about canary and shadow.
-            test_time: Also align this one image's embedding, on a copy of the row.
-            deep: Answer with 16 bits a channel.
-            trace: W3C ``traceparent`` of the caller's span.
 
         Returns:
             The answer, or why there is none: errors do not keep their class on their way through Ray.
         """
         try:
             with self._tracing.span(
-                "backbone", trace or None, domain=name, pixels=image.shape[0] * image.shape[1]
+                "backbone", question.trace or None, domain=question.name, pixels=image.shape[0] * image.shape[1]
             ) as span:
-                restored = await self._infer(name, image, key, test_time, deep)
+                restored = await self._infer(question, image)
                 for fact in ("version", "fallback", "queue_s", "forward_s", "batch", "domains"):
                     span.set_attribute(fact, getattr(restored, fact))
                 return restored
         except PlatformError as error:
             return error
 
-    async def _infer(self, name: str, image: ImageArray, key: str, test_time: bool, deep: bool) -> Restored:
+    async def _infer(self, question: Question, image: ImageArray) -> Restored:
+        name, key, deep = question.name, question.key, question.deep
         tenant, _, domain = name.partition("/")
-        route = self._router.resolve(tenant, domain)
+        route = self.router.resolve(tenant, domain)
         target, row, fallback = await self._versions.row(name, route, route.choose(key))
         now = time.time()
         look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
         try:
             done = await self._engine.submit(
                 image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s,
-                prepare=self._at_test_time if test_time else None, look=look, deep=deep,
+                prepare=self._at_test_time if question.test_time else None, look=look, deep=deep,
             )  # fmt: skip
         except Overloaded as error:
             raise TooManyRequests(f"{error} Send it again a little later.") from error
@@ -233,7 +222,7 @@ class Backbone:
     def shutdown(self) -> None:
         """Finish what was submitted and end the threads."""
         self.reports.close()
-        self._router.close()
+        self.router.close()
         self._engine.close()
         self._versions.close()
         self._tracing.close()
@@ -283,7 +272,7 @@ class Backbone:
         thread.start()
         thread.join()
         try:
-            wait(self._versions.routes_changed(self._router.table()), timeout=60.0)
+            wait(self._versions.routes_changed(self.router.table()), timeout=60.0)
         except PlatformError as error:
             _log.warning("no_routes_yet", error=str(error))
 

@@ -26,8 +26,9 @@ from udair_platform.errors import TooManyRequests, Unavailable
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.predictions import Predictions
+from udair_platform.serving.question import Question
 from udair_platform.serving.replica import Restored
-from udair_platform.serving.service import Question, RestoreService
+from udair_platform.serving.service import RestoreService
 
 
 @pytest.fixture(scope="module")

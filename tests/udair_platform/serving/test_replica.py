@@ -20,6 +20,7 @@ from udair.inference import restore
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
 from udair_platform.serving import engine
+from udair_platform.serving.question import PNG16, Question
 from udair_platform.serving.traffic import said
 
 
@@ -36,14 +37,14 @@ def make_plane(tmp_path) -> Iterator:
         plane.backbone.shutdown()
 
 
+def _question(name: str, **options) -> Question:
+    return Question(f"acme/{name}", "", **options)
+
+
 def _ask(plane, *names: str, image=None, **options):
     async def all_of_them():
-        return await asyncio.gather(
-            *(
-                plane.backbone.infer(f"acme/{name}", make_image() if image is None else image, **options)
-                for name in names
-            )
-        )
+        pixels = make_image() if image is None else image
+        return await asyncio.gather(*(plane.backbone.infer(_question(name, **options), pixels) for name in names))
 
     return asyncio.run(all_of_them())
 
@@ -63,7 +64,7 @@ def test_200_domains_in_32_slots_in_random_order_give_the_pixels_of_each_alone(m
     worst = 0.0
     for start in range(0, len(order), 16):
         names = order[start : start + 16]
-        for name, answer in zip(names, _ask(plane, *names, image=image, deep=True), strict=True):
+        for name, answer in zip(names, _ask(plane, *names, image=image, media_type=PNG16), strict=True):
             alone = restore(BUNDLE.model, pixels, adapters[name].row).permute(1, 2, 0).numpy()
             worst = max(worst, float(np.abs(answer.image - alone).max()))
     assert worst <= 1e-5
@@ -159,7 +160,7 @@ def test_promotion_under_load_never_fails_and_never_mixes_two_versions(make_plan
 
         async def caller():
             for _ in range(25):
-                answers.append(await plane.backbone.infer("acme/moving", image))
+                answers.append(await plane.backbone.infer(_question("moving"), image))
 
         async def promoter():
             for turn in range(12):
@@ -216,8 +217,8 @@ def test_usage_is_the_share_of_pixels_of_every_batch(make_plane):
 
     async def both():
         await asyncio.gather(
-            *(plane.backbone.infer("acme/small", make_image(n, 64, 64)) for n in range(4)),
-            plane.backbone.infer("acme/large", make_image(9, 256, 256)),
+            *(plane.backbone.infer(_question("small"), make_image(n, 64, 64)) for n in range(4)),
+            plane.backbone.infer(_question("large"), make_image(9, 256, 256)),
         )
 
     asyncio.run(both())

@@ -1,4 +1,4 @@
-"""The data plane on Ray Serve: two backbones, an ingress, real HTTP, and no control plane at all."""
+"""The data plane on Ray Serve: two backbones, an ingress before or inside them, real HTTP, and no control plane."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from data_plane import BUNDLE, KEY, Routes, apart, bearer, make_adapter, make_im
 
 from udair.data.images import decode, encode_png
 from udair.weights import packaged
+from udair_platform.client.transport import may_repeat
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.autoscaling import Scaling
 from udair_platform.serving.deployment import APP, ServingConfig, build_app
 from udair_platform.serving.replica import BackboneConfig
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory):
+@pytest.fixture(scope="module", params=["apart", "colocated"])
+def plane(request, tmp_path_factory):
     import ray
     from ray import serve
 
@@ -39,7 +40,10 @@ def plane(tmp_path_factory):
         environment.setenv("RAY_AUTH_MODE", "disabled")
         ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-        config = ServingConfig(backbone, "udair-tiny", str(folder / "key"), scaling=Scaling(2, 2), spill=4)
+        config = ServingConfig(
+            backbone, "udair-tiny", str(folder / "key"), scaling=Scaling(2, 2), spill=4,
+            colocated=request.param == "colocated",
+        )  # fmt: skip
         serve.run(build_app(config), name=APP, route_prefix="/")
         made.url = f"http://127.0.0.1:{port}"
         yield made
@@ -103,17 +107,16 @@ def test_a_killed_replica_under_load_loses_nothing_without_an_error_and_is_repla
     timer.start()
     answers = _many(plane, "killed", 300)
     timer.join()
-    codes = Counter(answer.status_code for answer in answers)
-    assert set(codes) <= {200, 503}, codes
-    assert codes[200] >= 290
+    assert sum(answer.is_success for answer in answers) >= 285
     for answer in answers:
-        if answer.status_code == 503:
-            assert answer.json()["retryable"]
+        if not answer.is_success:
+            assert may_repeat(answer), answer.text
         else:
             assert apart(decode(answer.content), offline(make_image(5), plane.adapters["killed"])) <= 1
     until(lambda: len(plane.pids()) == 2 and victim not in plane.pids(), within_s=60)
 
 
+@pytest.mark.parametrize("plane", ["apart"], indirect=True)
 def test_a_domain_stays_on_one_backbone_and_a_busy_one_spreads(plane):
     plane.route("quiet", None)
     until(lambda: len(_post(plane, "quiet", make_image(5)).headers.get_list("x-request-id")) == 1)

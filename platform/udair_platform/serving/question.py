@@ -1,0 +1,76 @@
+"""What a caller asks for beside the image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from udair_platform.errors import BadRequest, NotAcceptable
+
+PNG, PNG16, JPEG, WEBP, TIFF = "image/png", "image/png;depth=16", "image/jpeg", "image/webp", "image/tiff"
+MEDIA_TYPES = (PNG, PNG16, JPEG, WEBP, TIFF)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a caller asks for beside the image.
+
+    Attributes:
+        name: ``tenant/domain``.
+        key: Decides about canary and shadow; the same key always meets the same version.
+        media_type: One of `MEDIA_TYPES`.
+        quality: Of JPEG and WebP.
+        test_time: Also adapt to this one image.
+        trace: W3C ``traceparent`` of the caller's span, if it has one.
+    """
+
+    name: str
+    key: str
+    media_type: str = PNG
+    quality: int = 95
+    test_time: bool = False
+    trace: str = ""
+
+    @property
+    def deep(self) -> bool:
+        """Whether 16 bits a channel are asked for."""
+        return self.media_type == PNG16
+
+
+def accepted(header: str) -> str:
+    """The media type that an `Accept` header likes best of those there are; PNG if it does not care.
+
+    Raises:
+        NotAcceptable: It names only others.
+    """
+    wishes: list[tuple[float, int, str]] = []
+    for place, part in enumerate(filter(None, (part.strip() for part in header.lower().split(",")))):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        values = dict(piece.partition("=")[::2] for piece in parameters)
+        try:
+            quality = float(values.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        kind = "image/jpeg" if kind == "image/jpg" else kind
+        if kind in ("*/*", "image/*"):
+            kind = PNG
+        elif kind == PNG and values.get("depth") == "16":
+            kind = PNG16
+        if quality > 0 and kind in MEDIA_TYPES:
+            wishes.append((-quality, place, kind))
+    if header.strip() and not wishes:
+        raise NotAcceptable(f"Accept is {header[:100]!r}; expected one of {', '.join(MEDIA_TYPES)}, or */*.")
+    return min(wishes)[2] if wishes else PNG
+
+
+def quality_of(text: str | None) -> int:
+    """The `quality` of JPEG and WebP, 1 to 100.
+
+    Raises:
+        BadRequest: It is no such number.
+    """
+    if text is None:
+        return 95
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
+        raise BadRequest(f"quality is {text[:20]!r}; expected 1 to 100.")
+    return int(text)
