@@ -17,11 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy.typing as npt
 import torch
 
 from udair.data.images import ImageArray
@@ -29,73 +27,10 @@ from udair.data.patches import to_array, to_array16, to_tensor
 from udair.inference import OVERLAP, TILE, Restoration, Tiles, forward_tiles, together
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
+from udair_platform.serving.work import DeadlinePassed, Done, EngineError, Overloaded, Prepare, Work
 from udair_platform.telemetry import logger
 
-# From one image and its row to the row that restores it: test-time adaptation.
-Prepare = Callable[[torch.Tensor, Modulation | None], Modulation | None]
-
 _log = logger("serving")
-
-
-class EngineError(Exception):
-    """One image could not be restored; the others of its batch were."""
-
-
-class Overloaded(EngineError):
-    """Too many images wait already."""
-
-
-class DeadlinePassed(EngineError):
-    """The image waited, or was worked on, for longer than its caller allowed."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """One restored image and what it cost.
-
-    Attributes:
-        image: (H, W, 3) uint8, or uint16 where that was asked for.
-        queue_s: Seconds until its first step began.
-        forward_s: Seconds of model time that are its own: its share of pixels of every step.
-        steps: Steps that held one of its tiles.
-        batch: Most images that shared a step with it, itself included.
-        domains: Most different adapters in one of its steps.
-        look: What `look` returned.
-    """
-
-    image: npt.NDArray[Any]
-    queue_s: float
-    forward_s: float
-    steps: int
-    batch: int
-    domains: int
-    look: Any = None
-
-
-@dataclass(eq=False)
-class _Work:
-    image: ImageArray
-    row: Modulation | None
-    name: str | None
-    future: asyncio.Future[Done]
-    loop: asyncio.AbstractEventLoop
-    deadline: float
-    prepare: Prepare | None
-    look: Callable[[], Any] | None
-    deep: bool
-    entered: float
-    started: float = 0.0
-    forward_s: float = 0.0
-    steps: int = 0
-    batch: int = 0
-    domains: int = 0
-    restoration: Restoration | None = field(default=None, repr=False)
-    seen: Any = None
-
-    @property
-    def pixels(self) -> int:
-        """Of the image."""
-        return int(self.image.shape[0] * self.image.shape[1])
 
 
 class Engine:
@@ -128,7 +63,7 @@ class Engine:
         self._device = model.enter.weight.device
         self._embed_together = embed_together
         self._autocast, self._max_waiting, self._max_open = autocast, max_waiting, max_open_pixels
-        self._arrivals: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._waiting = 0
         self._pixels = 0
         self._count = threading.Lock()
@@ -181,7 +116,7 @@ class Engine:
             self._waiting += 1
             self._pixels += pixels
         future: asyncio.Future[Done] = loop.create_future()
-        self._arrivals.put(_Work(image, row, name, future, loop, now + timeout_s, prepare, look, deep, now))
+        self._arrivals.put(Work(image, row, name, future, loop, now + timeout_s, prepare, look, deep, now))
         try:
             return await future
         finally:
@@ -200,8 +135,8 @@ class Engine:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        outside: list[_Work] = []
-        active: list[_Work] = []
+        outside: list[Work] = []
+        active: list[Work] = []
         closing = False
         while not closing or active or outside:
             while True:
@@ -214,7 +149,7 @@ class Engine:
                 else:
                     outside.append(arrived)
             active = [work for work in active if not self._gone(work)]
-            entering: list[_Work] = []
+            entering: list[Work] = []
             for work in list(outside):
                 if self._may_enter(work, [*active, *entering]):
                     outside.remove(work)
@@ -224,21 +159,21 @@ class Engine:
             if active:
                 active = self._step(active)
 
-    def _may_enter(self, work: _Work, active: Sequence[_Work]) -> bool:
+    def _may_enter(self, work: Work, active: Sequence[Work]) -> bool:
         small = 4 * self._tile**2
         if not active or work.pixels <= small or self._gone(work):
             return True
         return work.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
 
-    def _groups(self, entering: Sequence[_Work]) -> list[list[_Work]]:
+    def _groups(self, entering: Sequence[Work]) -> list[list[Work]]:
         """Images whose codes are read at once."""
-        groups: dict[object, list[_Work]] = {}
+        groups: dict[object, list[Work]] = {}
         for work in entering:
             alone = not self._embed_together or work.prepare is not None
             groups.setdefault(id(work) if alone else work.image.shape, []).append(work)
         return list(groups.values())
 
-    def _begin(self, group: Sequence[_Work]) -> list[_Work]:
+    def _begin(self, group: Sequence[Work]) -> list[Work]:
         """Read the codes of images of one shape; those that have not failed."""
         group = [work for work in group if self._looked(work)]
         if not group:
@@ -268,7 +203,7 @@ class Engine:
             work.forward_s += (time.monotonic() - began) / len(group)
         return group
 
-    def _looked(self, work: _Work) -> bool:
+    def _looked(self, work: Work) -> bool:
         """Whether the image may begin; what its caller wants to know of it is seen to."""
         if self._gone(work):
             return False
@@ -281,7 +216,7 @@ class Engine:
             return False
         return True
 
-    def _step(self, active: list[_Work]) -> list[_Work]:
+    def _step(self, active: list[Work]) -> list[Work]:
         """Run one batch; the images that are not done, those that were served last at the end."""
         chosen, tiles = self._choose(active)
         began = time.monotonic()
@@ -309,14 +244,14 @@ class Engine:
         rest = [work for work in active if id(work) not in served]
         return rest + self._finish(chosen)
 
-    def _choose(self, active: Sequence[_Work]) -> tuple[list[_Work], Tiles]:
+    def _choose(self, active: Sequence[Work]) -> tuple[list[Work], Tiles]:
         """Tiles of the shape that waited longest, one from each image in turn, up to the budget."""
         first = active[0].restoration
         assert first is not None
         fits = max(1, self._budget // (first.shape[0] * first.shape[1]))
         same = [work for work in active if work.restoration is not None and work.restoration.shape == first.shape]
         tiles: list[tuple[Restoration, tuple[int, int]]] = []
-        chosen: list[_Work] = []
+        chosen: list[Work] = []
         while len(tiles) < fits:
             before = len(tiles)
             for work in same:
@@ -329,7 +264,7 @@ class Engine:
                 break
         return chosen, tiles
 
-    def _alone(self, chosen: Sequence[_Work]) -> None:
+    def _alone(self, chosen: Sequence[Work]) -> None:
         for work in chosen:
             try:
                 work.restoration = restoration = Restoration(
@@ -346,9 +281,9 @@ class Engine:
             except Exception as error:
                 self._fail(work, error)
 
-    def _finish(self, works: Sequence[_Work]) -> list[_Work]:
+    def _finish(self, works: Sequence[Work]) -> list[Work]:
         """Hand over the images that are done; those that are not, and have not failed."""
-        groups: dict[object, list[tuple[_Work, Restoration]]] = {}
+        groups: dict[object, list[tuple[Work, Restoration]]] = {}
         left = []
         for work in works:
             if work.restoration is not None and work.restoration.done:
@@ -359,7 +294,7 @@ class Engine:
             self._hand_over(group)
         return left
 
-    def _hand_over(self, group: Sequence[tuple[_Work, Restoration]]) -> None:
+    def _hand_over(self, group: Sequence[tuple[Work, Restoration]]) -> None:
         """Answer for images of one shape: one copy from the device for all of them."""
         try:
             with torch.inference_mode():
@@ -381,7 +316,7 @@ class Engine:
             )  # fmt: skip
             self._tell(work, partial(work.future.set_result, done))
 
-    def _gone(self, work: _Work) -> bool:
+    def _gone(self, work: Work) -> bool:
         """A caller that went away, or whose time is up, needs no pixels."""
         if work.future.done():
             return True
@@ -390,7 +325,7 @@ class Engine:
             return True
         return False
 
-    def _fail(self, work: _Work, error: Exception) -> None:
+    def _fail(self, work: Work, error: Exception) -> None:
         if not isinstance(error, EngineError):
             _log.error("forward_failed", exc_info=error)
             error = EngineError(f"the model failed on this image: {type(error).__name__}: {error}")
@@ -398,7 +333,7 @@ class Engine:
         self._tell(work, lambda: work.future.set_exception(error))
 
     @staticmethod
-    def _tell(work: _Work, act: Callable[[], None]) -> None:
+    def _tell(work: Work, act: Callable[[], None]) -> None:
         def unless_gone() -> None:
             if not work.future.done():
                 act()

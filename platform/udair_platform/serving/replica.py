@@ -31,7 +31,7 @@ from udair.models.modulation import Modulation
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.adapters import Adapters, Refused, Unreachable
-from udair_platform.serving.engine import DeadlinePassed, Done, Engine, EngineError, Overloaded
+from udair_platform.serving.engine import Engine
 from udair_platform.serving.metrics import ReplicaMetrics
 from udair_platform.serving.question import Question
 from udair_platform.serving.reports import Reports
@@ -39,6 +39,7 @@ from udair_platform.serving.router import Router, Target
 from udair_platform.serving.tracing import Tracing
 from udair_platform.serving.traffic import Traffic
 from udair_platform.serving.versions import Versions
+from udair_platform.serving.work import DeadlinePassed, Done, EngineError, Overloaded
 from udair_platform.telemetry import logger
 
 _SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
