@@ -138,16 +138,9 @@ class Deliveries:
         problem = f"answered {reply.status}; expected 200 to 299" if isinstance(reply, Reply) else reply
         wish = (reply.retry_after_s or 0.0) if isinstance(reply, Reply) else 0.0
         pause = max(BACKOFF_S[min(hook.failures, len(BACKOFF_S) - 1)], min(wish, BACKOFF_S[-1]))
-        saved = self._save(
-            replace(
-                hook,
-                failures=hook.failures + 1,
-                failing_since=hook.failing_since or now,
-                last_error=problem[:500],
-                not_before=now + timedelta(seconds=pause),
-                updated_time=now,
-            )  # fmt: skip
-        )
+        failing = replace(hook, failures=hook.failures + 1, failing_since=hook.failing_since or now, updated_time=now)
+        until = now + timedelta(seconds=pause)
+        saved = self._save(replace(failing, not_before=until, last_error=problem[:500]))
         _log.warning("webhook_failed", webhook=hook.id, failures=saved.failures, error=problem)
         gone = isinstance(reply, Reply) and reply.status == 410
         if gone or now - (saved.failing_since or now) >= GIVE_UP_AFTER:
