@@ -58,11 +58,17 @@ def run_api(settings: Settings) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     """Reconcile until a signal."""
+    from udair_platform.http.outbound import Outbound
+    from udair_platform.scheduler.deliveries import Deliveries
     from udair_platform.scheduler.launchers import make_launcher
-    from udair_platform.scheduler.reconciler import Reconciler
+    from udair_platform.scheduler.reconciler import Reconciler, utc_now
 
-    database, store, _, _ = prepare(settings)
+    database, store, signing_key, _ = prepare(settings)
     stop = _stop_on_signal()
+    outbound = Outbound(allow_private=settings.webhook_allow_private)
+    deliveries = Deliveries(database, signing_key, outbound, utc_now)
+    telling = threading.Thread(target=deliveries.run_forever, args=(stop, settings.webhook_interval_s), daemon=True)
+    telling.start()
     Reconciler(database, store, make_launcher(settings), settings).run_forever(stop)
 
 

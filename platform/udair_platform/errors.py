@@ -17,6 +17,7 @@
     │   ├── InvalidState       INVALID_STATE         409  the noun's table has no such transition
     │   ├── AliasMoved         ALIAS_MOVED           409  compare-and-set lost
     │   ├── GateRejected       GATE_REJECTED         409  the gate does not let this version serve
+    │   ├── QuotaExceeded      QUOTA_EXCEEDED        409  the tenant has as many as it may have
     │   ├── StaleWrite         STALE_WRITE           409  somebody else changed the row first
     │   └── RequestInProgress  REQUEST_IN_PROGRESS   409  the same idempotency key is being served
     ├── EtagMismatch           ETAG_MISMATCH         412
@@ -157,6 +158,12 @@ class GateRejected(Conflict):
     """The gate does not let this version serve."""
 
     code, title = "GATE_REJECTED", "The gate does not let this version serve"
+
+
+class QuotaExceeded(Conflict):
+    """The tenant has as many as it may have."""
+
+    code, title = "QUOTA_EXCEEDED", "The tenant's quota is used up"
 
 
 class StaleWrite(Conflict):

@@ -62,11 +62,17 @@ class Settings(BaseSettings):
     reconcile_interval_s: float = Field(1.0, gt=0)
     lease_ttl_s: float = Field(15.0, gt=0, description="a silent reconciler loses its lease after this long")
     max_concurrent_jobs: int = Field(2, ge=1)
+    tenant_max_concurrent_jobs: int = Field(0, ge=0, description="of each tenant; 0 is no limit but the platform's")
+    tenant_max_queued_jobs: int = Field(1000, ge=0, description="unfinished jobs of each tenant; 0 is no limit")
+    tenant_max_domains: int = Field(10_000, ge=0, description="domains of each tenant; 0 is no limit")
     max_attempts: int = Field(3, ge=1, description="attempts that faults of ours may spend on one job")
     heartbeat_timeout_s: float = Field(300.0, gt=0)
     pending_timeout_s: float = Field(86_400.0, gt=0)
     run_timeout_s: float = Field(21_600.0, gt=0)
     cancel_timeout_s: float = Field(60.0, gt=0)
+
+    webhook_interval_s: float = Field(1.0, gt=0, description="pause between two turns of the webhooks")
+    webhook_allow_private: bool = Field(False, description="webhooks may be http:// and in private networks")
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -37,6 +37,8 @@ def test_document_says_what_serves(plane) -> None:
         "shadow": None,
         "pinned": False,
         "source_uri": "s3://acme-photos/cams",
+        "source_role_arn": None,
+        "source_external_id": None,
         "profile_uri": None,
     }
 

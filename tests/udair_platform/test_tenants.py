@@ -8,11 +8,12 @@ from udair_platform.registry import first_start
 BODIES = {
     "/v1/domains/{domain}/jobs": {},
     "/v1/domains/{domain}/aliases/{alias}": {"version": 0},
+    "/v1/domains/{domain}/uploads": {"names": ["a.png"]},
 }
 # Routes that name nothing of anybody: their lists are looked at below.
 OWN = {
     "/healthz", "/readyz", "/v1/platform", "/v1/baseModels", "/v1/openapi.json", "/v1/domains", "/v1/apiKeys",
-    "/v1/events",
+    "/v1/events", "/v1/webhooks",
 }  # fmt: skip
 
 
@@ -20,6 +21,8 @@ def test_every_route_with_another_tenants_ids_is_not_found(plane) -> None:
     domain = plane.domain()
     plane.version(domain)
     job = plane.submit(domain)
+    made = plane.client.post("/v1/webhooks", json={"url": "https://hooks.example.com/"})
+    webhook = made.json()["webhook"]["id"]
     with plane.database.read() as state:
         base = state.bases.current()
         kid = state.keys.page("acme")[0].kid
@@ -28,7 +31,7 @@ def test_every_route_with_another_tenants_ids_is_not_found(plane) -> None:
     ).admin_token
     places = {
         "{domain}": domain.name, "{job}": job.id, "{snapshot}": job.snapshot_id, "{version}": "1",
-        "{alias}": "champion", "{kid}": kid,
+        "{alias}": "champion", "{kid}": kid, "{webhook}": webhook, "{name}": "adapter.safetensors",
     }  # fmt: skip
     walked = 0
     for path, methods in plane.client.get("/v1/openapi.json").json()["paths"].items():
@@ -56,7 +59,7 @@ def test_lists_hold_only_ones_own(plane) -> None:
     token = plane.token("admin", tenant="globex")
     for path, items in (
         ("/v1/domains", "domains"), ("/v1/domains/-/jobs", "jobs"), ("/v1/events", "events"),
-        ("/v1/apiKeys", "keys"),
+        ("/v1/apiKeys", "keys"), ("/v1/webhooks", "webhooks"),
     ):  # fmt: skip
         page = plane.client.get(path, headers={"Authorization": f"Bearer {token}"}).json()[items]
         text = str(page)

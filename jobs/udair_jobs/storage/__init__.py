@@ -16,7 +16,7 @@ from udair_jobs.errors import (
     TooLarge,
 )
 from udair_jobs.storage.arrow import arrow_filesystem
-from udair_jobs.storage.contract import ObjectInfo, Storage
+from udair_jobs.storage.contract import ObjectInfo, Storage, UploadForm
 from udair_jobs.storage.location import parse
 from udair_jobs.storage.patience import PATIENCE_S, PatientStorage
 from udair_jobs.storage.roles import Role
@@ -35,6 +35,7 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "TooLarge",
+    "UploadForm",
     "arrow_filesystem",
     "open_storage",
 ]

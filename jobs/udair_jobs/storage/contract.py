@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from udair_jobs.errors import InvalidKey
@@ -26,6 +27,17 @@ class ObjectInfo:
     size: int
     etag: str
     last_modified: str
+
+
+@dataclass(frozen=True)
+class UploadForm:
+    """How one object is uploaded: POST `url` as multipart/form-data with `fields`, then the content as `file`."""
+
+    name: str
+    url: str
+    fields: dict[str, str]
+    expires_time: datetime
+    max_bytes: int
 
 
 class Storage(Protocol):
@@ -95,6 +107,14 @@ class Storage(Protocol):
 
     def presign_get(self, key: str, expires_s: int = 900) -> str:
         """A URL that reads the object without credentials; `file://` for a folder, which cannot expire."""
+        ...
+
+    def presign_post(self, key: str, *, max_bytes: int, expires_s: int = 900) -> UploadForm:
+        """A form that uploads the object without credentials.
+
+        Raises:
+            StorageError: The store is a folder, which takes no uploads.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from udair_jobs.errors import (
     StorageUnavailable,
     TooLarge,
 )
-from udair_jobs.storage.contract import ObjectInfo, checked_key, checked_prefix
+from udair_jobs.storage.contract import ObjectInfo, UploadForm, checked_key, checked_prefix
 
 # Half-written files carry this prefix; listings never show them.
 _PART = ".udair-part-"
@@ -153,6 +153,10 @@ class FolderStorage:
         """A `file://` URL; a folder has no expiry."""
         self.head(key)
         return self._path(key).as_uri()
+
+    def presign_post(self, key: str, *, max_bytes: int, expires_s: int = 900) -> UploadForm:
+        """Refused: nothing listens in front of a folder."""
+        raise StorageError(self.uri, f"is a folder, which takes no upload of {key}; put the file there.")
 
     def _path(self, key: str) -> Path:
         checked_key(self.uri, key)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from udair_jobs.errors import StorageUnavailable
-from udair_jobs.storage.contract import ObjectInfo, Storage
+from udair_jobs.storage.contract import ObjectInfo, Storage, UploadForm
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,10 @@ class PatientStorage:
     def at(self, prefix: str) -> PatientStorage:
         """The same store with the same patience, deeper."""
         return PatientStorage(self.impatient.at(prefix), self._patience_s)
+
+    def presign_post(self, key: str, *, max_bytes: int, expires_s: int = 900) -> UploadForm:
+        """A form that uploads the object without credentials."""
+        return self._patiently(lambda: self.impatient.presign_post(key, max_bytes=max_bytes, expires_s=expires_s))
 
     def presign_get(self, key: str, expires_s: int = 900) -> str:
         """As the store itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from udair_jobs.errors import InvalidKey, NotFound, PreconditionFailed, StorageError, TooLarge
 from udair_jobs.storage.assumed import role_session
-from udair_jobs.storage.contract import ObjectInfo, checked_key, checked_prefix
+from udair_jobs.storage.contract import ObjectInfo, UploadForm, checked_key, checked_prefix
 from udair_jobs.storage.roles import Role, reading_policy
 from udair_jobs.storage.s3_errors import is_conflict, mapped
 
@@ -144,6 +144,16 @@ class S3Storage:
             return self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": self._bucket, "Key": self._full(key)}, ExpiresIn=expires_s
             )
+
+    def presign_post(self, key: str, *, max_bytes: int, expires_s: int = 900) -> UploadForm:
+        """A form, signed for this object, up to a size, until it expires."""
+        with self._mapping(self._uri_of(key)):
+            form = self._client.generate_presigned_post(
+                self._bucket, self._full(key),
+                Conditions=[["content-length-range", 1, max_bytes]], ExpiresIn=expires_s,
+            )  # fmt: skip
+        until = datetime.now(UTC) + timedelta(seconds=expires_s)
+        return UploadForm(key, form["url"], dict(form["fields"]), until, max_bytes)
 
     def _full(self, key: str) -> str:
         return self._prefix + checked_key(self.uri, key)

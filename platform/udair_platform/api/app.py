@@ -10,7 +10,21 @@ from fastapi import FastAPI
 import udair
 from udair_jobs.storage import Storage
 from udair_platform.api.context import Context
-from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, platform, route, versions
+from udair_platform.api.routes import (
+    aliases,
+    domains,
+    events,
+    health,
+    jobs,
+    keys,
+    lineage,
+    platform,
+    route,
+    sources,
+    versions,
+    webhooks,
+)
+from udair_platform.api.streams.feed import Feed
 from udair_platform.http import problems
 from udair_platform.http.edge import Edge
 from udair_platform.settings import Settings
@@ -43,8 +57,21 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(settings, database, store, signing_key, clock)
-    for room in (health, platform, domains, jobs, versions, aliases, route, keys, events):
+    app.state.context = Context(settings, database, store, signing_key, clock, Feed(database))
+    for room in (
+        health,
+        platform,
+        domains,
+        sources,
+        jobs,
+        versions,
+        lineage,
+        aliases,
+        route,
+        keys,
+        events,
+        webhooks,
+    ):
         app.include_router(room.router)
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)

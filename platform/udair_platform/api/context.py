@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from udair_jobs.storage import Storage
+from udair_platform.api.streams.feed import Feed
 from udair_platform.errors import PlatformError
 from udair_platform.registry import routes
 from udair_platform.settings import Settings
@@ -28,6 +29,7 @@ class Context:
     store: Storage
     signing_key: bytes
     clock: Callable[[], datetime]
+    feed: Feed
 
     def publish_routes(self) -> None:
         """Let the data plane know now; if that fails, the reconciler does it soon."""

@@ -8,6 +8,7 @@ from udair_platform.api.views.domains import AliasChangeView, AliasView, DomainV
 from udair_platform.api.views.jobs import JobView
 from udair_platform.api.views.platform import BaseView, EventView, KeyView
 from udair_platform.api.views.versions import VersionView
+from udair_platform.api.views.webhooks import WebhookView
 
 
 class DomainPage(BaseModel):
@@ -55,6 +56,13 @@ class KeyPage(BaseModel):
     """Some keys, oldest first."""
 
     keys: list[KeyView]
+    next_page_token: str
+
+
+class WebhookPage(BaseModel):
+    """Some webhooks, oldest first."""
+
+    webhooks: list[WebhookView]
     next_page_token: str
 
 

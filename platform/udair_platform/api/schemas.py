@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from udair_jobs.specs import RecipeSpec
+from udair_platform.entities.domain import Schedule
+from udair_platform.entities.job import Priority
 
 Reason = Field("", max_length=500, description="why, for the history")
 
@@ -31,13 +33,31 @@ class GatePatch(Request):
     allow_inconclusive: bool | None = None
 
 
+class ScheduleBody(Request):
+    """When a domain is adapted without being asked."""
+
+    cron: str = Field("", max_length=100, description="five fields, UTC, e.g. '0 3 * * 1'; empty is never")
+    on_drift: bool = Field(False, description="also when its images have drifted")
+    recipe: RecipeSpec = RecipeSpec.model_construct()
+
+    def schedule(self) -> Schedule:
+        """The schedule that it describes."""
+        return Schedule(self.cron, self.on_drift, self.recipe.model_dump(exclude_unset=True))
+
+
 class DomainCreate(Request):
     """A new domain."""
 
     name: str = Field(max_length=63, description="3 to 63 of a-z, 0-9, '-'; starts with a letter")
-    source_uri: str = Field(max_length=1024, description="s3://bucket/prefix of unlabelled images")
+    source_uri: str | None = Field(
+        None, max_length=1024, description="s3://bucket/prefix of unlabelled images; without one they are uploaded"
+    )
     description: str = Field("", max_length=1000)
     gate: GateBody = GateBody()
+    schedule: ScheduleBody = ScheduleBody()
+    source_role_arn: str | None = Field(
+        None, max_length=600, description="a role of yours that reads source_uri; it must trust our external_id"
+    )
 
 
 class DomainPatch(Request):
@@ -45,6 +65,7 @@ class DomainPatch(Request):
 
     description: str | None = Field(None, max_length=1000)
     gate: GatePatch | None = None
+    schedule: ScheduleBody | None = Field(None, description="replaces the schedule")
 
 
 class JobCreate(Request):
@@ -52,6 +73,7 @@ class JobCreate(Request):
 
     recipe: RecipeSpec = RecipeSpec.model_construct()
     snapshot: str | None = Field(None, max_length=64, description="a snapshot to use again, or 'latest'")
+    priority: Priority = Field(Priority.NORMAL, description="which of the tenant's waiting jobs starts first")
 
 
 class AliasPut(Request):
@@ -60,6 +82,12 @@ class AliasPut(Request):
     version: int = Field(ge=0, le=2**31, description="0 is the source model")
     if_current: int | None = Field(None, ge=0, description="only if the alias points here now")
     reason: str = Reason
+
+
+class UploadsCreate(Request):
+    """Images to upload."""
+
+    names: list[str] = Field(min_length=1, max_length=1000, description="file names, e.g. cam7-0001.jpg")
 
 
 class ShareBody(Request):
@@ -90,6 +118,14 @@ class Rollback(Request):
 
     if_current: int | None = Field(None, ge=0, description="only if this version serves now")
     reason: str = Reason
+
+
+class WebhookCreate(Request):
+    """A new webhook."""
+
+    url: str = Field(max_length=2048, description="https://…; told by POST, signed (Standard Webhooks)")
+    kinds: list[str] = Field(default=["*"], min_length=1, max_length=32, description="e.g. job.SUCCEEDED, job.*, *")
+    description: str = Field("", max_length=500)
 
 
 class KeyCreate(Request):

@@ -90,8 +90,35 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """When a domain is adapted without being asked.
+
+    Attributes:
+        cron: Five fields, UTC; empty is never.
+        on_drift: Also when its images have drifted from those that its adapter was made of.
+        recipe: Fields of `udair_jobs.specs.RecipeSpec` for such jobs.
+    """
+
+    cron: str = ""
+    on_drift: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; ``Schedule(**value)`` reads it back."""
+        return {"cron": self.cron, "on_drift": self.on_drift, "recipe": dict(self.recipe)}
+
+
+@dataclass(frozen=True)
 class Domain:
-    """One customer's place. `name` is unique among the tenant's domains that are not deleted."""
+    """One customer's place. `name` is unique among the tenant's domains that are not deleted.
+
+    Attributes:
+        source_role_arn: Role of the customer's that its images are read with; None reads them with the
+            platform's own rights.
+        external_id: What that role's trust policy must ask for. Made by us and different for every
+            domain: a customer who knows another's role cannot have it assumed.
+        next_run_time: When the schedule comes true next.
+    """
 
     id: str
     tenant: str
@@ -103,6 +130,10 @@ class Domain:
     description: str = ""
     state: DomainState = DomainState.ACTIVE
     traffic: Traffic = field(default_factory=Traffic)
+    schedule: Schedule = field(default_factory=Schedule)
+    next_run_time: datetime | None = None
+    source_role_arn: str | None = None
+    external_id: str = ""
     row_version: int = 1
     seq: int = 0
 

@@ -40,6 +40,14 @@ JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 JOB_TERMINAL = machine.terminal(JOB_TRANSITIONS)
 
 
+class Priority(StrEnum):
+    """Which of a tenant's waiting jobs starts first."""
+
+    LOW = "LOW"
+    NORMAL = "NORMAL"
+    HIGH = "HIGH"
+
+
 class AttemptState(StrEnum):
     """PENDING: recorded, perhaps launched; LAUNCHED: the launcher said yes; RUNNING: it was seen."""
 
@@ -101,6 +109,7 @@ class Job:
     started_time: datetime | None = None
     finished_time: datetime | None = None
     version: int | None = None
+    priority: Priority = Priority.NORMAL
     row_version: int = 1
     seq: int = 0
 

@@ -12,6 +12,7 @@ DOMAIN_NAME = r"^[a-z][a-z0-9-]{2,62}$"
 TENANT_NAME = DOMAIN_NAME
 ALIAS_NAME = r"^[a-z][a-z0-9-]{1,30}$"
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
 MAX_URI_CHARS = 1024
 
 
@@ -36,6 +37,30 @@ def check_domain_name(name: str) -> str:
         detail = f"{name!r} is no domain name; expected 3 to 63 of a-z, 0-9 and '-', starting with a letter."
         raise Invalid(detail, errors=[FieldError("/name", detail)])
     return name
+
+
+def check_tenant_name(name: str) -> str:
+    """`name`, if a tenant may be called so.
+
+    Raises:
+        Invalid: Points at /name.
+    """
+    if not re.fullmatch(TENANT_NAME, name):
+        detail = f"{name[:80]!r} is no tenant name; expected 3 to 63 of a-z, 0-9 and '-', starting with a letter."
+        raise Invalid(detail, errors=[FieldError("/name", detail)])
+    return name
+
+
+def check_role_arn(arn: str) -> str:
+    """`arn`, if it may name a role.
+
+    Raises:
+        Invalid: Points at /source_role_arn.
+    """
+    if not _ROLE.fullmatch(arn):
+        detail = f"source_role_arn {arn[:120]!r} is no role; expected arn:aws:iam::123456789012:role/name."
+        raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
+    return arn
 
 
 def check_source_uri(uri: str, *, allow_local: bool) -> str:

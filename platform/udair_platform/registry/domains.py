@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from datetime import datetime
 
 from udair_platform.entities import domain as entity
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules
-from udair_platform.entities.names import check_domain_name, check_source_uri, new_id
-from udair_platform.errors import InvalidState
-from udair_platform.registry import gate, routes
+from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules, Schedule
+from udair_platform.entities.names import check_domain_name, check_role_arn, check_source_uri, new_id
+from udair_platform.entities.tenant import Quota
+from udair_platform.errors import FieldError, Invalid, InvalidState
+from udair_platform.registry import gate, routes, schedules, tenants
 from udair_platform.state.repositories import State
+
+_NEVER, _NO_LIMIT = Schedule(), Quota()
 
 
 def create(
@@ -20,7 +24,10 @@ def create(
     name: str,
     source_uri: str,
     rules: GateRules,
+    quota: Quota = _NO_LIMIT,
     description: str = "",
+    schedule: Schedule = _NEVER,
+    source_role_arn: str | None = None,
     allow_local: bool = False,
     actor: str,
     now: datetime,
@@ -29,18 +36,23 @@ def create(
     """A new domain, served by the source model (version 0) until a version is promoted.
 
     Args:
+        quota: Limits of tenants that have none of their own.
         id: An id derived from an idempotency key: the living domain of that id is returned as it is.
 
     Raises:
-        Invalid: The name, the source or a gate limit is not acceptable; points at it.
+        Invalid: The name, the source, its role, a gate limit or the schedule is not acceptable; points at it.
         AlreadyExists: The tenant has a living domain of that name.
+        QuotaExceeded: The tenant has as many domains as it may.
     """
     check_domain_name(name)
     check_source_uri(source_uri, allow_local=allow_local)
+    _check_role(source_role_arn, source_uri)
     gate.policy_of(rules)
+    next_run_time = schedules.next_time(schedule, now)
     known = state.domains.living(tenant, id) if id else None
     if known is not None:
         return known
+    tenants.check_room_for_domain(state, tenant, quota)
     created = Domain(
         id=id if id and not state.domains.exists(id) else new_id("d"),
         tenant=tenant,
@@ -48,6 +60,10 @@ def create(
         source_uri=source_uri,
         gate=rules,
         description=description,
+        schedule=schedule,
+        next_run_time=next_run_time,
+        source_role_arn=source_role_arn,
+        external_id=secrets.token_hex(16),
         created_time=now,
         updated_time=now,
     )
@@ -67,13 +83,14 @@ def change(
     *,
     rules: GateRules | None = None,
     description: str | None = None,
+    schedule: Schedule | None = None,
     actor: str,
     now: datetime,
 ) -> Domain:
-    """`domain` with other gate rules or another description. Versions keep the verdicts they have.
+    """`domain` with other gate rules, schedule or description. Versions keep the verdicts they have.
 
     Raises:
-        Invalid: A gate limit is not acceptable; points at it.
+        Invalid: A gate limit or the schedule is not acceptable; points at it.
         StaleWrite: Somebody else changed it first.
     """
     if rules is not None:
@@ -84,8 +101,11 @@ def change(
         description=domain.description if description is None else description,
         updated_time=now,
     )
+    if schedule is not None:
+        moved = replace(moved, schedule=schedule, next_run_time=schedules.next_time(schedule, now))
     saved = state.domains.save(moved)
-    _record(state, saved, "domain.changed", actor=actor, now=now, data={"gate": saved.gate.to_dict()})
+    data: dict[str, object] = {"gate": saved.gate.to_dict(), "schedule": saved.schedule.to_dict()}
+    _record(state, saved, "domain.changed", actor=actor, now=now, data=data)
     return saved
 
 
@@ -105,6 +125,15 @@ def delete(state: State, domain: Domain, *, actor: str, now: datetime) -> Domain
     _record(state, deleted, "domain.DELETED", actor=actor, now=now)
     routes.changed(state)
     return deleted
+
+
+def _check_role(arn: str | None, source_uri: str) -> None:
+    if arn is None:
+        return
+    check_role_arn(arn)
+    if not source_uri.startswith("s3://"):
+        detail = f"source_role_arn {arn} can read s3://bucket/prefix only; source_uri is {source_uri[:120]}."
+        raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
 
 
 def _record(

@@ -10,15 +10,17 @@ from typing import Any
 from udair_jobs.storage import Storage
 from udair_platform.entities import job as entity
 from udair_platform.entities import snapshot as snapshots
-from udair_platform.entities.domain import Domain
-from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
+from udair_platform.entities.domain import Domain, DomainState
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Priority
 from udair_platform.entities.names import new_id
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
+from udair_platform.entities.tenant import Quota
 from udair_platform.errors import InvalidState, NotFound, Unavailable
-from udair_platform.registry import layout
+from udair_platform.registry import layout, tenants
 from udair_platform.state.repositories import State
 
 LATEST = "latest"
+_NO_LIMIT = Quota()
 
 
 def submit(
@@ -30,6 +32,9 @@ def submit(
     snapshot: str | None,
     actor: str,
     now: datetime,
+    cause: str = "request",
+    priority: Priority = Priority.NORMAL,
+    quota: Quota = _NO_LIMIT,
     job_id: str | None = None,
 ) -> Job:
     """Queue an adaptation of `domain`.
@@ -37,16 +42,20 @@ def submit(
     Args:
         recipe: Fields of `udair_jobs.specs.RecipeSpec`, validated by the caller.
         snapshot: A snapshot of the domain to use again, or ``latest``; None makes a new one.
+        cause: Why, for the event.
+        quota: Limits of tenants that have none of their own.
         job_id: A name derived from an idempotency key: a job of that name is returned as it is.
 
     Raises:
         NotFound: There is no such snapshot.
         InvalidState: The snapshot is not ACTIVE.
+        QuotaExceeded: The tenant has as many unfinished jobs as it may.
         Unavailable: The platform has no base model yet.
     """
     known = state.jobs.find(domain.tenant, job_id) if job_id else None
     if known is not None:
         return known
+    tenants.check_room_for_job(state, domain.tenant, quota)
     base = state.bases.current()
     if base is None:
         raise Unavailable("The platform has no base model yet; its operator registers one at start.")
@@ -62,12 +71,42 @@ def submit(
         base_uri=base.uri,
         actor=actor,
         recipe=dict(recipe),
+        priority=priority,
         created_time=now,
         updated_time=now,
     )
     state.jobs.add(job)
-    record(state, job, now=now, actor=actor, cause="request")
+    record(state, job, now=now, actor=actor, cause=cause)
     return state.jobs.get(job.tenant, job.id)
+
+
+def retry(
+    state: State,
+    store: Storage,
+    domain: Domain,
+    job: Job,
+    *,
+    quota: Quota,
+    actor: str,
+    now: datetime,
+    job_id: str | None = None,
+) -> Job:
+    """Queue a job like `job`, of the images that it had listed if it got that far.
+
+    Raises:
+        InvalidState: It has not ended, or its domain is deleted.
+        QuotaExceeded: The tenant has as many unfinished jobs as it may.
+    """
+    if not job.done:
+        raise InvalidState(f"Job {job.id} is {job.state}; only a job that has ended can be run again.")
+    if domain.state is not DomainState.ACTIVE:
+        raise InvalidState(f"Domain {domain.name!r} is {domain.state}; its jobs cannot be run again.")
+    listed = state.snapshots.get(job.tenant, job.snapshot_id)
+    return submit(
+        state, store, domain,
+        recipe=job.recipe, snapshot=listed.id if listed.state is SnapshotState.ACTIVE else None,
+        actor=actor, now=now, cause=f"retry of {job.id}", priority=job.priority, quota=quota, job_id=job_id,
+    )  # fmt: skip
 
 
 def cancel(state: State, job: Job, *, actor: str, now: datetime) -> Job:

@@ -15,6 +15,11 @@ def domain(tenant: str, name: str) -> str:
     return f"t/{tenant}/d/{name}"
 
 
+def images(tenant: str, name: str) -> str:
+    """Images uploaded by a customer who has no bucket."""
+    return f"{domain(tenant, name)}/images"
+
+
 def snapshot(tenant: str, name: str, snapshot_id: str) -> str:
     """One snapshot."""
     return f"{domain(tenant, name)}/snapshots/{snapshot_id}"

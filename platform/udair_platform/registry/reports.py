@@ -15,8 +15,9 @@ from typing import Any
 from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
 from udair_platform.entities.domain import Domain, Event
+from udair_platform.entities.tenant import Quota
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import layout
+from udair_platform.registry import layout, schedules
 from udair_platform.state.repositories import ALL_TENANTS, State
 from udair_platform.telemetry import logger
 
@@ -34,10 +35,11 @@ class Reports:
     Args:
         store: The platform's store.
         write: A transaction that may write.
+        quota: Limits of tenants that have none of their own.
     """
 
-    def __init__(self, store: Storage, write: Callable[[], AbstractContextManager[State]]) -> None:
-        self._store, self._write = store, write
+    def __init__(self, store: Storage, write: Callable[[], AbstractContextManager[State]], quota: Quota) -> None:
+        self._store, self._write, self._quota = store, write, quota
         self._seen: dict[str, tuple[str, datetime]] = {}
 
     def collect(self, now: datetime) -> int:
@@ -93,6 +95,8 @@ class Reports:
                     kind=kind, domain_id=domain.id, data=data,
                 )  # fmt: skip
                 recorded += 1
+                if kind == DRIFTED:
+                    schedules.run_on_drift(state, self._store, domain, self._quota, now=now)
         return recorded
 
 

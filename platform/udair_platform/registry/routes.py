@@ -60,6 +60,8 @@ def render(state: State) -> dict[str, Any]:
                 "shadow": _share(domain, domain.traffic.shadow, found, base),
                 "pinned": domain.traffic.pinned,
                 "source_uri": domain.source_uri,
+                "source_role_arn": domain.source_role_arn,
+                "source_external_id": domain.external_id if domain.source_role_arn else None,
                 # A domain that the source model serves is compared with what its newest job saw.
                 "profile_uri": champion["candidate_uri"] or (latest.candidate_uri if latest else None),
             }

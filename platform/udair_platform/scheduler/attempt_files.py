@@ -12,7 +12,7 @@ from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Attempt, Job
 from udair_platform.entities.snapshot import Snapshot
 from udair_platform.errors import StoreDown
-from udair_platform.registry import layout
+from udair_platform.registry import layout, sources
 from udair_platform.settings import Settings
 from udair_platform.telemetry import redact_text
 
@@ -142,7 +142,9 @@ def spec_of(
         job_id=job.id,
         attempt=attempt.number,
         source_uri=domain.source_uri,
-        source_endpoint_url=settings.s3_endpoint_url,
+        source_endpoint_url=sources.endpoint_of(domain, settings),
+        source_role_arn=domain.source_role_arn,
+        source_external_id=domain.external_id if domain.source_role_arn else None,
         base_uri=job.base_uri,
         base_digest=job.base_digest,
         snapshot_id=job.snapshot_id,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
 from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
-from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Priority
 from udair_platform.settings import Settings
 
 _BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
 _WAITING = (JobState.QUEUED, JobState.RECOVERING)
+_STEPS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+AGING_S = 4 * 3600.0
 MAX_BACKOFF_S = 60.0
 
 
@@ -25,23 +27,45 @@ class Decision:
     not_before: datetime | None = None
 
 
-def admit(jobs: Sequence[Job], *, now: datetime, max_concurrent: int) -> list[Job]:
-    """Those of the waiting `jobs` that may start now: oldest first, tenants taking turns."""
+def admit(
+    jobs: Sequence[Job], *, now: datetime, max_concurrent: int, most_of: Callable[[str], int | None] = lambda _: None
+) -> list[Job]:
+    """Those of the waiting `jobs` that may start now.
+
+    Tenants take turns, whoever runs fewest first. Within a tenant the more urgent and then the older go
+    first; a job becomes one step more urgent with every `AGING_S` that it waits, so that none waits for ever.
+
+    Args:
+        most_of: How many of a tenant's jobs may run at once; None is no limit.
+    """
     free = max_concurrent - sum(job.state in _BUSY for job in jobs)
     queues: dict[str, deque[Job]] = {}
-    for job in sorted(jobs, key=lambda job: job.seq):
+    for job in sorted(jobs, key=lambda job: (-_urgency(job, now), job.seq)):
         if job.state in _WAITING and (job.not_before is None or job.not_before <= now):
             queues.setdefault(job.tenant, deque()).append(job)
     # A tenant that already runs many waits behind one that runs few.
     running = {tenant: sum(job.tenant == tenant and job.state in _BUSY for job in jobs) for tenant in queues}
     admitted: list[Job] = []
-    while queues and len(admitted) < free:
+
+    def full(tenant: str) -> bool:
+        most = most_of(tenant)
+        return most is not None and running[tenant] >= most
+
+    while len(admitted) < free:
+        for tenant in [name for name in queues if full(name)]:
+            del queues[tenant]
+        if not queues:
+            break
         tenant = min(queues, key=lambda name: (running[name], queues[name][0].seq))
         admitted.append(queues[tenant].popleft())
         running[tenant] += 1
         if not queues[tenant]:
             del queues[tenant]
     return admitted
+
+
+def _urgency(job: Job, now: datetime) -> int:
+    return _STEPS[job.priority] + int((now - job.created_time).total_seconds() // AGING_S)
 
 
 def retry_class(reason: str) -> RetryClass:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from udair_jobs.storage import Storage
 from udair_platform.entities.job import Job, JobState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
-from udair_platform.registry import routes
+from udair_platform.registry import routes, schedules, tenants
 from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.launcher import Launcher
@@ -70,7 +70,8 @@ class Reconciler:
         self._renewed: datetime | None = None
         self._swept: datetime | None = None
         self._routes: tuple[int, str | None] | None = None
-        self._reports = Reports(store, self._write)
+        self._quota = tenants.default_quota(settings)
+        self._reports = Reports(store, self._write, self._quota)
         self._reported: datetime | None = None
         self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
 
@@ -90,8 +91,9 @@ class Reconciler:
                 self._guarded(self._steps.advance, job)
             elif policy.waited_too_long(job, now=self._clock(), settings=self._settings):
                 self._guarded(self._steps.expire, job)
-        waiting = self._unfinished()
-        for job in policy.admit(waiting, now=self._clock(), max_concurrent=self._settings.max_concurrent_jobs):
+        with self._noted("schedules"):
+            self._run_schedules()
+        for job in self._admitted():
             self._guarded(self._steps.provision, job)
         with self._noted("routes"):
             self._heal_routes()
@@ -149,6 +151,20 @@ class Reconciler:
     def _unfinished(self) -> list[Job]:
         with self._database.read() as state:
             return state.jobs.unfinished(ALL_TENANTS)
+
+    def _admitted(self) -> list[Job]:
+        with self._database.read() as state:
+            waiting = state.jobs.unfinished(ALL_TENANTS)
+            limits = {tenant.id: tenant.quota(self._quota).concurrent_jobs for tenant in state.tenants.all()}
+        room = self._settings.max_concurrent_jobs
+        return policy.admit(waiting, now=self._clock(), max_concurrent=room, most_of=limits.get)
+
+    def _run_schedules(self) -> None:
+        with self._database.read() as state:
+            due = schedules.due(state, self._clock())
+        for domain in due:
+            with self._noted(domain.id), self._write() as state:
+                schedules.run(state, self._store, domain, self._quota, now=self._clock())
 
     def _guarded(self, step: Callable[[Job], None], job: Job) -> None:
         with self._noted(job.id):

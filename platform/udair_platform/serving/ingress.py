@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -18,7 +19,7 @@ from fastapi.responses import JSONResponse
 from udair.data.images import DecodeLimits
 from udair_jobs.errors import AccessDenied, InvalidKey, StorageError, TooLarge
 from udair_jobs.errors import NotFound as NoObject
-from udair_jobs.storage import Storage, open_storage
+from udair_jobs.storage import Role, Storage, open_storage
 from udair_platform.errors import (
     BadRequest,
     BodyTooLarge,
@@ -237,13 +238,14 @@ def _fetched(body: bytes, question: Question, router: Router, limits: DecodeLimi
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadRequest('The body is JSON without an input_uri; expected {"input_uri": "s3://bucket/key"}.') from None
     tenant, _, domain = question.name.partition("/")
-    source = router.resolve(tenant, domain).source_uri
+    route = router.resolve(tenant, domain)
+    source = route.source_uri
     prefix = f"{(source or '').rstrip('/')}/"
     key = uri.removeprefix(prefix)
     if source is None or key == uri or not key:
         raise Forbidden(f"{uri[:200]} is not below the source of {domain!r}, {source}; nothing else is read.")
     try:
-        return open_storage(source, endpoint_url=endpoint_url).get(key, max_bytes=limits.max_bytes)
+        return _source(source, endpoint_url, route.source_role).get(key, max_bytes=limits.max_bytes)
     except NoObject as error:
         raise NotFound(f"{uri[:200]} does not exist.") from error
     except TooLarge as error:
@@ -252,6 +254,12 @@ def _fetched(body: bytes, question: Question, router: Router, limits: DecodeLimi
         raise Invalid(f"{uri[:200]} cannot be read: {error}") from error
     except StorageError as error:
         raise StoreDown(f"{uri[:200]} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _source(uri: str, endpoint_url: str | None, role: Role | None) -> Storage:
+    """A domain's bucket; a role is taken once for many requests, and again before it ends."""
+    return open_storage(uri, endpoint_url=endpoint_url, role=role)
 
 
 def _switch(name: str, text: str | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from udair_jobs.storage import NotFound, Storage, StorageError
+from udair_jobs.storage import NotFound, Role, Storage, StorageError
 from udair_platform.errors import NotFound as NoSuchDomain
 from udair_platform.errors import Unavailable
 from udair_platform.registry.layout import ROUTES
@@ -63,6 +63,7 @@ class Route:
         shadow: Restores its share of the requests a second time, to be compared; never answers.
         pinned: The adapters stay resident.
         source_uri: Where the domain's images are: the only place that requests may name images in.
+        source_role: Whose rights they are read with, if not the endpoint's own.
         profile_uri: Folder of the `profile.json` that traffic is compared with.
     """
 
@@ -71,6 +72,7 @@ class Route:
     shadow: Share | None = None
     pinned: bool = False
     source_uri: str | None = None
+    source_role: Role | None = None
     profile_uri: str | None = None
 
     def choose(self, key: str) -> Target:
@@ -90,9 +92,11 @@ class Route:
             found = entry.get(name)
             return Share(_target(found), float(found["percent"])) if found else None
 
+        arn = entry.get("source_role_arn")
         return cls(
             _target(entry), share("canary"), share("shadow"), bool(entry.get("pinned", False)),
-            entry.get("source_uri"), entry.get("profile_uri"),
+            entry.get("source_uri"), Role(arn, entry.get("source_external_id")) if arn else None,
+            entry.get("profile_uri"),
         )  # fmt: skip
 
 

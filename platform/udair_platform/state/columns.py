@@ -11,7 +11,7 @@ from sqlalchemy import JSON, DateTime, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from udair_platform.entities.domain import GateRules, Traffic
+from udair_platform.entities.domain import GateRules, Schedule, Traffic
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -97,3 +97,18 @@ class Rules(TypeDecorator[GateRules]):
     def process_result_value(self, value: Any, dialect: Dialect) -> GateRules | None:
         """From the database."""
         return None if value is None else GateRules(**value)
+
+
+class Times(TypeDecorator[Schedule]):
+    """A domain's schedule as a JSON object."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Schedule | None, dialect: Dialect) -> dict[str, Any] | None:
+        """To the database."""
+        return None if value is None else value.to_dict()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Schedule | None:
+        """From the database."""
+        return None if value is None else Schedule(**value)

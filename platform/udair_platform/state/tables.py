@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from udair_platform.entities.domain import DomainState, GateRules, Traffic
-from udair_platform.entities.job import AttemptState, JobState
+from udair_platform.entities.domain import DomainState, GateRules, Schedule, Traffic
+from udair_platform.entities.job import AttemptState, JobState, Priority
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
-from udair_platform.state.columns import Rules, Shares, UtcTime, Word, Words
+from udair_platform.entities.webhook import WebhookState
+from udair_platform.state.columns import Rules, Shares, Times, UtcTime, Word, Words
 
 
 class Base(DeclarativeBase):
@@ -38,6 +39,9 @@ class TenantRow(Base):
     __tablename__ = "tenants"
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     created_time: Mapped[datetime]
+    max_concurrent_jobs: Mapped[int | None]
+    max_queued_jobs: Mapped[int | None]
+    max_domains: Mapped[int | None]
 
 
 class BaseModelRow(Base):
@@ -74,6 +78,10 @@ class DomainRow(Base):
     gate: Mapped[GateRules] = mapped_column(Rules)
     state: Mapped[DomainState] = mapped_column(Word(DomainState))
     traffic: Mapped[Traffic] = mapped_column(Shares)
+    schedule: Mapped[Schedule] = mapped_column(Times)
+    next_run_time: Mapped[datetime | None] = mapped_column(index=True)
+    source_role_arn: Mapped[str | None] = mapped_column(Text)
+    external_id: Mapped[str] = mapped_column(String(64))
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
@@ -127,6 +135,7 @@ class JobRow(Base):
     started_time: Mapped[datetime | None]
     finished_time: Mapped[datetime | None]
     version: Mapped[int | None]
+    priority: Mapped[Priority] = mapped_column(Word(Priority))
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
@@ -231,6 +240,29 @@ class EventRow(Base):
     kind: Mapped[str] = mapped_column(String(64))
     domain_id: Mapped[str | None] = mapped_column(String(40), index=True)
     data: Mapped[dict[str, Any]]
+
+
+class WebhookRow(Base):
+    """Who is told what happens; `cursor` is the number of the last event that arrived there."""
+
+    __tablename__ = "webhooks"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    url: Mapped[str] = mapped_column(Text)
+    kinds: Mapped[tuple[str, ...]] = mapped_column(Words)
+    description: Mapped[str] = mapped_column(Text)
+    cursor: Mapped[int]
+    state: Mapped[WebhookState] = mapped_column(Word(WebhookState))
+    secret_number: Mapped[int]
+    failures: Mapped[int]
+    failing_since: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    last_error: Mapped[str] = mapped_column(Text)
+    delivered_time: Mapped[datetime | None]
+    created_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    row_version: Mapped[int]
 
 
 class LeaseRow(Base):

@@ -15,7 +15,7 @@ from udair_platform.api.schemas import DomainCreate, DomainPatch, GatePatch, Rol
 from udair_platform.api.views.domains import AliasView, DomainView, SnapshotView, etag_of
 from udair_platform.entities.domain import Domain, GateRules
 from udair_platform.errors import EtagMismatch, Forbidden
-from udair_platform.registry import domains, promotion
+from udair_platform.registry import domains, promotion, sources, tenants
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
 IfMatch = Annotated[str | None, Header(max_length=64)]
@@ -28,14 +28,20 @@ def create_domain(
     """Register a place: where its images are, and which limits its gate keeps."""
     if not who.claims.reaches(body.name):
         raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
+    source_uri = body.source_uri
+    if source_uri is None:
+        source_uri = sources.managed_uri(context.store, who.tenant, body.name)
     with context.database.write() as state:
         created = domains.create(
             state,
             tenant=who.tenant,
             name=body.name,
-            source_uri=body.source_uri,
+            source_uri=source_uri,
             rules=GateRules(**body.gate.model_dump()),
+            quota=tenants.default_quota(context.settings),
             description=body.description,
+            schedule=body.schedule.schedule(),
+            source_role_arn=body.source_role_arn,
             allow_local=context.settings.allow_local_sources,
             actor=who.actor,
             now=context.clock(),
@@ -85,6 +91,7 @@ def change_domain(
             found,
             rules=_patched(found.gate, body.gate) if body.gate else None,
             description=body.description,
+            schedule=body.schedule.schedule() if body.schedule else None,
             actor=who.actor,
             now=context.clock(),
         )

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from udair_platform.api.auth import Admin
 from udair_platform.api.context import Ctx
 from udair_platform.api.pages import EventPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.streams import responses
+from udair_platform.api.streams.feed import Filter
+from udair_platform.api.streams.responses import STREAM
 from udair_platform.api.views.platform import EventView
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-@router.get("")
+@router.get("", response_model=EventPage, responses=STREAM)
 def list_events(
     page: Paged,
+    request: Request,
     context: Ctx,
     who: Admin,
     domain: Annotated[str | None, Query(max_length=63)] = None,
     noun: Annotated[str | None, Query(max_length=32)] = None,
-) -> EventPage:
-    """Everything that happened, oldest first: who, what, when, and because of what."""
+) -> Response | EventPage:
+    """Everything that happened, oldest first: who, what, when, and because of what.
+
+    With `Accept: text/event-stream` what happens from now on, or after `Last-Event-ID`.
+    """
     with context.database.read() as state:
         domain_id = who.domain(state, domain).id if domain else None
+        if responses.wanted(request):
+            which = Filter(who.tenant, domain_id=domain_id, noun=noun)
+            return responses.events(request, which, responses.last_id(request))
         events = state.events.page(who.tenant, domain_id=domain_id, noun=noun, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
     return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)

@@ -8,19 +8,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from udair_jobs.storage import NotFound as ObjectNotFound
-from udair_jobs.storage import StorageError
+from udair_jobs.storage import Storage, StorageError
 from udair_platform.api.auth import DomainReader, JobRunner, Principal
 from udair_platform.api.context import Ctx
 from udair_platform.api.idempotency import IdempotentRoute, derived
 from udair_platform.api.pages import EventPage, JobPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.schemas import JobCreate
+from udair_platform.api.streams import responses
+from udair_platform.api.streams.feed import Filter
+from udair_platform.api.streams.responses import STREAM
 from udair_platform.api.views.jobs import JobView
 from udair_platform.api.views.platform import EventView
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import jobs, layout
+from udair_platform.registry import jobs, layout, tenants
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/jobs", tags=["jobs"], route_class=IdempotentRoute)
@@ -41,6 +44,8 @@ def create_job(
             found,
             recipe=body.recipe.model_dump(exclude_unset=True),
             snapshot=body.snapshot,
+            priority=body.priority,
+            quota=tenants.default_quota(context.settings),
             actor=who.actor,
             now=context.clock(),
             job_id=derived(request, "j", who),
@@ -70,6 +75,19 @@ def get_job(domain: str, job: str, context: Ctx, who: DomainReader) -> JobView:
     return JobView.of(found, owner.name, attempts)
 
 
+@router.post("/{job}:retry", status_code=202)
+def retry_job(domain: str, job: str, request: Request, response: Response, context: Ctx, who: JobRunner) -> JobView:
+    """Run a job that has ended once more, as a new job: same recipe, and the same images if it had listed them."""
+    with context.database.write() as state:
+        found, owner = _job(state, who, domain, job)
+        again = jobs.retry(
+            state, context.store, owner, found, quota=tenants.default_quota(context.settings),
+            actor=who.actor, now=context.clock(), job_id=derived(request, "j", who),
+        )  # fmt: skip
+    response.headers["Location"] = f"/v1/domains/{owner.name}/jobs/{again.id}"
+    return JobView.of(again, owner.name)
+
+
 @router.post("/{job}:cancel")
 def cancel_job(domain: str, job: str, context: Ctx, who: JobRunner) -> JobView:
     """Ask a job to end; it is CANCELLED once nothing of it runs any more."""
@@ -79,38 +97,61 @@ def cancel_job(domain: str, job: str, context: Ctx, who: JobRunner) -> JobView:
     return JobView.of(cancelled, owner.name)
 
 
-@router.get("/{job}/logs", response_class=PlainTextResponse)
+@router.get("/{job}/logs", response_class=PlainTextResponse, responses=STREAM)
 def get_logs(
     domain: str,
     job: str,
+    request: Request,
     context: Ctx,
     who: DomainReader,
-    attempt: Annotated[int | None, Query(ge=1, description="the last one unless given")] = None,
-) -> PlainTextResponse:
-    """What an attempt printed; empty until it has printed something."""
-    with context.database.read() as state:
-        found, owner = _job(state, who, domain, job)
-        number = attempt or found.attempt
-        if attempt is not None:
-            state.attempts.get(who.tenant, found.id, attempt)
-    key = f"{layout.attempt(found.tenant, owner.name, found.id, number)}/{layout.LOG}"
-    try:
-        text = context.store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
-    except ObjectNotFound:
-        text = ""
-    except StorageError as error:
-        raise StoreDown("The log cannot be read now.") from error
-    return PlainTextResponse(text)
+    attempt: Annotated[int | None, Query(ge=1, le=1000, description="the last one unless given")] = None,
+) -> Response:
+    """What an attempt printed; empty until it has printed something.
+
+    With `Accept: text/event-stream` line by line until the job has ended; ids are line numbers.
+    """
+
+    def find() -> tuple[Job, str]:
+        with context.database.read() as state:
+            found, owner = _job(state, who, domain, job)
+            if attempt is not None:
+                state.attempts.get(who.tenant, found.id, attempt)
+        return found, _log(context.store, found, owner, attempt or found.attempt)
+
+    if responses.wanted(request):
+        find()  # refusals are replies, not streams
+        return responses.log(request, find, responses.last_id(request))
+    return PlainTextResponse(find()[1])
 
 
-@router.get("/{job}/events")
-def list_job_events(domain: str, job: str, page: Paged, context: Ctx, who: DomainReader) -> EventPage:
-    """What happened to the job, oldest first."""
+@router.get("/{job}/events", response_model=EventPage, responses=STREAM)
+def list_job_events(
+    domain: str, job: str, page: Paged, request: Request, context: Ctx, who: DomainReader
+) -> Response | EventPage:
+    """What happened to the job, oldest first.
+
+    With `Accept: text/event-stream` all of it, or what is after `Last-Event-ID`, until the job has ended.
+    """
     with context.database.read() as state:
         found, _ = _job(state, who, domain, job)
+        if responses.wanted(request):
+            which = Filter(who.tenant, noun="job", name=found.id)
+            last = state.events.last(who.tenant, "job", found.id) if found.done else None
+            after = responses.last_id(request) or 0
+            return responses.events(request, which, after, of_job=True, last=last)
         events = state.events.page(who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
     return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
+
+
+def _log(store: Storage, job: Job, owner: Domain, attempt: int) -> str:
+    key = f"{layout.attempt(job.tenant, owner.name, job.id, attempt)}/{layout.LOG}"
+    try:
+        return store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
+    except ObjectNotFound:
+        return ""
+    except StorageError as error:
+        raise StoreDown("The log cannot be read now.") from error
 
 
 def _job(state: State, who: Principal, domain: str, id: str) -> tuple[Job, Domain]:

@@ -20,6 +20,15 @@ class GateView(BaseModel):
     allow_inconclusive: bool
 
 
+class ScheduleView(BaseModel):
+    """When a domain is adapted without being asked."""
+
+    cron: str
+    on_drift: bool
+    recipe: dict[str, Any]
+    next_run_time: datetime | None
+
+
 class DomainView(BaseModel):
     """A domain."""
 
@@ -28,6 +37,9 @@ class DomainView(BaseModel):
     source_uri: str
     description: str
     gate: GateView
+    schedule: ScheduleView
+    source_role_arn: str | None
+    external_id: str
     state: str
     champion: int
     aliases: dict[str, int]
@@ -45,6 +57,9 @@ class DomainView(BaseModel):
             source_uri=domain.source_uri,
             description=domain.description,
             gate=GateView(**domain.gate.to_dict()),
+            schedule=ScheduleView(**domain.schedule.to_dict(), next_run_time=domain.next_run_time),
+            source_role_arn=domain.source_role_arn,
+            external_id=domain.external_id,
             state=domain.state,
             champion=points.get(CHAMPION, SOURCE_VERSION),
             aliases=points,

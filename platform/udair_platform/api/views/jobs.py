@@ -44,6 +44,7 @@ class JobView(BaseModel):
     message: str
     reason: str | None
     detail: str
+    priority: str
     attempt: int
     attempts: list[AttemptView] | None = None
     recipe: dict[str, Any]
@@ -73,6 +74,7 @@ class JobView(BaseModel):
             message=job.message,
             reason=job.reason,
             detail=job.detail,
+            priority=job.priority,
             attempt=job.attempt,
             attempts=None if attempts is None else [AttemptView.of(item) for item in attempts],
             recipe=dict(job.recipe),

@@ -15,6 +15,7 @@ from udair_platform.state.repositories.events import Counters, Events, Leases
 from udair_platform.state.repositories.jobs import Attempts, Jobs, Snapshots
 from udair_platform.state.repositories.rows import ALL_TENANTS, AllTenants, TenantScope
 from udair_platform.state.repositories.versions import Versions
+from udair_platform.state.repositories.webhooks import Webhooks
 
 __all__ = ["ALL_TENANTS", "AllTenants", "State", "TenantScope"]
 
@@ -34,6 +35,7 @@ class State:
         self.attempts = Attempts(connection)
         self.versions = Versions(connection)
         self.events = Events(connection)
+        self.webhooks = Webhooks(connection)
         self.leases = Leases(connection)
         self.counters = Counters(connection)
 

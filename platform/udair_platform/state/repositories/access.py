@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from udair_platform.entities.domain import ApiKey
+from udair_platform.entities.tenant import Tenant
 from udair_platform.errors import AlreadyExists, NotFound
 from udair_platform.state.repositories.rows import (
     Repository,
@@ -31,6 +32,30 @@ class Tenants(Repository):
         """Create the tenant unless it exists."""
         if self._connection.scalar(select(_TENANTS.c.id).where(_TENANTS.c.id == id)) is None:
             self._connection.execute(insert(_TENANTS).values(id=id, created_time=now))
+
+    def find(self, id: str) -> Tenant | None:
+        """The tenant `id`, or None."""
+        return self._one(Tenant, select(_TENANTS).where(_TENANTS.c.id == id))
+
+    def get(self, id: str) -> Tenant:
+        """The tenant `id`.
+
+        Raises:
+            NotFound: There is none.
+        """
+        tenant = self.find(id)
+        if tenant is None:
+            raise NotFound(f"There is no tenant {id!r}. `udair admin tenant list` shows those that there are.")
+        return tenant
+
+    def all(self) -> list[Tenant]:
+        """Every tenant, by name."""
+        return self._all(Tenant, select(_TENANTS).order_by(_TENANTS.c.id))
+
+    def save(self, tenant: Tenant) -> None:
+        """Write over what was read."""
+        values = values_of(tenant, without=("id", "created_time"))
+        self._connection.execute(update(_TENANTS).where(_TENANTS.c.id == tenant.id).values(**values))
 
 
 class Keys(Repository):

@@ -104,6 +104,16 @@ class Domains(Repository):
             where.append(_DOMAINS.c.name.in_(names))
         return self._all(Domain, paged(_DOMAINS, *where, after=after, size=size, newest_first=False))
 
+    def count(self, tenant: TenantScope) -> int:
+        """How many living domains there are."""
+        where = (in_tenant(_DOMAINS, tenant), _LIVING)
+        return self._connection.scalar(select(func.count()).select_from(_DOMAINS).where(*where)) or 0
+
+    def due(self, tenant: TenantScope, now: datetime, *, size: int = 100) -> list[Domain]:
+        """Living domains whose schedule has come true, the longest due first."""
+        where = (in_tenant(_DOMAINS, tenant), _LIVING, _DOMAINS.c.next_run_time <= now)
+        return self._all(Domain, select(_DOMAINS).where(*where).order_by(_DOMAINS.c.next_run_time).limit(size))
+
     def save(self, domain: Domain) -> Domain:
         """Write over what was read. Raises StaleWrite."""
         return self._save(_DOMAINS, domain, "id")

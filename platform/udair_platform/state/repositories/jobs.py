@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job
@@ -103,6 +103,11 @@ class Jobs(Repository):
         if domain_id is not None:
             where.append(_JOBS.c.domain_id == domain_id)
         return self._all(Job, select(_JOBS).where(*where).order_by(_JOBS.c.seq))
+
+    def count_unfinished(self, tenant: TenantScope) -> int:
+        """How many jobs something may still happen to."""
+        where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
+        return self._connection.scalar(select(func.count()).select_from(_JOBS).where(*where)) or 0
 
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""

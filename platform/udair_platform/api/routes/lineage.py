@@ -1,0 +1,92 @@
+"""Where a version comes from, and its files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+
+from udair_jobs.publish import MANIFEST
+from udair_jobs.specs import Manifest
+from udair_jobs.storage import NotFound as NoObject
+from udair_jobs.storage import Storage, StorageError, open_storage
+from udair_platform.api.auth import DomainReader, Principal
+from udair_platform.api.context import Context, Ctx
+from udair_platform.api.views.lineage import FilesView, FileView, LineageView
+from udair_platform.entities.domain import CHAMPION
+from udair_platform.errors import NotFound, StoreDown
+from udair_platform.registry import versions
+
+router = APIRouter(prefix="/v1/domains/{domain}/versions/{version}", tags=["versions"])
+_MOVES = 1000
+_MAX_FILE_BYTES = 64 * 2**20
+
+
+@router.get("/lineage")
+def get_lineage(domain: str, version: str, context: Ctx, who: DomainReader) -> LineageView:
+    """From the images through job, recipe, code and base model to when it served."""
+    with context.database.read() as state:
+        found = who.domain(state, domain)
+        one = state.versions.get(who.tenant, found.id, versions.resolve(state, found, version))
+        return LineageView.of(
+            one,
+            state.jobs.get(who.tenant, one.job_id),
+            state.attempts.of_job(who.tenant, one.job_id),
+            state.snapshots.get(who.tenant, one.snapshot_id),
+            state.aliases.history(who.tenant, found.id, CHAMPION, size=_MOVES),
+        )
+
+
+@router.get("/files")
+def list_files(domain: str, version: str, context: Ctx, who: DomainReader) -> FilesView:
+    """The adapter, its evidence and what else its job published."""
+    number, folder = _folder(context, who, domain, version)
+    files = _manifest(folder, number).files
+    signed = folder.uri.startswith("s3://")
+    with _asking(number):
+        return FilesView(
+            files=[
+                FileView(
+                    name=name, sha256=record.sha256, size_bytes=record.bytes,
+                    url=folder.presign_get(name) if signed else None,
+                )
+                for name, record in files.items()
+            ]
+        )  # fmt: skip
+
+
+@router.get("/files/{name}", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
+def get_file(domain: str, version: str, name: str, context: Ctx, who: DomainReader) -> Response:
+    """One file, for clients that do not reach the store."""
+    number, folder = _folder(context, who, domain, version)
+    if name not in _manifest(folder, number).files:
+        raise NotFound(f"Version {number} of {domain!r} has no file {name[:80]!r}.")
+    with _asking(number):
+        return Response(folder.get(name, max_bytes=_MAX_FILE_BYTES), media_type="application/octet-stream")
+
+
+def _folder(context: Context, who: Principal, domain: str, version: str) -> tuple[int, Storage]:
+    with context.database.read() as state:
+        found = who.domain(state, domain)
+        one = state.versions.get(who.tenant, found.id, versions.resolve(state, found, version))
+    return one.number, open_storage(one.candidate_uri, endpoint_url=context.settings.store_endpoint_url)
+
+
+def _manifest(folder: Storage, number: int) -> Manifest:
+    with _asking(number):
+        data = folder.get(MANIFEST, max_bytes=2**20)
+    try:
+        return Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise NotFound(f"The manifest of version {number} cannot be read. `udair admin fsck` tells more.") from error
+
+
+@contextlib.contextmanager
+def _asking(number: int) -> Iterator[None]:
+    try:
+        yield
+    except NoObject as error:
+        raise NotFound(f"A file of version {number} is gone from the store: {error}") from error
+    except StorageError as error:
+        raise StoreDown(f"The files of version {number} cannot be read now: {error}") from error

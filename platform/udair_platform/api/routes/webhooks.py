@@ -1,0 +1,105 @@
+"""Webhooks: created, listed, tried out, switched on and off, deleted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from udair_platform.api.auth import Admin, Principal
+from udair_platform.api.context import Context, Ctx
+from udair_platform.api.idempotency import derived
+from udair_platform.api.pages import WebhookPage
+from udair_platform.api.paging import Paged
+from udair_platform.api.schemas import WebhookCreate
+from udair_platform.api.views.webhooks import WebhookView, WebhookWithSecret
+from udair_platform.entities.webhook import Webhook, WebhookState
+from udair_platform.registry import webhooks
+from udair_platform.state.repositories import State
+
+# No IdempotentRoute: it would store the secret. The derived id makes a repeated creation the same.
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+@router.post("", status_code=201)
+def create_webhook(
+    body: WebhookCreate, request: Request, response: Response, context: Ctx, who: Admin
+) -> WebhookWithSecret:
+    """Have events sent somewhere, from now on."""
+    with context.database.write() as state:
+        created = webhooks.create(
+            state,
+            tenant=who.tenant,
+            url=body.url,
+            kinds=body.kinds,
+            description=body.description,
+            allow_private=context.settings.webhook_allow_private,
+            actor=who.actor,
+            now=context.clock(),
+            id=derived(request, "w", who),
+        )
+        view = _view(state, created)
+    response.headers["Location"] = f"/v1/webhooks/{created.id}"
+    return WebhookWithSecret(webhook=view, secret=webhooks.secret_of(context.signing_key, created))
+
+
+@router.get("")
+def list_webhooks(page: Paged, context: Ctx, who: Admin) -> WebhookPage:
+    """Webhooks, oldest first."""
+    with context.database.read() as state:
+        found = state.webhooks.page(who.tenant, after=page.after, size=page.size + 1)
+        shown, token = page.cut(found, lambda webhook: webhook.seq)
+        return WebhookPage(webhooks=[_view(state, webhook) for webhook in shown], next_page_token=token)
+
+
+@router.get("/{webhook}")
+def get_webhook(webhook: str, context: Ctx, who: Admin) -> WebhookView:
+    """One webhook, and how its deliveries go."""
+    with context.database.read() as state:
+        return _view(state, state.webhooks.get(who.tenant, webhook))
+
+
+@router.delete("/{webhook}", status_code=204)
+def delete_webhook(webhook: str, context: Ctx, who: Admin) -> None:
+    """Send nothing more."""
+    _change(context, who, webhook, WebhookState.DELETED)
+
+
+@router.post("/{webhook}:enable")
+def enable_webhook(webhook: str, context: Ctx, who: Admin) -> WebhookView:
+    """Send again what happens from now on."""
+    return _change(context, who, webhook, WebhookState.ACTIVE)
+
+
+@router.post("/{webhook}:disable")
+def disable_webhook(webhook: str, context: Ctx, who: Admin) -> WebhookView:
+    """Send nothing until it is enabled again."""
+    return _change(context, who, webhook, WebhookState.DISABLED)
+
+
+@router.post("/{webhook}:ping", status_code=202)
+def ping_webhook(webhook: str, context: Ctx, who: Admin) -> WebhookView:
+    """Send it a `webhook.ping`, whatever kinds it takes."""
+    with context.database.write() as state:
+        found = state.webhooks.get(who.tenant, webhook)
+        webhooks.record(state, found, webhooks.PING, actor=who.actor, now=context.clock())
+        return _view(state, found)
+
+
+@router.post("/{webhook}:rotateSecret")
+def rotate_secret(webhook: str, context: Ctx, who: Admin) -> WebhookWithSecret:
+    """Another secret; what is sent is signed with both until the next rotation."""
+    with context.database.write() as state:
+        found = state.webhooks.get(who.tenant, webhook)
+        rotated = webhooks.rotate_secret(state, found, actor=who.actor, now=context.clock())
+        view = _view(state, rotated)
+    return WebhookWithSecret(webhook=view, secret=webhooks.secret_of(context.signing_key, rotated))
+
+
+def _change(context: Context, who: Principal, id: str, to: WebhookState) -> WebhookView:
+    with context.database.write() as state:
+        found = state.webhooks.get(who.tenant, id)
+        changed = webhooks.change(state, found, to, actor=who.actor, now=context.clock(), cause="request")
+        return _view(state, changed)
+
+
+def _view(state: State, webhook: Webhook) -> WebhookView:
+    return WebhookView.of(webhook, state.events.newest())

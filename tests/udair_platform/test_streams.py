@@ -1,0 +1,196 @@
+"""Events and logs as they happen: resumed, filtered by tenant, cheap for slow readers, ended with the job."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import aclosing
+
+import httpx
+import pytest
+
+from udair_platform.api.streams.feed import Feed, Filter
+from udair_platform.errors import StateUnavailable
+from udair_platform.registry import access, layout
+
+
+def _record(plane, count: int = 1, *, tenant: str = "acme", noun: str = "thing", name: str = "t-1") -> None:
+    with plane.database.write() as state:
+        for number in range(count):
+            state.record(
+                tenant=tenant, now=plane.clock(), actor="test", cause="test", noun=noun, name=name,
+                kind=f"{noun}.happened", data={"number": number},
+            )  # fmt: skip
+
+
+def _newest(plane) -> int:
+    with plane.database.read() as state:
+        return state.events.newest()
+
+
+async def _take(stream, count: int) -> list:
+    found = []
+    async with aclosing(stream):
+        async for event in stream:
+            found.append(event)
+            if len(found) == count:
+                return found
+    raise AssertionError("an endless stream ended")
+
+
+def test_a_listener_that_comes_late_reads_pages_and_then_the_news(plane):
+    _record(plane, 1200)
+    begin = _newest(plane) - 1200
+    feed = Feed(plane.database, poll_s=0.01, kept=50)
+
+    async def scenario():
+        taking = asyncio.create_task(_take(feed.follow(Filter("acme"), begin), 1500))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(_record, plane, 300)
+        return await asyncio.wait_for(taking, 20)
+
+    found = [event.seq for event in asyncio.run(scenario())]
+    assert found == list(range(begin + 1, begin + 1501))
+
+
+def test_ten_thousand_events_reach_a_slow_reader_in_order_and_little_is_kept(plane):
+    feed = Feed(plane.database, poll_s=0.01, kept=200)
+
+    async def scenario():
+        slow, begin = [], _newest(plane)
+        async with aclosing(feed.follow(Filter("acme"), None)) as stream:
+            writing = asyncio.create_task(asyncio.to_thread(_record, plane, 10_000))
+            async for event in stream:
+                slow.append(event.seq)
+                if len(slow) % 1000 == 0:
+                    await asyncio.sleep(0.02)
+                assert len(feed._events) <= 200
+                if len(slow) == 10_000:
+                    break
+            await writing
+        return begin, slow
+
+    begin, slow = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert slow == list(range(begin + 1, begin + 10_001))
+    assert feed._poller is None, "nobody listens, nobody asks"
+
+
+def test_a_listener_sees_its_tenant_and_its_filter_only(plane):
+    feed = Feed(plane.database, poll_s=0.01)
+
+    async def scenario():
+        taking = asyncio.create_task(_take(feed.follow(Filter("acme", noun="thing", name="t-2"), None), 2))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(_record, plane, 3, tenant="globex", name="t-2")
+        await asyncio.to_thread(_record, plane, 3, name="t-1")
+        await asyncio.to_thread(_record, plane, 2, name="t-2")
+        return await asyncio.wait_for(taking, 10)
+
+    assert {(event.tenant, event.name) for event in asyncio.run(scenario())} == {("acme", "t-2")}
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_event(plane, monkeypatch):
+    feed = Feed(plane.database, poll_s=0.01)
+    away = threading.Event()
+    page = Feed._page
+
+    def sometimes(self, wanted, after):
+        if away.is_set():
+            raise StateUnavailable("away")
+        return page(self, wanted, after)
+
+    monkeypatch.setattr(Feed, "_page", sometimes)
+
+    async def scenario():
+        taking = asyncio.create_task(_take(feed.follow(Filter("acme"), None), 5))
+        await asyncio.sleep(0.05)
+        away.set()
+        await asyncio.to_thread(_record, plane, 5)
+        await asyncio.sleep(0.1)
+        away.clear()
+        return await asyncio.wait_for(taking, 10)
+
+    assert len(asyncio.run(scenario())) == 5
+
+
+@pytest.fixture
+def events_of(live):
+    """Reads a stream over HTTP: (id, event, data) triples until it ends or `count` have come."""
+
+    def read(path: str, count: int | None = None, last_id: str | None = None):
+        headers = {"Authorization": f"Bearer {live.plane.admin_token}", "Accept": "text/event-stream"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        found, fields = [], {}
+        with httpx.stream("GET", f"{live.url}{path}", headers=headers, timeout=30) as response:
+            assert response.status_code == 200, response.read()
+            assert response.headers["content-type"].startswith("text/event-stream")
+            for line in response.iter_lines():
+                if line:
+                    key, _, value = line.partition(": ")
+                    fields[key] = value
+                elif "data" in fields:
+                    found.append((fields.get("id"), fields.get("event"), fields["data"]))
+                    fields = {}
+                    if len(found) == count:
+                        break
+        return found
+
+    return read
+
+
+def test_a_jobs_events_end_with_the_job_and_are_resumed(live, events_of):
+    job = live.client().domains.create("foggy-cams", "s3://acme/cams").adapt()
+    path = f"/v1/domains/foggy-cams/jobs/{job.id}/events"
+    told: list = []
+    listening = threading.Thread(target=lambda: told.extend(events_of(path)))
+    listening.start()
+    job.wait(timeout_s=60)
+    listening.join(30)
+    assert (told[0][1], told[-1][1]) == ("job.QUEUED", "job.SUCCEEDED")
+    assert events_of(path) == told, "an ended job's events are the same afterwards"
+    assert events_of(path, last_id=told[1][0]) == told[2:]
+    assert events_of(path, last_id=told[-1][0]) == []
+
+
+def test_a_log_is_followed_line_by_line_to_its_end(live, events_of):
+    job = live.client().domains.create("foggy-cams", "s3://acme/cams").adapt().wait(timeout_s=60)
+    key = f"{layout.attempt('acme', 'foggy-cams', job.id, 1)}/{layout.LOG}"
+    live.plane.store.put(key, b"one\ntwo\nthree")
+    path = f"/v1/domains/foggy-cams/jobs/{job.id}/logs"
+    assert events_of(path) == [
+        ("1", "line", "one"),
+        ("2", "line", "two"),
+        ("3", "line", "three"),
+        ("3", "end", "SUCCEEDED"),
+    ]
+    assert events_of(path, last_id="2") == [("3", "line", "three"), ("3", "end", "SUCCEEDED")]
+
+
+def test_what_cannot_be_streamed_is_refused_before_the_stream(live):
+    headers = {"Authorization": f"Bearer {live.plane.admin_token}", "Accept": "text/event-stream"}
+    assert httpx.get(f"{live.url}/v1/domains/none/jobs/j-1/events", headers=headers).status_code == 404
+    wrong = httpx.get(f"{live.url}/v1/events", headers=headers | {"Last-Event-ID": "x"})
+    assert wrong.status_code == 400
+    assert wrong.json()["code"] == "BAD_REQUEST"
+
+
+def test_a_stream_ends_when_its_key_is_revoked(live, monkeypatch):
+    monkeypatch.setattr("udair_platform.api.streams.responses.CHECK_KEY_S", 0.0)
+    with live.plane.database.write() as state:
+        key, token = access.create_key(
+            state, live.plane.signing_key, tenant="acme", name="watcher", scopes=["admin"], domains=None, expires=None,
+            actor="test", now=live.plane.clock(),
+        )  # fmt: skip
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    with httpx.stream("GET", f"{live.url}/v1/events", headers=headers, timeout=20) as response:
+        lines = response.iter_lines()
+        time.sleep(0.3)
+        _record(live.plane)
+        assert any("thing.happened" in line for line in lines if line.startswith("event"))
+        with live.plane.database.write() as state:
+            access.revoke_key(state, tenant="acme", kid=key.kid, actor="test", now=live.plane.clock())
+        _record(live.plane)
+        rest = list(lines)
+    assert any("KEY_REVOKED" in line for line in rest)
