@@ -1,0 +1,71 @@
+"""`udair admin tenant`: tenants of the platform whose UDAIR_* settings are in the environment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from udair_platform.cli.options import Format, Output
+from udair_platform.cli.render import note, show, table
+from udair_platform.entities.tenant import Quota
+
+app = typer.Typer(help="Tenants, and what each may use.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 of a-z, 0-9, '-'; starts with a letter.")]
+Jobs = Annotated[int | None, typer.Option(min=0, help="Jobs that run at once; 0 is the platform's own limit.")]
+Queued = Annotated[int | None, typer.Option(min=0, help="Jobs that have not ended; 0 is the platform's own limit.")]
+Domains = Annotated[int | None, typer.Option(min=0, help="Domains; 0 is the platform's own limit.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    max_concurrent_jobs: Jobs = None,
+    max_queued_jobs: Queued = None,
+    max_domains: Domains = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Create a tenant. Its admin key is shown this once."""
+    from udair_platform.bootstrap import prepare
+    from udair_platform.registry import tenants
+    from udair_platform.settings import load_settings
+
+    database, _, signing_key, _ = prepare(load_settings())
+    with database.write() as state:
+        _, token = tenants.create(state, signing_key, name, now=datetime.now(UTC))
+        made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
+    show(output, {**vars(made), "key": token}, [("tenant", made.id), ("key", token)])
+    note("the key is not shown again")
+
+
+@app.command("list")
+def list_tenants(output: Format = Output.TABLE) -> None:
+    """Every tenant and its own limits."""
+    from udair_platform.bootstrap import prepare
+    from udair_platform.settings import load_settings
+
+    database, _, _, _ = prepare(load_settings())
+    with database.read() as state:
+        found = state.tenants.all()
+    columns = {"name": "id", "jobs": "max_concurrent_jobs", "queued": "max_queued_jobs", "domains": "max_domains"}
+    table(output, found, {**columns, "created": "created_time"}, empty="no tenants")
+
+
+@app.command()
+def limit(
+    name: Name,
+    max_concurrent_jobs: Jobs = None,
+    max_queued_jobs: Queued = None,
+    max_domains: Domains = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Change what a tenant may use; what is not named stays."""
+    from udair_platform.bootstrap import prepare
+    from udair_platform.registry import tenants
+    from udair_platform.settings import load_settings
+
+    database, _, _, _ = prepare(load_settings())
+    with database.write() as state:
+        made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
+    show(output, made, [(name, value) for name, value in vars(made).items()])
