@@ -17,7 +17,12 @@ from datetime import datetime
 
 async def _listen(port: int, token: str, ready: asyncio.Event, events: int) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    lines = ["GET /v1/events HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}", "Accept: text/event-stream"]
+    lines = [
+        "GET /v1/events HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Authorization: Bearer {token}",
+        "Accept: text/event-stream",
+    ]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     await writer.drain()
     head = await reader.readuntil(b"\r\n\r\n")

@@ -134,19 +134,19 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
         set_threads()
         bundle = load_bundle(base, expected_digest=spec.base_digest)
     attempt.report("VALIDATING", 1.0)
-    snapshot, adapt_images, gate_images = _fetch(attempt)
+    snapshot, adapt_images, gate = _fetch(attempt)
     champion = _champion(attempt, bundle)
     states = _states(attempt, champion)
     profile = _profile(attempt, bundle, snapshot, adapt_images, states)
-    adaptation = _recipe(attempt, bundle, adapt_images, gate_images, champion, states)
+    adaptation = _recipe(attempt, bundle, adapt_images, gate.images, champion, states)
     attempt.report("EXPORTING")
-    files = _files(adaptation, profile)
+    files = _files(adaptation, profile) | _gallery(attempt, bundle, gate, adaptation, champion)
     manifest = publish_candidate(candidate, files, base_digest=spec.base_digest, code_version=udair.__version__)
     attempt.report("EXPORTING", 1.0)
     return _succeeded(attempt, candidate, manifest, files)
 
 
-def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], list[ImageArray]]:
+def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], LoadedImages]:
     spec, report = attempt.spec, attempt.report
     report("FETCHING")
     source = source_of(spec, attempt.patience_s)
@@ -177,7 +177,7 @@ def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], list[ImageArr
             f"none of the {len(adapt.skipped)} images to adapt to is as it was when snapshot "
             f"{spec.snapshot_id} was taken (first: {first.key}: {first.reason}). Take a new snapshot.",
         )
-    return snapshot, adapt.images, gate.images
+    return snapshot, adapt.images, gate
 
 
 def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
@@ -267,6 +267,17 @@ def _files(adaptation: Adaptation, profile: Profile) -> dict[str, bytes]:
         "match.json": to_json(adaptation.match),
         "profile.json": to_json(profile.to_dict()),
     }
+
+
+def _gallery(
+    attempt: _Attempt, bundle: Bundle, gate: LoadedImages, adaptation: Adaptation, champion: Adapter | None
+) -> dict[str, bytes]:
+    from udair_jobs import gallery
+
+    views = gallery.look_at_images(
+        bundle, gate.images, gate.keys, adaptation.adapter, champion, most=attempt.spec.gallery_images
+    )
+    return gallery.files(views)
 
 
 def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:

@@ -130,6 +130,9 @@ class AdaptSpec(_Strict):
     embed_workers: int = Field(
         0, ge=0, le=1024, description="Ray workers that embed every image for the profile; 0: only those adapted on"
     )
+    gallery_images: int = Field(
+        12, ge=0, le=1000, description="images of the domain that are published before and after; 0: none"
+    )
     recipe: RecipeSpec = RecipeSpec()
     limits: LimitsSpec = LimitsSpec()
 

@@ -47,9 +47,11 @@ def run_api(settings: Settings) -> None:
     import uvicorn
 
     from udair_platform.api.app import create_app
+    from udair_platform.console.app import create_console
 
     database, store, signing_key, _ = prepare(settings)
     app = create_app(settings, database=database, store=store, signing_key=signing_key)
+    app.mount("/console", create_console(app.state.context))
     uvicorn.run(
         app, host=settings.api_host, port=settings.api_port, log_level="warning", access_log=False,
         timeout_graceful_shutdown=3,

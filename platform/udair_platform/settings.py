@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     drift_window_s: float = Field(3600.0, gt=0, description="length of a drift window")
     max_body_bytes: int = Field(2**20, ge=1024, description="largest body the control API reads")
 
+    gallery_images: int = Field(
+        12, ge=0, le=1000, description="images of a domain that a job publishes before and after; 0 keeps none here"
+    )
     base_uri: str = Field("packaged:tiny", description="bundle of the base model that this platform adapts")
     default_tenant: str = Field("default", pattern=r"^[a-z][a-z0-9-]{2,62}$")
 

@@ -9,7 +9,9 @@ import pytest
 
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.gate import Evidence, GatePolicy, judge
+from udair.data.images import decode
 from udair.errors import AdaptationError, BundleError
+from udair_jobs import gallery
 from udair_jobs.adapt_domain import run
 from udair_jobs.cancellation import Cancellation
 from udair_jobs.errors import CandidateError
@@ -102,7 +104,8 @@ def test_a_prefix_of_images_becomes_a_verified_candidate(finished):
     assert (result.state, result.reason) == ("SUCCEEDED", None), result.detail
     assert result.candidate_uri == candidate.uri
     assert verify_candidate(candidate, base_digest=job.base_digest) == result.manifest
-    assert set(result.manifest.files) == {ADAPTER, "evidence.json", "metrics.json", "match.json", "profile.json"}
+    documents = {name for name in result.manifest.files if not name.endswith(".webp")}
+    assert documents == {ADAPTER, "evidence.json", "metrics.json", "match.json", "profile.json", "gallery.json"}
     assert adapter_from_bytes(candidate.get(ADAPTER), job.base_digest).base_digest == job.base_digest
     assert read_result(output) == result
 
@@ -152,6 +155,39 @@ def test_an_attempt_killed_between_candidate_and_result_ends_with_that_candidate
     assert second.state == "SUCCEEDED"
     assert (second.manifest, second.evidence) == (first.manifest, first.evidence)
     assert second.snapshot == first.snapshot
+
+
+def test_a_few_of_the_domains_own_images_are_shown_before_and_after(spec, source, picture, tmp_path):
+    fill(source, picture, count=6, size=(400, 390))
+    asked = spec(gallery_images=2)
+    result = run(asked)
+    assert result.state == "SUCCEEDED", result.detail
+    first = open_storage(asked.output_uri).at("candidate")
+    verify_candidate(first, base_digest=asked.base_digest)
+    index = json.loads(first.get(gallery.INDEX))["images"]
+    assert 1 <= len(index) <= 2
+    held_out = {row["key"] for row in index}
+    assert held_out <= {f"cam {number}.png" for number in range(6)}
+    for item in index:
+        assert (item["width"], item["height"]) == (gallery.SIDE, gallery.SIDE)
+        assert set(item["files"]) == {"camera", "source", "adapted"}
+        for name in item["files"].values():
+            assert decode(first.get(name)).shape == (gallery.SIDE, gallery.SIDE, 3)
+    rises = [item["niqe_rise"] for item in index if item["niqe_rise"] is not None]
+    assert rises == sorted(rises, reverse=True), "worst first"
+
+    again = spec(gallery_images=2, champion_uri=first.uri, output_uri=str(tmp_path / "second"), attempt=2, job_id="j-2")
+    assert run(again).state == "SUCCEEDED"
+    second = open_storage(again.output_uri).at("candidate")
+    assert all("previous" in item["files"] for item in json.loads(second.get(gallery.INDEX))["images"])
+
+
+def test_no_image_leaves_the_customers_bucket_where_that_is_not_wanted(spec, source, picture):
+    fill(source, picture)
+    asked = spec(gallery_images=0)
+    assert run(asked).state == "SUCCEEDED"
+    names = {item.key for item in open_storage(asked.output_uri).at("candidate").list()}
+    assert not any(name.endswith(".webp") for name in names)
 
 
 def test_a_single_image_succeeds_and_the_gate_cannot_say(spec, source, picture):

@@ -57,11 +57,12 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                kept = any(name.lower() == b"cache-control" for name, _ in message["headers"])
                 message["headers"] = [
                     *message["headers"],
                     *([(b"x-request-id", request_id.encode())] if self._says_id else []),
                     (b"x-content-type-options", b"nosniff"),
-                    (b"cache-control", b"no-store"),
+                    *([] if kept else [(b"cache-control", b"no-store")]),
                 ]
             await send(message)
 

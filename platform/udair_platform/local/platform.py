@@ -317,6 +317,7 @@ def up(options: LocalOptions) -> int:
     try:
         with platform:
             print(f"api      {platform.url}")
+            print(f"console  {platform.url}/console/")
             print(f"restore  {platform.serve_url}")
             print(f"metrics  {platform.metrics_url}")
             print(f"home     {platform.home}   (CLI: --home {options.home})")

@@ -153,5 +153,6 @@ def spec_of(
         checkpoint_uri=checkpoint_uri,
         champion_uri=champion_uri,
         store_endpoint_url=settings.store_endpoint_url,
+        gallery_images=settings.gallery_images,
         recipe=RecipeSpec(**job.recipe),
     )

@@ -50,6 +50,18 @@ class Events(Repository):
         where = (in_tenant(_EVENTS, tenant), _EVENTS.c.noun == noun, _EVENTS.c.name == name)
         return self._connection.scalar(select(func.max(_EVENTS.c.seq)).where(*where)) or 0
 
+    def newest_first(
+        self, tenant: TenantScope, *, noun: str | None = None, before: int | None = None, size: int = 100
+    ) -> list[Event]:
+        """Events before the one numbered `before`, newest first."""
+        where = [in_tenant(_EVENTS, tenant)] + ([_EVENTS.c.noun == noun] if noun else [])
+        return self._all(Event, paged(_EVENTS, *where, after=before, size=size, newest_first=True))
+
+    def since(self, tenant: TenantScope, kind: str, time: datetime, *, size: int) -> list[Event]:
+        """The newest events of one kind that happened after `time`, newest first."""
+        where = (in_tenant(_EVENTS, tenant), _EVENTS.c.kind == kind, _EVENTS.c.time > time)
+        return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+
     def latest(self, tenant: TenantScope, domain_id: str, kind: str, *, size: int) -> list[Event]:
         """The domain's newest events of one kind, newest first."""
         where = (in_tenant(_EVENTS, tenant), _EVENTS.c.domain_id == domain_id, _EVENTS.c.kind == kind)

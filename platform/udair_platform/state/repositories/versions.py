@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import func, select, tuple_
 
-from udair_platform.entities.version import AdapterVersion
+from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import NotFound
 from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, table_of
 from udair_platform.state.tables import VersionRow
@@ -42,6 +42,12 @@ class Versions(Repository):
         if version is None:
             raise NotFound(f"The domain has no version {number}. `udair version list` shows those there are.")
         return version
+
+    def in_state(self, tenant: TenantScope, state: VersionState, *, size: int) -> list[AdapterVersion]:
+        """The newest versions in a state, over all domains, newest first."""
+        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.state == state)
+        statement = select(_VERSIONS).where(*where).order_by(_VERSIONS.c.created_time.desc()).limit(size)
+        return self._all(AdapterVersion, statement)
 
     def of_job(self, tenant: TenantScope, job_id: str) -> AdapterVersion | None:
         """The version that came of the job, if one did."""

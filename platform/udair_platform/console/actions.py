@@ -1,0 +1,101 @@
+"""What the console's buttons do: the same verbs as the API's, with the same checks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from udair_platform.api.context import Ctx
+from udair_platform.console import session
+from udair_platform.console.session import Session, Visitor
+from udair_platform.errors import Forbidden
+from udair_platform.keys import Scope
+from udair_platform.registry import jobs, promotion, tenants
+
+router = APIRouter(prefix="/domains/{name}")
+Token = Annotated[str, Form(max_length=100)]
+Reason = Annotated[str, Form(max_length=500)]
+
+
+@router.post("/promote")
+def promote(
+    request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token,
+    version: Annotated[int, Form(ge=0, le=2**31)], if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
+) -> Response:  # fmt: skip
+    """Let a version serve, if what the page showed still does."""
+    _allowed(request, visitor, form_token, "version:approve")
+    who = visitor.principal
+    with context.database.write() as state:
+        promotion.promote(
+            state, who.domain(state, name), version,
+            actor=who.actor, reason=reason or "promoted in the console", now=context.clock(), if_current=if_current,
+        )  # fmt: skip
+    context.publish_routes()
+    return RedirectResponse(f"/console/domains/{name}", 303)
+
+
+@router.post("/rollback")
+def roll_back(
+    request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token,
+    if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
+) -> Response:  # fmt: skip
+    """Let what served before serve again."""
+    _allowed(request, visitor, form_token, "version:approve")
+    who = visitor.principal
+    with context.database.write() as state:
+        promotion.rollback(
+            state, who.domain(state, name),
+            actor=who.actor, reason=reason or "rolled back in the console", now=context.clock(), if_current=if_current,
+        )  # fmt: skip
+    context.publish_routes()
+    return RedirectResponse(f"/console/domains/{name}", 303)
+
+
+@router.post("/adapt")
+def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
+    """Adapt the domain to its images of now."""
+    _allowed(request, visitor, form_token, "job:run")
+    who = visitor.principal
+    with context.database.write() as state:
+        job = jobs.submit(
+            state, context.store, who.domain(state, name),
+            recipe={}, snapshot=None, actor=who.actor, now=context.clock(),
+            quota=tenants.default_quota(context.settings),
+        )  # fmt: skip
+    return RedirectResponse(f"/console/domains/{name}/jobs/{job.id}", 303)
+
+
+@router.post("/jobs/{id}/cancel")
+def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
+    """Ask a job to end."""
+    _allowed(request, visitor, form_token, "job:run")
+    who = visitor.principal
+    with context.database.write() as state:
+        domain = who.domain(state, name)
+        jobs.cancel(
+            state, state.jobs.get(who.tenant, id, domain_id=domain.id), actor=who.actor, now=context.clock()
+        )  # fmt: skip
+    return RedirectResponse(f"/console/domains/{name}/jobs/{id}", 303)
+
+
+@router.post("/jobs/{id}/retry")
+def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
+    """Run a job that has ended once more."""
+    _allowed(request, visitor, form_token, "job:run")
+    who = visitor.principal
+    with context.database.write() as state:
+        domain = who.domain(state, name)
+        again = jobs.retry(
+            state, context.store, domain, state.jobs.get(who.tenant, id, domain_id=domain.id),
+            quota=tenants.default_quota(context.settings), actor=who.actor, now=context.clock(),
+        )  # fmt: skip
+    return RedirectResponse(f"/console/domains/{name}/jobs/{again.id}", 303)
+
+
+def _allowed(request: Request, visitor: Session, form_token: str, scope: Scope) -> None:
+    session.check_form(request, visitor, form_token)
+    claims = visitor.principal.claims
+    if not claims.allows(scope):
+        raise Forbidden(f"The key ak_{claims.kid} has {', '.join(claims.scopes)}; this needs {scope}.")

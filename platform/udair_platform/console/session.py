@@ -1,0 +1,112 @@
+"""Who looks at the console: a cookie that names a key, signed, for twelve hours; never the key itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+
+from udair_platform.api.auth import Principal
+from udair_platform.api.context import Context, context_of
+from udair_platform.errors import Forbidden, Unauthenticated
+from udair_platform.keys import Claims, verify
+
+COOKIE = "udair_console"
+LASTS_S = 12 * 3600
+_MAC_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Session:
+    """A key that was presented, and the token that every form must carry (CSRF)."""
+
+    principal: Principal
+    form_token: str
+
+
+def begin(request: Request, response: Response, token: str) -> None:
+    """Check a key and give the browser its cookie.
+
+    Raises:
+        Unauthenticated: The key is not good.
+    """
+    context = context_of(request)
+    claims = verify(context.signing_key, token.strip(), context.clock().timestamp())
+    _claims_of(context, claims.tenant, claims.kid)
+    until = int(context.clock().timestamp()) + LASTS_S
+    value = _signed(context.signing_key, json.dumps([claims.tenant, claims.kid, until]).encode())
+    response.set_cookie(
+        COOKIE, value, max_age=LASTS_S, path="/console", httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+
+
+def end(response: Response) -> None:
+    """Forget the browser."""
+    response.delete_cookie(COOKIE, path="/console")
+
+
+def current(request: Request) -> Session:
+    """The session of a request. The key is looked up every time, so that a revoked one ends it at once.
+
+    Raises:
+        Unauthenticated: There is none, or it has ended.
+    """
+    context, cookie = context_of(request), request.cookies.get(COOKIE, "")
+    body = _opened(context.signing_key, cookie)
+    if body is None:
+        raise Unauthenticated("Log in with an API key.")
+    tenant, kid, until = json.loads(body)
+    if context.clock().timestamp() >= until:
+        raise Unauthenticated("The session has ended after twelve hours; log in again.")
+    form_token = hmac.new(context.signing_key, b"udair-form-1." + cookie.encode(), hashlib.sha256).hexdigest()
+    return Session(Principal(_claims_of(context, tenant, kid)), form_token)
+
+
+Visitor = Annotated[Session, Depends(current)]
+
+
+def check_form(request: Request, session: Session, token: str) -> None:
+    """Refuse a form that our own pages did not send.
+
+    Raises:
+        Forbidden: It came from elsewhere.
+    """
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
+    if foreign or not hmac.compare_digest(token.encode(), session.form_token.encode()):
+        raise Forbidden("The form was not sent by this page; reload it and try again.")
+
+
+def _claims_of(context: Context, tenant: str, kid: str) -> Claims:
+    with context.database.read() as state:
+        key = state.keys.find(tenant, kid)
+    if key is None or key.revoked_time is not None:
+        raise Unauthenticated("The key is not good any more; log in with another.")
+    if key.expires_time is not None and key.expires_time <= context.clock():
+        raise Unauthenticated("The key has expired; log in with another.")
+    exp = None if key.expires_time is None else int(key.expires_time.timestamp())
+    return Claims(key.kid, key.tenant, key.scopes, key.domains, exp)
+
+
+def _signed(key: bytes, body: bytes) -> str:
+    return base64.urlsafe_b64encode(_mac(key, body) + body).decode().rstrip("=")
+
+
+def _opened(key: bytes, cookie: str) -> bytes | None:
+    try:
+        data = base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4))
+    except ValueError:
+        return None
+    mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
+    return body if body and hmac.compare_digest(mac, _mac(key, body)) else None
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.new(key, b"udair-console-1." + body, hashlib.sha256).digest()
