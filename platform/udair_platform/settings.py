@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     pending_timeout_s: float = Field(86_400.0, gt=0)
     run_timeout_s: float = Field(21_600.0, gt=0)
     cancel_timeout_s: float = Field(60.0, gt=0)
+    approval_timeout_s: float = Field(
+        30 * 86_400.0, gt=0, description="a version that the gate could not judge is rejected after this long"
+    )
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

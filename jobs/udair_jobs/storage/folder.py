@@ -154,6 +154,15 @@ class FolderStorage:
         self.head(key)
         return self._path(key).as_uri()
 
+    def abandoned(self, before: datetime) -> list[Path]:
+        """Half-written files that nobody has touched since `before`: their writers were killed."""
+        found = []
+        for path in self._root.rglob(f"{_PART}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    found.append(path)
+        return sorted(found)
+
     def _path(self, key: str) -> Path:
         checked_key(self.uri, key)
         if "//" in key or key.endswith("/"):

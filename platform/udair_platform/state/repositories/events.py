@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from udair_platform.entities.domain import Event
 from udair_platform.errors import LeaseLost
@@ -40,6 +40,10 @@ class Events(Repository):
         if name is not None:
             where.append(_EVENTS.c.name == name)
         return self._all(Event, paged(_EVENTS, *where, after=after, size=size, newest_first=False))
+
+    def newest(self) -> int:
+        """The number of the last event of any tenant; 0 before the first."""
+        return self._connection.scalar(select(func.max(_EVENTS.c.seq))) or 0
 
     def latest(self, tenant: TenantScope, domain_id: str, kind: str, *, size: int) -> list[Event]:
         """The domain's newest events of one kind, newest first."""
