@@ -154,14 +154,12 @@ class FolderStorage:
         self.head(key)
         return self._path(key).as_uri()
 
-    def abandoned(self, before: datetime) -> list[Path]:
+    def abandoned(self, before: datetime) -> Iterator[Path]:
         """Half-written files that nobody has touched since `before`: their writers were killed."""
-        found = []
-        for path in self._root.rglob(f"{_PART}*"):
+        for path in sorted(self._root.rglob(f"{_PART}*")):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before.timestamp():
-                    found.append(path)
-        return sorted(found)
+                    yield path
 
     def _path(self, key: str) -> Path:
         checked_key(self.uri, key)
