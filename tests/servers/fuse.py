@@ -62,8 +62,8 @@ class MortalDatabase(Database):
         self._fuse = fuse
 
     @contextmanager
-    def write(self) -> Iterator:
-        with super().write() as state:
+    def write(self, *, losable: bool = False) -> Iterator:
+        with super().write(losable=losable) as state:
             yield state
             self._fuse.burn("before commit")
         self._fuse.burn("after commit")

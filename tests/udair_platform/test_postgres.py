@@ -52,6 +52,12 @@ def test_history_cannot_be_emptied(database: Database, table: str) -> None:
         state.events._connection.execute(text(f"TRUNCATE {table}"))
 
 
+def test_only_what_may_be_lost_does_not_wait_for_the_disk(database: Database) -> None:
+    for losable, waits in ((True, "off"), (False, "on")):
+        with database.write(losable=losable) as state:
+            assert state.events._connection.scalar(text("SHOW synchronous_commit")) == waits
+
+
 def test_server_that_stops_is_unavailable_and_is_found_again(postgres: PostgresServer, database: Database) -> None:
     with database.read():
         pass  # a connection that lies ready in the pool

@@ -49,11 +49,17 @@ def test_migrations_make_exactly_the_tables_of_the_code_and_can_be_undone(empty_
 
 
 def test_sqlite_is_opened_for_service(tmp_path: Path) -> None:
-    with open_database(f"sqlite:///{tmp_path}/control.db").read() as state:
+    database = open_database(f"sqlite:///{tmp_path}/control.db")
+    with database.read() as state:
         one = state.jobs._connection
         assert one.scalar(text("PRAGMA journal_mode")) == "wal"
         assert one.scalar(text("PRAGMA foreign_keys")) == 1
         assert one.scalar(text("PRAGMA busy_timeout")) >= 5000
+    with database.write(losable=True) as state:
+        assert state.jobs._connection.scalar(text("PRAGMA synchronous")) == 1
+    with database.write() as state:
+        assert state.jobs._connection.scalar(text("PRAGMA synchronous")) == 2
+    database.close()
 
 
 def test_processes_that_start_together_both_find_a_migrated_database(empty_database) -> None:

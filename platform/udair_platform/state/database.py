@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from alembic import command
@@ -14,7 +15,8 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from udair_platform.errors import Invalid, StateUnavailable
-from udair_platform.state.engines import READ_ONLY, first_line, make_engine
+from udair_platform.state import engines
+from udair_platform.state.engines import LOSABLE, READ_ONLY, first_line, make_engine
 from udair_platform.state.repositories import State
 
 
@@ -27,17 +29,28 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # This process's writers queue here: SQLite would have them ask again and again, ever more seldom.
+        self._turn = threading.Lock()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[State]:
+    def write(self, *, losable: bool = False) -> Iterator[State]:
         """One transaction: everything in it happens, or nothing does.
+
+        Args:
+            losable: The machine may lose it if its power fails in the next moment; a process that is killed
+                never does, and whatever commits later keeps it. It spares a wait for the disk.
 
         Raises:
             StateUnavailable: The database does not answer or stays locked.
             Invalid: The database cannot hold a value, e.g. a number that is too large.
         """
-        with self._connection(read_only=False) as connection, connection.begin():
-            yield State(connection)
+        if not self._turn.acquire(timeout=engines.BUSY_TIMEOUT_S):
+            raise StateUnavailable(f"The database stayed locked for {engines.BUSY_TIMEOUT_S:g} s. Try again.")
+        try:
+            with self._connection({LOSABLE: losable}) as connection, connection.begin():
+                yield State(connection)
+        finally:
+            self._turn.release()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[State]:
@@ -46,7 +59,7 @@ class Database:
         Raises:
             StateUnavailable: The database does not answer.
         """
-        with self._connection(read_only=True) as connection, connection.begin():
+        with self._connection({READ_ONLY: True}) as connection, connection.begin():
             yield State(connection)
 
     def ping(self) -> None:
@@ -55,7 +68,7 @@ class Database:
         Raises:
             StateUnavailable: There was no answer.
         """
-        with self._connection(read_only=True) as connection:
+        with self._connection({READ_ONLY: True}) as connection:
             connection.execute(text("SELECT version_num FROM alembic_version"))
 
     def close(self) -> None:
@@ -63,9 +76,9 @@ class Database:
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def _connection(self, *, read_only: bool) -> Iterator[Connection]:
+    def _connection(self, options: Mapping[str, bool]) -> Iterator[Connection]:
         try:
-            with self._engine.connect().execution_options(**{READ_ONLY: read_only}) as connection:
+            with self._engine.connect().execution_options(**options) as connection:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
             raise StateUnavailable(f"The database does not answer: {first_line(error)}. Try again.") from error

@@ -18,7 +18,7 @@ from udair_platform.errors import SettingsError
 
 BUSY_TIMEOUT_S = 10.0
 ASLEEP_TIMEOUT_S = 10.0
-READ_ONLY = "udair_read_only"
+READ_ONLY, LOSABLE = "udair_read_only", "udair_losable"
 _WRITERS = 0x7564616972  # the advisory lock of whoever writes: "udair"
 _POOL = {"pool_size": 10, "max_overflow": 50}
 
@@ -71,13 +71,16 @@ def _prepare_sqlite(raw: Any, _record: Any) -> None:
     cursor = raw.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN" if _reads_only(connection) else "BEGIN IMMEDIATE")
+    if _is(connection, READ_ONLY):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if _is(connection, LOSABLE) else 'FULL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _postgres(url: URL) -> Engine:
@@ -106,12 +109,14 @@ def _postgres(url: URL) -> Engine:
 
 
 def _begin_postgres(connection: Connection) -> None:
-    if _reads_only(connection):
+    if _is(connection, READ_ONLY):
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    else:
-        # READ COMMITTED, so that what is read after the lock is what its last holder left behind.
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+        return
+    # READ COMMITTED, so that what is read after the lock is what its last holder left behind.
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    if _is(connection, LOSABLE):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
-def _reads_only(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get(READ_ONLY, False))
+def _is(connection: Connection, option: str) -> bool:
+    return bool(connection.get_execution_options().get(option, False))
