@@ -146,3 +146,20 @@ def test_commands(lived, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as ended:
         main(["admin", "restore", str(tmp_path / "copy"), "--home", str(tmp_path / "new")])
     assert (ended.value.code, capsys.readouterr().err[:9]) == (1, "CONFLICT:")
+
+
+def test_admin_key_can_be_had_by_whoever_may_read_the_signing_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = []
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main(["admin", "token", "--home", str(tmp_path / "home")])
+        tokens.append(capsys.readouterr().out.strip())
+    (tmp_path / "home" / "signing.key").unlink()
+    with pytest.raises(SystemExit):
+        main(["admin", "token", "--home", str(tmp_path / "home")])
+    fresh = capsys.readouterr().out.strip()
+
+    assert tokens[0] == tokens[1] != fresh
+    assert tokens[0].startswith("ak_")

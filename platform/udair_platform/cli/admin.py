@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from udair_platform.registry.backup import Backup
     from udair_platform.settings import Settings
 
-app = typer.Typer(help="Check, back up and restore a platform; needs its settings, not its API.", no_args_is_help=True)
+app = typer.Typer(
+    help="For who runs the platform: works on its database and store, not through its API.", no_args_is_help=True
+)
 Home = Annotated[
     Path | None, typer.Option("--home", metavar="DIR", help="The platform's folder; default: UDAIR_HOME, .udair.")
 ]
@@ -50,6 +52,16 @@ def fsck(
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(item.kind for item in left).items()))
         note(f"{len(found)} found, {len(mended)} mended, left: {kinds or 'nothing'}")
     raise typer.Exit(ERROR if left else 0)
+
+
+@app.command()
+def token(home: Home = None) -> None:
+    """Prepare the platform as a start does, and print its admin key: it follows from the signing key."""
+    from udair_platform.bootstrap import prepare
+
+    database, _, _, made = prepare(_settings(home))
+    database.close()
+    print(made.admin_token)
 
 
 @app.command()
