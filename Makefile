@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-faults lint types layers format check bench bench-jobs bench-serving bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check bench bench-jobs bench-serving bench-control bench-quality clean dist
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,13 @@ test-s3: $(STAMP) ## Run the storage tests against a second, stricter S3 server 
 	@for name in radosgw ceph-mon ceph-osd curl; do command -v $$name >/dev/null || { \
 		echo "$$name is needed; install it first: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd curl" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m radosgw $(PYTEST_ARGS)
+
+test-postgres: $(STAMP) ## Run the control plane's tests on a real PostgreSQL server (Debian package)
+	@for name in initdb pg_ctl postgres; do command -v $$name >/dev/null || { \
+		echo "$$name is not on PATH; install PostgreSQL first: apt-get install -y --no-install-recommends postgresql" \
+			"and add /usr/lib/postgresql/*/bin to PATH" >&2; exit 1; }; done
+	$(BIN)/python -m pytest tests/udair_platform --ignore tests/udair_platform/serving --postgres \
+		-m "not slow and not faults and not radosgw" $(PYTEST_ARGS)
 
 test-faults: $(STAMP) ## Run the tests with a store that is slow, away, cut off or full of errors
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
@@ -75,6 +82,10 @@ bench-serving: $(STAMP) ## Measure serving, and simulate autoscaling (PEERS=pyth
 	$(BIN)/python benchmarks/serving.py $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) \
 		--json benchmarks/results/serving$(if $(QUICK),-quick).json --picture benchmarks/results/serving$(if $(QUICK),-quick).png
 	$(BIN)/python benchmarks/autoscale.py --json benchmarks/results/autoscale.json --picture benchmarks/results/autoscale.png
+
+bench-control: $(STAMP) ## Measure the control plane (POSTGRES=postgresql://user@host/postgres measures there too)
+	$(BIN)/python benchmarks/control_plane.py $(if $(POSTGRES),--postgres $(POSTGRES)) $(if $(QUICK),--quick) \
+		--json benchmarks/results/control_plane$(if $(QUICK),-quick).json
 
 bench: bench-jobs bench-serving ## Run the benchmarks that need no data; results go to benchmarks/results
 	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json

@@ -48,7 +48,7 @@ class Figure:
 DATA = Path(os.environ.get("UDAIR_DATA", "data"))
 
 
-def arguments(description: str, *, quality: bool = False) -> argparse.Namespace:
+def arguments(description: str, *, quality: bool = False, postgres: bool = False) -> argparse.Namespace:
     """What every benchmark takes: --json FILE, --quick, --seed; with `quality` also --data, --base, --picture."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     if quality:
@@ -56,6 +56,8 @@ def arguments(description: str, *, quality: bool = False) -> argparse.Namespace:
         parser.add_argument("--base", default="small", help="shipped base model, or a bundle's folder")
         parser.add_argument("--picture", type=Path, help="draw the figures there")
         parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    if postgres:
+        parser.add_argument("--postgres", metavar="URL", help="measure there too: postgresql://user@host/postgres")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--seed", type=int, default=0)

@@ -22,6 +22,10 @@ import boto3
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgres", action="store_true", help="run the control plane's tests on PostgreSQL")
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running S3 server that belongs to this test session."""

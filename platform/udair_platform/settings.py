@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     pending_timeout_s: float = Field(86_400.0, gt=0)
     run_timeout_s: float = Field(21_600.0, gt=0)
     cancel_timeout_s: float = Field(60.0, gt=0)
+    approval_timeout_s: float = Field(
+        30 * 86_400.0, gt=0, description="a version that the gate could not judge is rejected after this long"
+    )
 
     webhook_interval_s: float = Field(1.0, gt=0, description="pause between two turns of the webhooks")
     webhook_allow_private: bool = Field(False, description="webhooks may be http:// and in private networks")

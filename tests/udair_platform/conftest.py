@@ -1,10 +1,14 @@
-"""A control plane over a real SQLite file and a folder store, and a launcher that finishes jobs at once."""
+"""A control plane over a real database and a folder store, and a launcher that finishes jobs at once.
+
+The database is a SQLite file, or with `--postgres` a database of a real PostgreSQL server.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import socket
+import tempfile
 import threading
 import time
 import warnings
@@ -17,6 +21,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from postgres import PostgresServer, name_of
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -250,10 +255,46 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL server on loopback."""
+    # Not in pytest's folder, which only its own user can enter.
+    folder = Path(tempfile.mkdtemp(prefix="udair-postgres-"))
+    folder.chmod(0o755)
+    server = PostgresServer(folder / "server")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def on_postgres(request: pytest.FixtureRequest) -> PostgresServer | None:
+    """The server where `--postgres` puts every control plane of the tests, else None: SQLite files."""
+    return request.getfixturevalue("postgres") if request.config.getoption("--postgres") else None
+
+
+@pytest.fixture
+def empty_database(tmp_path: Path, on_postgres: PostgresServer | None) -> Iterator[Callable[[], str]]:
+    """URLs of new, empty databases."""
+    made: list[str] = []
+
+    def make() -> str:
+        url = on_postgres.create() if on_postgres else f"sqlite:///{tmp_path}/empty-{len(made)} b%20.db"
+        made.append(url)
+        return url
+
+    yield make
+    for url in made if on_postgres else ():
+        on_postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def first_home(tmp_path_factory: pytest.TempPathFactory, on_postgres: PostgresServer | None) -> Path:
     """A home as the first start leaves it: migrating anew for every test would take most of the time."""
     home = tmp_path_factory.mktemp("first") / "home"
-    settings = load_settings(home=home)
+    settings = load_settings(home=home, database_url=on_postgres.create() if on_postgres else None)
+    if on_postgres:
+        (home.parent / "template").write_text(name_of(settings.database_url))
     database = open_database(settings.database_url)
     key = first_start.ensure_signing_key(settings.signing_key_file)
     for tenant in (OTHER_TENANT, TENANT):
@@ -263,11 +304,15 @@ def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_plane(tmp_path: Path, clock: Clock, first_home: Path) -> Iterator[Callable[..., Plane]]:
-    """Builds control planes, each in a folder of its own."""
+def make_plane(
+    tmp_path: Path, clock: Clock, first_home: Path, on_postgres: PostgresServer | None
+) -> Iterator[Callable[..., Plane]]:
+    """Builds control planes, each with a folder and a database of its own."""
     opened: list[Plane] = []
 
     def make(**overrides: Any) -> Plane:
+        if on_postgres:
+            overrides["database_url"] = on_postgres.create((first_home.parent / "template").read_text())
         settings = load_settings(home=tmp_path / f"home-{len(opened)}", **overrides)
         shutil.copytree(first_home, settings.home)
         database = open_database(settings.database_url, migrated=False)
@@ -283,6 +328,8 @@ def make_plane(tmp_path: Path, clock: Clock, first_home: Path) -> Iterator[Calla
     yield make
     for plane in opened:
         plane.database.close()
+        if on_postgres:
+            on_postgres.drop(plane.settings.database_url)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from udair_jobs.storage import StorageUnavailable
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.errors import LauncherDown, LeaseLost, NoCapacity
+from udair_platform.registry import jobs
 from udair_platform.scheduler.launcher import LaunchState
+from udair_platform.state.database import open_database
 
 
 def attempts(plane, job) -> list[tuple[AttemptState, str | None]]:
@@ -340,6 +342,53 @@ def test_run_forever_ends_when_told_and_gives_the_lease_up(make_plane) -> None:
     assert not thread.is_alive()
     assert plane.job(job.id).state is JobState.SUCCEEDED
     assert plane.restarted().tick()
+
+
+def test_submission_by_another_process_wakes_a_reconciler_that_waits_for_an_hour(make_plane) -> None:
+    plane = make_plane(reconcile_interval_s=3600)
+    other = open_database(plane.settings.database_url)
+    domain = plane.domain()
+    stop = threading.Event()
+    thread = threading.Thread(target=plane.reconciler.run_forever, args=[stop])
+    thread.start()
+    ended = []
+    try:
+        for _ in range(2):
+            with other.write() as state:
+                made = jobs.submit(
+                    state, plane.store, domain, recipe={}, snapshot=None, actor="test", now=plane.clock()
+                )  # fmt: skip
+            deadline = time.monotonic() + 60
+            while not plane.job(made.id).done and time.monotonic() < deadline:
+                time.sleep(0.02)
+            ended.append(plane.job(made.id).state)
+    finally:
+        stop.set()
+        thread.join(10)
+        other.close()
+
+    assert ended == [JobState.SUCCEEDED, JobState.SUCCEEDED]
+
+
+def test_job_that_is_being_started_is_looked_at_again_before_the_interval_is_over(make_plane) -> None:
+    plane = make_plane(reconcile_interval_s=3600)
+    plane.launcher.script = ["pending"]
+    job = plane.submit(plane.domain())
+    stop = threading.Event()
+    thread = threading.Thread(target=plane.reconciler.run_forever, args=[stop])
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not plane.launcher.launched and time.monotonic() < deadline:
+            time.sleep(0.02)
+        plane.launcher.finish(f"{job.id}-1")  # leaves no event
+        while not plane.job(job.id).done and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        stop.set()
+        thread.join(10)
+
+    assert plane.job(job.id).state is JobState.SUCCEEDED
 
 
 def test_unknown_job_is_given_a_moment_and_then_tried_again(plane) -> None:

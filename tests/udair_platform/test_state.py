@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from udair_platform.entities.job import JobState
@@ -24,37 +26,54 @@ from udair_platform.errors import (
     StateUnavailable,
 )
 from udair_platform.registry import jobs
-from udair_platform.state.database import migrate, open_database
+from udair_platform.state.database import alembic_config, migrate, open_database
+from udair_platform.state.engines import make_engine
 from udair_platform.state.tables import Base
 
 
-def test_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/a b%20.db"
+def test_migrations_make_exactly_the_tables_of_the_code_and_can_be_undone(empty_database) -> None:
+    url = empty_database()
     migrate(url)
     migrate(url)
+    engine = make_engine(url)
 
-    with create_engine(url).connect() as connection:
+    with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    with engine.connect() as connection, connection.begin():
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        command.upgrade(config, "head")
+    engine.dispose()
 
 
-def test_sqlite_is_opened_for_service(plane) -> None:
-    with plane.database.read() as state:
+def test_sqlite_is_opened_for_service(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/control.db")
+    with database.read() as state:
         one = state.jobs._connection
         assert one.scalar(text("PRAGMA journal_mode")) == "wal"
         assert one.scalar(text("PRAGMA foreign_keys")) == 1
         assert one.scalar(text("PRAGMA busy_timeout")) >= 5000
+    with database.write(losable=True) as state:
+        assert state.jobs._connection.scalar(text("PRAGMA synchronous")) == 1
+    with database.write() as state:
+        assert state.jobs._connection.scalar(text("PRAGMA synchronous")) == 2
+    database.close()
 
 
-def test_processes_that_start_together_both_find_a_migrated_database(tmp_path: Path) -> None:
+def test_processes_that_start_together_both_find_a_migrated_database(empty_database) -> None:
     script = "import sys; from udair_platform.state.database import migrate; migrate(sys.argv[1])"
-    command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/control.db"]
+    words = [sys.executable, "-c", script, empty_database()]
 
-    started = [subprocess.Popen(command) for _ in range(3)]
+    started = [subprocess.Popen(words) for _ in range(3)]
 
     assert [process.wait(60) for process in started] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense", "oracle+none://x/y"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "nonsense", "oracle+none://x/y", "postgresql+none://x/y"]
+)
 def test_database_that_cannot_be_opened_is_a_settings_error(url: str) -> None:
     with pytest.raises(SettingsError, match="UDAIR_DATABASE_URL"):
         open_database(url)
@@ -180,12 +199,70 @@ def test_lease_passes_on_when_it_expires_and_fences_the_old_holder(plane) -> Non
         state.leases.check("test", "a", 1)
 
 
-def test_locked_database_is_unavailable_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("udair_platform.state.database.BUSY_TIMEOUT_S", 0.05)
-    url = f"sqlite:///{tmp_path}/control.db"
+def test_locked_database_is_unavailable_not_broken(empty_database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("udair_platform.state.engines.BUSY_TIMEOUT_S", 0.05)
+    url = empty_database()
     first, second = open_database(url), open_database(url)
 
-    with first.write(), pytest.raises(StateUnavailable, match="locked"), second.write():
+    with first.write(), pytest.raises(StateUnavailable, match="lock"), second.write():
         pass
     with second.write() as state:
         state.counters.step("test")
+    first.close()
+    second.close()
+
+
+def test_reader_sees_one_moment_and_no_writer_waits_for_it(plane) -> None:
+    with plane.database.read() as state:
+        before = state.counters.value("test")
+        with plane.database.write() as other:
+            other.counters.step("test")
+        assert state.counters.value("test") == before
+
+    with plane.database.read() as state:
+        assert state.counters.value("test") == before + 1
+
+
+def test_what_a_writer_has_read_stays_true_until_it_commits(plane) -> None:
+    """Two transactions that read, decide and write: the second sees what the first decided."""
+    seen: list[int] = []
+    first_has_read = threading.Event()
+
+    def decide(*, first: bool) -> None:
+        with plane.database.write() as state:
+            value = state.counters.value("test")
+            if first:
+                first_has_read.set()
+                time.sleep(0.2)  # the other one asks meanwhile
+            state.counters.step("test", at_least=value + 10)
+            seen.append(value)
+
+    threads = [threading.Thread(target=decide, kwargs={"first": first}) for first in (True, False)]
+    threads[0].start()
+    first_has_read.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+
+    assert seen == [0, 10]
+
+
+def test_text_that_one_database_cannot_hold_is_no_fault_of_either(plane) -> None:
+    domain = plane.domain()
+    with plane.database.write() as state:
+        state.domains.save(replace(domain, description="a\0b"))
+
+    with plane.database.read() as state:
+        assert state.domains.get("acme", domain.name).description == "a\ufffdb"
+
+
+def test_aliases_of_many_domains_are_one_question(plane) -> None:
+    for number in range(5):
+        plane.domain(f"cams-{number}")
+    asked: list[str] = []
+    event.listen(plane.database._engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+
+    shown = plane.client.get("/v1/domains").json()["domains"]
+
+    assert [item["champion"] for item in shown] == [0] * 5
+    assert sum("FROM aliases" in statement for statement in asked) == 1

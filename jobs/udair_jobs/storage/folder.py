@@ -158,6 +158,13 @@ class FolderStorage:
         """Refused: nothing listens in front of a folder."""
         raise StorageError(self.uri, f"is a folder, which takes no upload of {key}; put the file there.")
 
+    def abandoned(self, before: datetime) -> Iterator[Path]:
+        """Half-written files that nobody has touched since `before`: their writers were killed."""
+        for path in sorted(self._root.rglob(f"{_PART}*")):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    yield path
+
     def _path(self, key: str) -> Path:
         checked_key(self.uri, key)
         if "//" in key or key.endswith("/"):

@@ -1,8 +1,9 @@
 """`Idempotency-Key`: the same POST twice has one effect and one reply, for 24 hours.
 
 The reply is stored with a fingerprint of the request. A crash between effect and reply is covered by
-the handlers: names and ids that derive from the key make the repeated effect the same effect. Replies
-that hold a secret are never stored; see `registry.access.create_key`.
+the handlers: names and ids that derive from the key make the repeated effect the same effect. So a
+reply that is lost with the machine's power loses nothing, and none waits for the disk. Replies that
+hold a secret are never stored; see `registry.access.create_key`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def derived(request: Request, prefix: str, principal: Principal) -> str | None:
 
 def _begin(context: Context, principal: Principal, key: str, fingerprint: str) -> Reply | None:
     now, kid = context.clock(), principal.claims.kid
-    with context.database.write() as state:
+    with context.database.write(losable=True) as state:
         known = state.replies.find(principal.tenant, kid, key)
         if known is not None and now - known.created_time < KEPT:
             if known.fingerprint != fingerprint:
@@ -103,13 +104,13 @@ def _finish(context: Context, principal: Principal, key: str, fingerprint: str, 
     headers = {name: response.headers[name] for name in _STORED_HEADERS if name in response.headers}
     body = bytes(response.body).decode()
     kid, now = principal.claims.kid, context.clock()
-    with context.database.write() as state:
+    with context.database.write(losable=True) as state:
         reply = Reply(principal.tenant, kid, key, fingerprint, now, response.status_code, headers, body)
         state.replies.put(reply)
 
 
 def _forget(context: Context, principal: Principal, key: str) -> None:
-    with context.database.write() as state:
+    with context.database.write(losable=True) as state:
         state.replies.forget(principal.tenant, principal.claims.kid, key)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from udair_platform.cli import domains, images, jobs, keys, local, versions
+from udair_platform.cli import admin, domains, images, jobs, keys, local, tenants, versions
 from udair_platform.cli.exits import exit_code_of
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.add_typer(versions.app, name="version")
 versions.register(app)
 images.register(app)
 app.add_typer(keys.app, name="key")
+admin.app.add_typer(tenants.app, name="tenant")
+app.add_typer(admin.app, name="admin")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from udair_platform.cli.options import Output
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance as Dataclass
     from pydantic import BaseModel
 
 
@@ -24,7 +26,9 @@ def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[t
         print(f"{name:<{width}}  {text(item)}".rstrip())
 
 
-def table(output: Output, items: Iterable[BaseModel], columns: Mapping[str, str | None], *, empty: str) -> None:
+def table(
+    output: Output, items: Iterable[BaseModel | Dataclass], columns: Mapping[str, str | None], *, empty: str
+) -> None:
     """Many things: as a JSON list, or as a table of `columns` (title -> field)."""
     found = list(items)
     if output is Output.JSON:
@@ -57,9 +61,11 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def plain(value: BaseModel | Mapping[str, Any]) -> Any:
+def plain(value: BaseModel | Dataclass | Mapping[str, Any]) -> Any:
     """JSON-ready."""
-    return dict(value) if isinstance(value, Mapping) else value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    return asdict(value) if is_dataclass(value) else value.model_dump(mode="json")
 
 
 def note(line: str) -> None:

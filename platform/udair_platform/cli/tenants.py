@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from udair_platform.cli.admin import Home, settings_at
 from udair_platform.cli.options import Format, Output
 from udair_platform.cli.render import note, show, table
 from udair_platform.entities.tenant import Quota
@@ -24,14 +25,14 @@ def create(
     max_concurrent_jobs: Jobs = None,
     max_queued_jobs: Queued = None,
     max_domains: Domains = None,
+    home: Home = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Create a tenant. Its admin key is shown this once."""
     from udair_platform.bootstrap import prepare
     from udair_platform.registry import tenants
-    from udair_platform.settings import load_settings
 
-    database, _, signing_key, _ = prepare(load_settings())
+    database, _, signing_key, _ = prepare(settings_at(home))
     with database.write() as state:
         _, token = tenants.create(state, signing_key, name, now=datetime.now(UTC))
         made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
@@ -40,12 +41,11 @@ def create(
 
 
 @app.command("list")
-def list_tenants(output: Format = Output.TABLE) -> None:
+def list_tenants(home: Home = None, output: Format = Output.TABLE) -> None:
     """Every tenant and its own limits."""
     from udair_platform.bootstrap import prepare
-    from udair_platform.settings import load_settings
 
-    database, _, _, _ = prepare(load_settings())
+    database, _, _, _ = prepare(settings_at(home))
     with database.read() as state:
         found = state.tenants.all()
     columns = {"name": "id", "jobs": "max_concurrent_jobs", "queued": "max_queued_jobs", "domains": "max_domains"}
@@ -58,14 +58,14 @@ def limit(
     max_concurrent_jobs: Jobs = None,
     max_queued_jobs: Queued = None,
     max_domains: Domains = None,
+    home: Home = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Change what a tenant may use; what is not named stays."""
     from udair_platform.bootstrap import prepare
     from udair_platform.registry import tenants
-    from udair_platform.settings import load_settings
 
-    database, _, _, _ = prepare(load_settings())
+    database, _, _, _ = prepare(settings_at(home))
     with database.write() as state:
         made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
-    show(output, made, [(name, value) for name, value in vars(made).items()])
+    show(output, vars(made), list(vars(made).items()))

@@ -18,7 +18,7 @@ from udair_platform.entities.domain import Domain, Event
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.registry import layout, schedules
-from udair_platform.state.repositories import ALL_TENANTS, State
+from udair_platform.state.repositories import State
 from udair_platform.telemetry import logger
 
 ACTOR = "serving"
@@ -87,7 +87,7 @@ class Reports:
                 domain = _domain(state, name)
                 if domain is None:
                     continue
-                known = state.events.latest(ALL_TENANTS, domain.id, kind, size=_LOOKED_BACK)
+                known = state.events.latest(domain.tenant, domain.id, kind, size=_LOOKED_BACK)
                 if any(_same(event, data, now) for event in known):
                     continue
                 state.record(

@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, BaseModel, Domain, Share
-from udair_platform.entities.version import AdapterVersion
+from udair_platform.entities.domain import SOURCE_VERSION, BaseModel, Share
 from udair_platform.errors import StoreDown
 from udair_platform.registry import layout
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State
+from udair_platform.state.repositories.routing import Routed
 
 GENERATION = "routes"
 _MAX_BYTES = 256 * 2**20
-_PAGE = 1000
 _TRIES = 5
+_SOURCE = {"version": SOURCE_VERSION, "adapter_digest": None, "candidate_uri": None}
 
 
 def changed(state: State) -> int:
@@ -38,33 +38,26 @@ def render(state: State) -> dict[str, Any]:
     domain is routed to the source model.
     """
     base = state.bases.current()
-    serving = {alias.domain_id: alias.version for alias in state.aliases.all(ALL_TENANTS) if alias.name == CHAMPION}
-    newest = state.versions.newest(ALL_TENANTS)
+    routed = state.routing.all()
+    shares = [(item.domain_id, share.version) for item in routed for share in item.traffic.shares]
+    found = {
+        key: _target(version.number, version.base_digest, version.adapter_digest, version.candidate_uri, base)
+        for key, version in state.versions.many(ALL_TENANTS, shares).items()
+    }
     domains: dict[str, Any] = {}
-    after: int | None = None
-    while page := state.domains.page(ALL_TENANTS, after=after, size=_PAGE):
-        after = page[-1].seq
-        wanted = [
-            (domain.id, number)
-            for domain in page
-            for number in (serving.get(domain.id), *(share.version for share in domain.traffic.shares))
-            if number
-        ]
-        found = state.versions.many(ALL_TENANTS, wanted)
-        for domain in page:
-            champion = _target(found.get((domain.id, serving.get(domain.id, SOURCE_VERSION))), base)
-            latest = newest.get(domain.id)
-            domains[f"{domain.tenant}/{domain.name}"] = {
-                **champion,
-                "canary": _share(domain, domain.traffic.canary, found, base),
-                "shadow": _share(domain, domain.traffic.shadow, found, base),
-                "pinned": domain.traffic.pinned,
-                "source_uri": domain.source_uri,
-                "source_role_arn": domain.source_role_arn,
-                "source_external_id": domain.external_id if domain.source_role_arn else None,
-                # A domain that the source model serves is compared with what its newest job saw.
-                "profile_uri": champion["candidate_uri"] or (latest.candidate_uri if latest else None),
-            }
+    for item in routed:
+        champion = _target(item.number, item.base_digest, item.adapter_digest, item.candidate_uri, base)
+        domains[f"{item.tenant}/{item.name}"] = {
+            **champion,
+            "canary": _share(item, item.traffic.canary, found),
+            "shadow": _share(item, item.traffic.shadow, found),
+            "pinned": item.traffic.pinned,
+            "source_uri": item.source_uri,
+            "source_role_arn": item.source_role_arn,
+            "source_external_id": item.external_id if item.source_role_arn else None,
+            # A domain that the source model serves is compared with what its newest job saw.
+            "profile_uri": champion["candidate_uri"] or item.newest_uri,
+        }
     return {
         "schema_version": 1,
         "generation": state.counters.value(GENERATION),
@@ -74,22 +67,18 @@ def render(state: State) -> dict[str, Any]:
     }
 
 
-def _target(version: AdapterVersion | None, base: BaseModel | None) -> dict[str, Any]:
-    usable = version is not None and base is not None and version.base_digest == base.digest
-    return {
-        "version": version.number if version and usable else SOURCE_VERSION,
-        "adapter_digest": version.adapter_digest if version and usable else None,
-        "candidate_uri": version.candidate_uri if version and usable else None,
-    }
+def _target(
+    number: int | None, base_digest: str | None, adapter: str | None, uri: str | None, base: BaseModel | None
+) -> dict[str, Any]:
+    if number is None or base is None or base_digest != base.digest:
+        return dict(_SOURCE)
+    return {"version": number, "adapter_digest": adapter, "candidate_uri": uri}
 
 
-def _share(
-    domain: Domain,
-    share: Share | None,
-    found: Mapping[tuple[str, int], AdapterVersion],
-    base: BaseModel | None,
-) -> dict[str, Any] | None:
-    return _target(found.get((domain.id, share.version)), base) | {"percent": share.percent} if share else None
+def _share(item: Routed, share: Share | None, found: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
+    if share is None:
+        return None
+    return found.get((item.domain_id, share.version), _SOURCE) | {"percent": share.percent}
 
 
 def read(store: Storage) -> dict[str, Any] | None:
@@ -123,7 +112,7 @@ def publish(database: Database, store: Storage) -> int:
                 if state.counters.value(GENERATION) <= behind:
                     state.counters.step(GENERATION, at_least=behind + 1)
             continue
-        data = json.dumps(wanted, indent=1, sort_keys=True).encode()
+        data = json.dumps(wanted, sort_keys=True).encode()
         try:
             store.put(layout.ROUTES, data, if_absent=etag is None, if_match=etag)
         except PreconditionFailed:

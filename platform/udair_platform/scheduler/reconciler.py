@@ -19,12 +19,13 @@ from datetime import UTC, datetime, timedelta
 from udair_jobs.storage import Storage
 from udair_platform.entities.job import Job, JobState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
-from udair_platform.registry import routes, schedules, tenants
+from udair_platform.registry import approvals, routes, schedules, tenants
 from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
+from udair_platform.scheduler.alarm import Alarm
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.scheduler.steps import Steps
-from udair_platform.scheduler.work import Tools
+from udair_platform.scheduler.work import ACTOR, Tools
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State
@@ -99,21 +100,29 @@ class Reconciler:
             self._heal_routes()
         with self._noted("reports"):
             self._read_reports()
+        with self._noted("approvals"):
+            self._refuse_unapproved()
         self._sweep()
         return True
 
     def run_forever(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, through every outage; then let another take the lease at once."""
         _log.info("started", holder=self.holder)
+        alarm = Alarm(self._database, self._settings.reconcile_interval_s)
         while not stop.is_set():
+            acted = False
             try:
-                self.tick()
+                alarm.note()
+                acted = self.tick()
             except LeaseLost as error:
                 self._token = None
                 _log.warning("lease lost", detail=error.detail)
             except Exception:
                 _log.exception("a tick failed; trying again")
-            stop.wait(self._settings.reconcile_interval_s)
+            if acted:
+                alarm.wait(stop, now=self._clock())
+            else:
+                stop.wait(self._settings.reconcile_interval_s)
         with contextlib.suppress(PlatformError):
             self.release()
         _log.info("stopped", holder=self.holder)
@@ -195,6 +204,14 @@ class Reconciler:
         if self._reported is None or now - self._reported >= _REPORTS_EVERY:
             self._reported = now
             self._reports.collect(now)
+
+    def _refuse_unapproved(self) -> None:
+        timeout_s = self._settings.approval_timeout_s
+        with self._database.read() as state:
+            late = approvals.overdue(state, timeout_s=timeout_s, now=self._clock())
+        for version in late:
+            with self._write() as state:
+                approvals.refuse(state, version, timeout_s=timeout_s, now=self._clock(), actor=ACTOR)
 
     def _sweep(self) -> None:
         now = self._clock()

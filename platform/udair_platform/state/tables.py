@@ -16,7 +16,7 @@ from udair_platform.entities.job import AttemptState, JobState, Priority
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
 from udair_platform.entities.webhook import WebhookState
-from udair_platform.state.columns import Rules, Shares, Times, UtcTime, Word, Words
+from udair_platform.state.columns import Prose, Rules, Shares, Times, UtcTime, Word, Words
 
 
 class Base(DeclarativeBase):
@@ -68,12 +68,13 @@ class DomainRow(Base):
             sqlite_where=text("state != 'DELETED'"),
             postgresql_where=text("state != 'DELETED'"),
         ),
+        Index("ix_domains_tenant_seq", "tenant", "seq"),
     )
     seq: Mapped[int] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     name: Mapped[str] = mapped_column(String(63))
-    description: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Prose)
     source_uri: Mapped[str] = mapped_column(Text)
     gate: Mapped[GateRules] = mapped_column(Rules)
     state: Mapped[DomainState] = mapped_column(Word(DomainState))
@@ -91,16 +92,17 @@ class SnapshotRow(Base):
     """What the jobs found in the domains' buckets."""
 
     __tablename__ = "snapshots"
+    __table_args__ = (Index("ix_snapshots_domain_seq", "domain_id", "seq"),)
     seq: Mapped[int] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), index=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     job_id: Mapped[str] = mapped_column(String(40), index=True)
     uri: Mapped[str] = mapped_column(Text)
     state: Mapped[SnapshotState] = mapped_column(Word(SnapshotState))
     digest: Mapped[str | None] = mapped_column(String(128))
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    detail: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Prose)
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
@@ -110,10 +112,14 @@ class JobRow(Base):
     """What was asked for and how far it is."""
 
     __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_tenant_seq", "tenant", "seq"),
+        Index("ix_jobs_domain_seq", "domain_id", "seq"),
+    )
     seq: Mapped[int] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
-    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
-    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), index=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"))
     base_name: Mapped[str] = mapped_column(String(128))
     base_digest: Mapped[str] = mapped_column(String(128))
@@ -126,10 +132,10 @@ class JobRow(Base):
     eta_s: Mapped[float | None]
     metrics: Mapped[dict[str, Any]]
     phases: Mapped[list[Any]] = mapped_column(JSON)
-    message: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Prose)
     heartbeat_time: Mapped[str | None] = mapped_column(String(40))
     reason: Mapped[str | None] = mapped_column(String(32))
-    detail: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Prose)
     recipe: Mapped[dict[str, Any]]
     not_before: Mapped[datetime | None]
     started_time: Mapped[datetime | None]
@@ -152,7 +158,7 @@ class AttemptRow(Base):
     output_uri: Mapped[str] = mapped_column(Text)
     state: Mapped[AttemptState] = mapped_column(Word(AttemptState))
     reason: Mapped[str | None] = mapped_column(String(32))
-    detail: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Prose)
     created_time: Mapped[datetime]
     launched_time: Mapped[datetime | None]
     heartbeat_seen_time: Mapped[datetime | None]
@@ -164,6 +170,14 @@ class VersionRow(Base):
     """The unique job_id is what makes a job yield at most one version, whatever crashes."""
 
     __tablename__ = "adapter_versions"
+    __table_args__ = (
+        Index(
+            "ix_adapter_versions_pending",
+            "updated_time",
+            sqlite_where=text("state = 'PENDING_APPROVAL'"),
+            postgresql_where=text("state = 'PENDING_APPROVAL'"),
+        ),
+    )
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
@@ -207,7 +221,7 @@ class AliasChangeRow(Base):
     from_version: Mapped[int | None]
     to_version: Mapped[int]
     actor: Mapped[str] = mapped_column(String(128))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Prose)
     time: Mapped[datetime]
 
 
@@ -230,15 +244,21 @@ class EventRow(Base):
     """Everything that happened; a trigger keeps it append-only."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_tenant_seq", "tenant", "seq"),
+        Index("ix_events_domain_seq", "tenant", "domain_id", "seq"),
+        Index("ix_events_name_seq", "tenant", "name", "seq"),
+        Index("ix_events_noun_seq", "tenant", "noun", "seq"),
+    )
     seq: Mapped[int] = mapped_column(primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(63), index=True)
+    tenant: Mapped[str] = mapped_column(String(63))
     time: Mapped[datetime]
     actor: Mapped[str] = mapped_column(String(128))
     cause: Mapped[str] = mapped_column(String(256))
     noun: Mapped[str] = mapped_column(String(32))
-    name: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(128))
     kind: Mapped[str] = mapped_column(String(64))
-    domain_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    domain_id: Mapped[str | None] = mapped_column(String(40))
     data: Mapped[dict[str, Any]]
 
 
@@ -251,14 +271,14 @@ class WebhookRow(Base):
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
     url: Mapped[str] = mapped_column(Text)
     kinds: Mapped[tuple[str, ...]] = mapped_column(Words)
-    description: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Prose)
     cursor: Mapped[int]
     state: Mapped[WebhookState] = mapped_column(Word(WebhookState))
     secret_number: Mapped[int]
     failures: Mapped[int]
     failing_since: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    last_error: Mapped[str] = mapped_column(Text)
+    last_error: Mapped[str] = mapped_column(Prose)
     delivered_time: Mapped[datetime | None]
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]

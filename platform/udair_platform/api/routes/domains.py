@@ -60,7 +60,8 @@ def list_domains(page: Paged, context: Ctx, who: DomainReader) -> DomainPage:
     with context.database.read() as state:
         found = state.domains.page(who.tenant, after=page.after, size=page.size + 1, names=who.claims.domains)
         shown, token = page.cut(found, lambda domain: domain.seq)
-        views = [DomainView.of(domain, state.aliases.all(who.tenant, domain.id)) for domain in shown]
+        aliases = state.aliases.of_domains(who.tenant, [domain.id for domain in shown])
+    views = [DomainView.of(domain, aliases[domain.id]) for domain in shown]
     return DomainPage(domains=views, next_page_token=token)
 
 

@@ -13,6 +13,7 @@ from udair_platform.state.repositories.access import Keys, Replies, Tenants
 from udair_platform.state.repositories.domains import Aliases, BaseModels, Domains
 from udair_platform.state.repositories.events import Counters, Events, Leases
 from udair_platform.state.repositories.jobs import Attempts, Jobs, Snapshots
+from udair_platform.state.repositories.routing import Routing
 from udair_platform.state.repositories.rows import ALL_TENANTS, AllTenants, TenantScope
 from udair_platform.state.repositories.versions import Versions
 from udair_platform.state.repositories.webhooks import Webhooks
@@ -34,6 +35,7 @@ class State:
         self.jobs = Jobs(connection)
         self.attempts = Attempts(connection)
         self.versions = Versions(connection)
+        self.routing = Routing(connection)
         self.events = Events(connection)
         self.webhooks = Webhooks(connection)
         self.leases = Leases(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, insert, select, update
@@ -31,13 +31,13 @@ class BaseModels(Repository):
     def add(self, base: BaseModel) -> None:
         """Register `base`, which is the current one from now on; the same digest twice is one."""
         known = self._connection.scalar(select(_BASES.c.seq).where(_BASES.c.digest == base.digest))
+        newest = self._connection.scalar(select(func.max(_BASES.c.seq))) or 0
+        # The number is ours, not the database's: moving one up would overtake a sequence of its own.
         if known is None:
-            self._insert(_BASES, base)
-            return
-        newest = self._connection.scalar(select(func.max(_BASES.c.seq)))
-        seq = known if known == newest else (newest or 0) + 1
-        values = {"seq": seq, "uri": base.uri, "name": base.name}
-        self._connection.execute(update(_BASES).where(_BASES.c.seq == known).values(**values))
+            self._connection.execute(insert(_BASES).values(**values_of(base), seq=newest + 1))
+        else:
+            values = {"seq": known if known == newest else newest + 1, "uri": base.uri, "name": base.name}
+            self._connection.execute(update(_BASES).where(_BASES.c.seq == known).values(**values))
 
     def current(self, digest: str | None = None) -> BaseModel | None:
         """The base model with `digest`, or the one registered last."""
@@ -114,6 +114,10 @@ class Domains(Repository):
         where = (in_tenant(_DOMAINS, tenant), _LIVING, _DOMAINS.c.next_run_time <= now)
         return self._all(Domain, select(_DOMAINS).where(*where).order_by(_DOMAINS.c.next_run_time).limit(size))
 
+    def every(self) -> list[Domain]:
+        """Every domain of every tenant, deleted ones too."""
+        return self._all(Domain, select(_DOMAINS))
+
     def save(self, domain: Domain) -> Domain:
         """Write over what was read. Raises StaleWrite."""
         return self._save(_DOMAINS, domain, "id")
@@ -143,6 +147,14 @@ class Aliases(Repository):
         """Where `name` points, or None."""
         where = (in_tenant(_ALIASES, tenant), _ALIASES.c.domain_id == domain_id, _ALIASES.c.name == name)
         return self._one(Alias, select(_ALIASES).where(*where))
+
+    def of_domains(self, tenant: TenantScope, domain_ids: Iterable[str]) -> dict[str, list[Alias]]:
+        """The aliases of each of these domains, in one question."""
+        found: dict[str, list[Alias]] = {id: [] for id in domain_ids}
+        where = (in_tenant(_ALIASES, tenant), _ALIASES.c.domain_id.in_(found))
+        for alias in self._all(Alias, select(_ALIASES).where(*where).order_by(_ALIASES.c.name)):
+            found[alias.domain_id].append(alias)
+        return found
 
     def all(self, tenant: TenantScope, domain_id: str | None = None) -> list[Alias]:
         """Every alias, of one domain or of all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job
+from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job, JobState
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.errors import AlreadyExists, NotFound
 from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
@@ -48,6 +48,10 @@ class Snapshots(Repository):
         """Snapshots of the domain, newest first."""
         where = (in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.domain_id == domain_id)
         return self._all(Snapshot, paged(_SNAPSHOTS, *where, after=after, size=size, newest_first=True))
+
+    def every(self) -> list[Snapshot]:
+        """Every snapshot of every tenant."""
+        return self._all(Snapshot, select(_SNAPSHOTS))
 
     def save(self, snapshot: Snapshot) -> Snapshot:
         """Write over what was read. Raises StaleWrite."""
@@ -99,7 +103,8 @@ class Jobs(Repository):
 
     def unfinished(self, tenant: TenantScope, *, domain_id: str | None = None) -> list[Job]:
         """Jobs that something may still happen to, oldest first."""
-        where = [in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL))]
+        # Named one by one, not by exclusion: finished jobs are many, and the index passes them by.
+        where = [in_tenant(_JOBS, tenant), _JOBS.c.state.in_(sorted(set(JobState) - JOB_TERMINAL))]
         if domain_id is not None:
             where.append(_JOBS.c.domain_id == domain_id)
         return self._all(Job, select(_JOBS).where(*where).order_by(_JOBS.c.seq))
@@ -108,6 +113,10 @@ class Jobs(Repository):
         """How many jobs something may still happen to."""
         where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
         return self._connection.scalar(select(func.count()).select_from(_JOBS).where(*where)) or 0
+
+    def every(self) -> list[Job]:
+        """Every job of every tenant."""
+        return self._all(Job, select(_JOBS))
 
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""
@@ -137,6 +146,10 @@ class Attempts(Repository):
         """Every attempt of the job, first to last."""
         where = (in_tenant(_ATTEMPTS, tenant), _ATTEMPTS.c.job_id == job_id)
         return self._all(Attempt, select(_ATTEMPTS).where(*where).order_by(_ATTEMPTS.c.number))
+
+    def every(self) -> list[Attempt]:
+        """Every attempt of every tenant."""
+        return self._all(Attempt, select(_ATTEMPTS))
 
     def save(self, attempt: Attempt) -> Attempt:
         """Write over what was read. Raises StaleWrite."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, literal_column, select, tuple_
 
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import NotFound
@@ -63,17 +64,12 @@ class Versions(Repository):
             statement = statement.where(_VERSIONS.c.number < after)
         return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.number.desc()).limit(size))
 
-    def newest(self, tenant: TenantScope) -> dict[str, AdapterVersion]:
-        """The newest version of every domain that has one, by domain id."""
-        highest = (
-            select(_VERSIONS.c.domain_id, func.max(_VERSIONS.c.number).label("number"))
-            .where(in_tenant(_VERSIONS, tenant))
-            .group_by(_VERSIONS.c.domain_id)
-            .subquery()
-        )
-        both = (_VERSIONS.c.domain_id == highest.c.domain_id) & (_VERSIONS.c.number == highest.c.number)
-        found = self._all(AdapterVersion, select(_VERSIONS).join(highest, both))
-        return {version.domain_id: version for version in found}
+    def unapproved(self, *, before: datetime, size: int = 100) -> list[AdapterVersion]:
+        """Versions of any tenant that have waited for an approval since before that time, longest first."""
+        # The state is spelled out, not bound: only so SQLite sees that the partial index will do.
+        waiting = _VERSIONS.c.state == literal_column(f"'{VersionState.PENDING_APPROVAL}'")
+        statement = select(_VERSIONS).where(waiting, _VERSIONS.c.updated_time < before)
+        return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.updated_time).limit(size))
 
     def many(self, tenant: TenantScope, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], AdapterVersion]:
         """The versions with these (domain id, number), in one or few questions."""
@@ -85,6 +81,10 @@ class Versions(Repository):
             for version in self._all(AdapterVersion, select(_VERSIONS).where(*where)):
                 found[version.domain_id, version.number] = version
         return found
+
+    def every(self) -> list[AdapterVersion]:
+        """Every version of every tenant."""
+        return self._all(AdapterVersion, select(_VERSIONS))
 
     def save(self, version: AdapterVersion) -> AdapterVersion:
         """Write over what was read. Raises StaleWrite."""
