@@ -101,5 +101,6 @@ def _show(output: Output, folder: Path, made: Backup) -> None:
 
 def settings_at(home: Path | None) -> Settings:
     """The platform's settings, as its processes have them."""
+    from udair_platform.settings import load_settings
 
     return load_settings(home=home)
