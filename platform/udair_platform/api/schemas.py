@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from udair_jobs.specs import RecipeSpec
+from udair_platform.entities.names import DOMAIN_NAME
+from udair_platform.roles import Role, Scope
 
+_SOURCE = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$"
 Reason = Field("", max_length=500, description="why, for the history")
 
 
@@ -21,6 +24,7 @@ class GateBody(Request):
     policy: str = Field("standard", max_length=32, description="standard or strict")
     limits: dict[str, float] = Field(default_factory=dict, max_length=32, description="limits that differ")
     allow_inconclusive: bool = Field(False, description="let a version with too little evidence serve")
+    four_eyes: bool = Field(False, description="who submitted a job may not let its version serve")
 
 
 class GatePatch(Request):
@@ -29,13 +33,19 @@ class GatePatch(Request):
     policy: str | None = Field(None, max_length=32)
     limits: dict[str, float | None] | None = Field(None, max_length=32)
     allow_inconclusive: bool | None = None
+    four_eyes: bool | None = Field(None, description="only an admin may take it away")
 
 
 class DomainCreate(Request):
     """A new domain."""
 
-    name: str = Field(max_length=63, description="3 to 63 of a-z, 0-9, '-'; starts with a letter")
-    source_uri: str = Field(max_length=1024, description="s3://bucket/prefix of unlabelled images")
+    # Patterns are for the schema only: the registry's own refusals say more.
+    name: str = Field(
+        max_length=63, description="starts with a letter", json_schema_extra={"pattern": DOMAIN_NAME, "minLength": 3}
+    )  # fmt: skip
+    source_uri: str = Field(
+        max_length=1024, description="s3://bucket/prefix of unlabelled images", json_schema_extra={"pattern": _SOURCE}
+    )  # fmt: skip
     description: str = Field("", max_length=1000)
     gate: GateBody = GateBody()
 
@@ -78,6 +88,12 @@ class RoutePut(Request):
     reason: str = Reason
 
 
+class Decision(Request):
+    """Why a version is approved, rejected or put away."""
+
+    reason: str = Reason
+
+
 class Promote(Request):
     """Why a version shall serve."""
 
@@ -93,9 +109,22 @@ class Rollback(Request):
 
 
 class KeyCreate(Request):
-    """A new API key."""
+    """A new API key: what it may do is said by a role or by scopes."""
 
     name: str = Field(min_length=1, max_length=100)
-    scopes: list[str] = Field(min_length=1, max_length=16)
+    role: Role | None = Field(None, description="a named set of scopes")
+    scopes: list[Scope] | None = Field(None, min_length=1, max_length=16)
     domains: list[str] | None = Field(None, max_length=100, description="the only domains it may touch")
     expires_time: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> KeyCreate:
+        if (self.role is None) == (self.scopes is None):
+            raise ValueError("expected exactly one of role and scopes")
+        return self
+
+
+class KeyRotate(Request):
+    """How long the key that is replaced stays good."""
+
+    grace_s: int = Field(0, ge=0, le=30 * 86_400, description="seconds; 0 revokes it at once")

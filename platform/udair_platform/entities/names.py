@@ -11,7 +11,9 @@ from udair_platform.errors import FieldError, Invalid
 DOMAIN_NAME = r"^[a-z][a-z0-9-]{2,62}$"
 TENANT_NAME = DOMAIN_NAME
 ALIAS_NAME = r"^[a-z][a-z0-9-]{1,30}$"
-_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Numbers between dots are read as an address of some machine by whatever puts it into a URL.
+_ADDRESS = re.compile(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))+")
 MAX_URI_CHARS = 1024
 
 
@@ -32,23 +34,26 @@ def check_domain_name(name: str) -> str:
     Raises:
         Invalid: Points at /name.
     """
-    if not re.match(DOMAIN_NAME, name) or name.endswith("\n"):
+    if not re.fullmatch(DOMAIN_NAME, name):
         detail = f"{name!r} is no domain name; expected 3 to 63 of a-z, 0-9 and '-', starting with a letter."
         raise Invalid(detail, errors=[FieldError("/name", detail)])
     return name
 
 
-def check_source_uri(uri: str, *, allow_local: bool) -> str:
+def check_source_uri(uri: str, *, allow_local: bool, store_uri: str | None = None) -> str:
     """`uri`, if it may be a domain's source of images.
 
     Args:
         allow_local: Accept `file:///folder`; an operator's decision, because whoever may create
             domains then reads files of the machine that runs jobs.
+        store_uri: The platform's own store, which holds every tenant's results: nobody's source.
 
     Raises:
         Invalid: Points at /source_uri.
     """
     problem = _source_problem(uri, allow_local)
+    if problem is None and store_uri is not None and _overlap(uri, store_uri):
+        problem = "overlaps with the platform's own store; expected a place of yours."
     if problem:
         detail = f"source_uri {uri[:120]!r} {problem}"
         raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
@@ -70,8 +75,13 @@ def _source_problem(uri: str, allow_local: bool) -> str | None:
     if not separator or scheme != "s3":
         return "has an unknown scheme; expected s3://bucket/prefix."
     bucket, _, prefix = rest.partition("/")
-    if not _BUCKET.match(bucket) or ".." in bucket:
-        return f"names no valid bucket ({bucket!r}); expected 3 to 63 of a-z, 0-9, '.' and '-'."
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket or _ADDRESS.fullmatch(bucket):
+        return "names no valid bucket; expected 3 to 63 of a-z, 0-9, '.' and '-', no address."
     if ".." in prefix.split("/"):
         return "holds '..'."
     return None
+
+
+def _overlap(uri: str, store_uri: str) -> bool:
+    source, store = (f"{one.removeprefix('file://').rstrip('/')}/" for one in (uri, store_uri))
+    return source.startswith(store) or store.startswith(source)

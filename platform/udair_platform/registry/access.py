@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from udair_platform.entities.domain import ApiKey
-from udair_platform.errors import AlreadyExists, FieldError, Invalid
-from udair_platform.keys import SCOPES, Claims, issue, new_kid
+from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidState, NotFound
+from udair_platform.keys import Claims, issue, new_kid
 from udair_platform.registry import routes
+from udair_platform.roles import SCOPES
 from udair_platform.state.repositories import State
 
 
@@ -71,11 +73,52 @@ def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime
     Raises:
         NotFound: The tenant has no such key.
     """
-    key, changed = state.keys.revoke(tenant, kid, now=now)
+    key, changed = state.keys.revoke(tenant, kid, at=now)
     if changed:
         _record(state, key, "key.revoked", actor=actor, now=now, data={})
         routes.changed(state)
     return key
+
+
+def rotate_key(
+    state: State,
+    signing_key: bytes,
+    *,
+    tenant: str,
+    kid: str,
+    grace_s: int,
+    actor: str,
+    now: datetime,
+    new: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A key that says the same as `kid` and takes its place, and the new key's token.
+
+    The old key is revoked `grace_s` seconds from now.
+
+    Args:
+        new: A name derived from an idempotency key: the key of that name is shown again, and nothing done.
+
+    Raises:
+        NotFound: The tenant has no such key.
+        InvalidState: It has expired, or was revoked or replaced before.
+    """
+    known = state.keys.find(tenant, new) if new else None
+    if known is not None:
+        return known, token_of(signing_key, known)
+    old = state.keys.find(tenant, kid)
+    if old is None:
+        raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
+    if old.revoked_time is not None:
+        raise InvalidState(f"Key {kid} is revoked from {old.revoked_time.isoformat()} on; create a new one.")
+    if old.expires_time is not None and old.expires_time <= now:
+        raise InvalidState(f"Key {kid} expired {old.expires_time.isoformat()}; create a new one.")
+    key = replace(old, kid=new or new_kid(), created_time=now, seq=0)
+    state.keys.add(key)
+    state.keys.revoke(tenant, kid, at=now + timedelta(seconds=grace_s))
+    _record(state, key, "key.created", actor=actor, now=now, data={"replaces": kid})
+    _record(state, old, "key.rotated", actor=actor, now=now, data={"replaced_by": key.kid, "grace_s": grace_s})
+    routes.changed(state)
+    return key, token_of(signing_key, key)
 
 
 def token_of(signing_key: bytes, key: ApiKey) -> str:

@@ -22,6 +22,7 @@ def create(
     rules: GateRules,
     description: str = "",
     allow_local: bool = False,
+    store_uri: str | None = None,
     actor: str,
     now: datetime,
     id: str | None = None,
@@ -29,6 +30,8 @@ def create(
     """A new domain, served by the source model (version 0) until a version is promoted.
 
     Args:
+        allow_local: Accept a `file://` source.
+        store_uri: The platform's own store, which is nobody's source.
         id: An id derived from an idempotency key: the living domain of that id is returned as it is.
 
     Raises:
@@ -36,7 +39,7 @@ def create(
         AlreadyExists: The tenant has a living domain of that name.
     """
     check_domain_name(name)
-    check_source_uri(source_uri, allow_local=allow_local)
+    check_source_uri(source_uri, allow_local=allow_local, store_uri=store_uri)
     gate.policy_of(rules)
     known = state.domains.living(tenant, id) if id else None
     if known is not None:
