@@ -10,7 +10,11 @@ from fastapi import FastAPI
 import udair
 from udair_jobs.storage import Storage
 from udair_platform.api.context import Context
-from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, platform, route, versions
+from udair_platform.api.metrics import Measured, Metrics
+from udair_platform.api.oidc import IdentityProvider
+from udair_platform.api.openapi import DescribedApi
+from udair_platform.api.rate_limits import RateLimits
+from udair_platform.api.routes import aliases, domains, events, health, jobs, keys, metrics, platform, route, versions
 from udair_platform.http import problems
 from udair_platform.http.edge import Edge
 from udair_platform.settings import Settings
@@ -23,6 +27,7 @@ def create_app(
     database: Database,
     store: Storage,
     signing_key: bytes,
+    previous_signing_key: bytes | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
     """The application over `database` and `store`; nothing is contacted until a request comes.
@@ -31,9 +36,10 @@ def create_app(
         database: Migrated; see `state.database.open_database`.
         store: The platform's own objects: job logs are read from it, routes.json is written to it.
         signing_key: 32 bytes; see `registry.first_start.ensure_signing_key`.
+        previous_signing_key: Its keys are still good; see `keys.verify`.
         clock: Now, in UTC.
     """
-    app = FastAPI(
+    app = DescribedApi(
         title="UDAIR control API",
         version=udair.__version__,
         summary="Domains, adaptation jobs, adapter versions, and which of them serves.",
@@ -43,9 +49,21 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(settings, database, store, signing_key, clock)
-    for room in (health, platform, domains, jobs, versions, aliases, route, keys, events):
+    figures = Metrics(database, clock)
+    app.state.context = Context(
+        settings,
+        database,
+        store,
+        signing_key,
+        previous_signing_key,
+        clock,
+        limits=RateLimits(settings.rate_limit_per_minute, settings.failed_auth_per_minute),
+        identity=IdentityProvider.of(settings),
+        metrics=figures,
+    )
+    for room in (health, metrics, platform, domains, jobs, versions, aliases, route, keys, events):
         app.include_router(room.router)
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Measured, metrics=figures)
     return app

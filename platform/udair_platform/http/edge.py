@@ -20,6 +20,12 @@ _QUIET = ("/healthz", "/readyz")
 _log = logger("api")
 
 
+def _headers(request: Request) -> dict[str, str]:
+    """What handlers want every answer to this request to say, refusals too: `request.state.headers`."""
+    headers: dict[str, str] = getattr(request.state, "headers", {})
+    return headers
+
+
 class Edge:
     """Outermost layer of the application.
 
@@ -60,6 +66,7 @@ class Edge:
                 message["headers"] = [
                     *message["headers"],
                     *([(b"x-request-id", request_id.encode())] if self._says_id else []),
+                    *((name.lower().encode(), value.encode()) for name, value in _headers(request).items()),
                     (b"x-content-type-options", b"nosniff"),
                     (b"cache-control", b"no-store"),
                 ]

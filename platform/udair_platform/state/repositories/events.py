@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from udair_platform.entities.domain import Event
 from udair_platform.errors import LeaseLost
@@ -45,6 +45,10 @@ class Events(Repository):
         """The domain's newest events of one kind, newest first."""
         where = (in_tenant(_EVENTS, tenant), _EVENTS.c.domain_id == domain_id, _EVENTS.c.kind == kind)
         return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+
+    def newest(self, tenant: TenantScope) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._connection.scalar(select(func.max(_EVENTS.c.seq)).where(in_tenant(_EVENTS, tenant))) or 0
 
 
 class Leases(Repository):

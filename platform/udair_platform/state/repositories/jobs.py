@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from datetime import datetime
+
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job
+from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job, JobState
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.errors import AlreadyExists, NotFound
 from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
@@ -103,6 +105,17 @@ class Jobs(Repository):
         if domain_id is not None:
             where.append(_JOBS.c.domain_id == domain_id)
         return self._all(Job, select(_JOBS).where(*where).order_by(_JOBS.c.seq))
+
+    def counts(self, tenant: TenantScope) -> dict[JobState, int]:
+        """How many jobs there are in each state that some job has."""
+        counted = select(_JOBS.c.state, func.count()).where(in_tenant(_JOBS, tenant)).group_by(_JOBS.c.state)
+        return dict(self._connection.execute(counted).tuples().all())
+
+    def oldest_unfinished(self, tenant: TenantScope) -> datetime | None:
+        """When the oldest job was made that something may still happen to."""
+        where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
+        oldest: datetime | None = self._connection.scalar(select(func.min(_JOBS.c.created_time)).where(*where))
+        return oldest
 
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""
