@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from udair_platform.errors import Invalid
+from udair_platform.registry.domains import check_apart
 from udair_platform.roles import ROLES
 
 DOMAIN = {"name": "foggy-cams", "source_uri": "s3://acme-photos/cams"}
@@ -98,7 +100,7 @@ def _quoted(name: str) -> str:
         "s3://127.1/x", "s3://[::1]/x", "s3://localhost:9000/x", "s3://user:secret@bucket/x", "s3://metadata@10.0.0.1/",
         "s3://bucket?endpoint=http://10.0.0.1/x", "s3://bucket#@10.0.0.1/", "s3:///etc/passwd", "s3://", "s3:bucket/x",
         "S3://bucket/x", "s3://Bucket/x", "s3://bu..cket/x", "s3://bucket/../other", "s3://bucket/a/../../other",
-        "s3://bucket/x\r\nHost: 10.0.0.1", "s3://bucket\\@10.0.0.1/x", "http://bucket.s3.amazonaws.com/x",
+        "s3://bucket/./x", "s3://bucket/x\r\nHost: 10.0.0.1", "s3://bucket\\@10.0.0.1/x", "http://bucket.s3.amazonaws.com/x",
         "https://169.254.169.254/", "file:///etc", "gopher://127.0.0.1:6379/_x", "javascript:alert(1)", "//10.0.0.1/x",
         "/etc", "", "arn:aws:s3:::bucket", "s3://arn:aws:s3:eu:1:accesspoint/x", "s3://xn--bcket-kva/x" + "y" * 1100,
     ],
@@ -106,6 +108,40 @@ def _quoted(name: str) -> str:
 def test_source_that_is_no_bucket_is_refused(plane, uri: str) -> None:
     reply = plane.client.post("/v1/domains", json=DOMAIN | {"source_uri": uri})
     assert refused(reply, 422, "VALIDATION_FAILED") == ["/source_uri"]
+
+
+@pytest.mark.parametrize(
+    ("source", "store", "apart"),
+    [
+        ("s3://platform/udair", "s3://platform/udair", False),
+        ("s3://platform/udair/t/globex", "s3://platform/udair", False),
+        ("s3://platform", "s3://platform/udair", False),
+        ("s3://platform/", "s3://platform/udair/", False),
+        ("s3://platform//udair", "s3://platform/udair", False),
+        ("s3://platform/udair//t", "s3://platform/udair", False),
+        ("file:////srv/udair/store", "/srv/udair/store", False),
+        ("file:///srv/%75dair/./store", "/srv/udair/store", False),
+        ("s3://platform/udair-photos", "s3://platform/udair", True),
+        ("s3://platform-2/udair", "s3://platform/udair", True),
+        ("file:///srv/udair/store/t", "/srv/udair/store", False),
+        ("file:///srv/udair", "/srv/udair/store", False),
+        ("file:///", "/srv/udair/store", False),
+        ("file:///srv/photos", "/srv/udair/store", True),
+    ],
+)
+def test_source_is_never_the_platforms_own_store(source: str, store: str, apart: bool) -> None:
+    if apart:
+        check_apart(source, store)
+    else:
+        with pytest.raises(Invalid, match="own store"):
+            check_apart(source, store)
+
+
+def test_store_of_the_plane_is_no_source(make_plane) -> None:
+    plane = make_plane(allow_local_sources=True)
+    for uri in (f"file://{plane.settings.home}", f"file://{plane.settings.home}/store/t/globex", "file:///"):
+        reply = plane.client.post("/v1/domains", json=DOMAIN | {"source_uri": uri})
+        assert refused(reply, 422, "VALIDATION_FAILED") == ["/source_uri"]
 
 
 def test_secret_in_a_refused_source_is_not_repeated(plane) -> None:

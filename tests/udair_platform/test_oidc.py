@@ -36,6 +36,7 @@ class Provider:
     """Publishes its keys over HTTP, counts who asks, and is away when a test says so."""
 
     url: str = ""
+    keys_url: str = ""
     away: bool = False
     asked: list[str] = field(default_factory=list)
     keys: dict[str, object] = field(default_factory=lambda: {"rsa-1": RSA_KEY, "ec-1": EC_KEY})
@@ -47,7 +48,7 @@ class Provider:
         )
 
     async def configuration(self, request: Request) -> Response:
-        return self._answer(request, {"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
+        return self._answer(request, {"issuer": self.url, "jwks_uri": self.keys_url or f"{self.url}/keys"})
 
     async def published(self, request: Request) -> Response:
         kinds = {rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm, ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm}
@@ -287,6 +288,13 @@ def test_issuer_that_calls_itself_otherwise_is_not_believed(serve, provider) -> 
     elsewhere = serve(provider.app)
     with pytest.raises(IdentityDown):
         PublishedKeys(elsewhere).get("rsa-1")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/keys", "/keys", "data:application/json,{}"])
+def test_keys_are_read_from_the_web_only(provider, url: str) -> None:
+    provider.keys_url = url
+    with pytest.raises(IdentityDown):
+        PublishedKeys(provider.url).get("rsa-1")
 
 
 @pytest.mark.parametrize(

@@ -79,4 +79,7 @@ class PublishedKeys:
         document: dict[str, Any] = httpx.get(address, timeout=TIMEOUT_S).raise_for_status().json()
         if document["issuer"] != self._issuer:
             raise ValueError(f"{address} is of issuer {document['issuer']!r}; expected {self._issuer!r}.")
-        return str(document["jwks_uri"])
+        url, scheme = str(document["jwks_uri"]), self._issuer.partition("://")[0]
+        if not url.startswith(f"{scheme}://"):
+            raise ValueError(f"{address} names the keys {url[:200]!r}; expected {scheme}://….")
+        return url

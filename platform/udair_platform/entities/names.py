@@ -40,20 +40,17 @@ def check_domain_name(name: str) -> str:
     return name
 
 
-def check_source_uri(uri: str, *, allow_local: bool, store_uri: str | None = None) -> str:
+def check_source_uri(uri: str, *, allow_local: bool) -> str:
     """`uri`, if it may be a domain's source of images.
 
     Args:
         allow_local: Accept `file:///folder`; an operator's decision, because whoever may create
             domains then reads files of the machine that runs jobs.
-        store_uri: The platform's own store, which holds every tenant's results: nobody's source.
 
     Raises:
         Invalid: Points at /source_uri.
     """
     problem = _source_problem(uri, allow_local)
-    if problem is None and store_uri is not None and _overlap(uri, store_uri):
-        problem = "overlaps with the platform's own store; expected a place of yours."
     if problem:
         detail = f"source_uri {uri[:120]!r} {problem}"
         raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
@@ -80,8 +77,3 @@ def _source_problem(uri: str, allow_local: bool) -> str | None:
     if ".." in prefix.split("/"):
         return "holds '..'."
     return None
-
-
-def _overlap(uri: str, store_uri: str) -> bool:
-    source, store = (f"{one.removeprefix('file://').rstrip('/')}/" for one in (uri, store_uri))
-    return source.startswith(store) or store.startswith(source)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from udair_jobs.errors import InvalidKey
+from udair_jobs.storage.location import parse
 from udair_platform.entities import domain as entity
 from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules
 from udair_platform.entities.names import check_domain_name, check_source_uri, new_id
-from udair_platform.errors import InvalidState
+from udair_platform.errors import FieldError, Invalid, InvalidState
 from udair_platform.registry import gate, routes
 from udair_platform.state.repositories import State
 
@@ -39,7 +41,9 @@ def create(
         AlreadyExists: The tenant has a living domain of that name.
     """
     check_domain_name(name)
-    check_source_uri(source_uri, allow_local=allow_local, store_uri=store_uri)
+    check_source_uri(source_uri, allow_local=allow_local)
+    if store_uri is not None:
+        check_apart(source_uri, store_uri)
     gate.policy_of(rules)
     known = state.domains.living(tenant, id) if id else None
     if known is not None:
@@ -62,6 +66,29 @@ def create(
     _record(state, created, "domain.created", actor=actor, now=now, data={"source_uri": source_uri})
     routes.changed(state)
     return created
+
+
+def check_apart(source_uri: str, store_uri: str) -> None:
+    """Refuse a source that overlaps with the platform's own store, which holds every tenant's results.
+
+    Raises:
+        Invalid: It does, or it names no place at all; points at /source_uri.
+    """
+    try:
+        source, store = _steps(source_uri), _steps(store_uri)
+    except InvalidKey as error:
+        raise Invalid(str(error), errors=[FieldError("/source_uri", str(error))]) from error
+    shared = min(len(source), len(store))
+    if source[:shared] == store[:shared]:
+        detail = f"source_uri {source_uri[:120]!r} overlaps with the platform's own store; expected a place of yours."
+        raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
+
+
+def _steps(uri: str) -> tuple[str, ...]:
+    place = parse(uri)
+    if place.folder is not None:
+        return ("file", *place.folder.resolve().parts[1:])
+    return ("s3", str(place.bucket), *(step for step in place.prefix.split("/") if step))
 
 
 def change(
