@@ -37,7 +37,7 @@ def test_refusals_are_problems(schema: dict) -> None:
     [
         ("get", "/healthz", {200}),
         ("get", "/readyz", {200, 503}),
-        ("get", "/v1/platform", {200, 401, 403, 429, 503}),
+        ("get", "/v1/platform", {200, 400, 401, 403, 429, 503}),
         ("get", "/v1/domains", {200, 400, 401, 403, 429, 503}),
         ("get", "/v1/events", {200, 400, 401, 403, 404, 429, 503}),
         ("post", "/v1/domains", {201, 400, 401, 403, 409, 413, 422, 429, 503}),

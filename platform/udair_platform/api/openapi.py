@@ -65,7 +65,7 @@ def _declare(schema: dict[str, Any], models: dict[str, Any]) -> None:
             if method == "post":
                 operation.setdefault("parameters", []).append(_idempotency_key())
             operation["responses"].pop("422", None)
-            for status in sorted(_statuses(path, method, operation)):
+            for status in sorted(set(_statuses(path, method, operation))):
                 operation["responses"][str(status)] = _response(status, codes[status])
 
 
@@ -76,11 +76,9 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         return
     yield 503
     if "security" in operation:
-        yield from (401, 403, 429)
+        yield from (400, 401, 403, 429)
     if "{" in path or any(item["name"] == "domain" for item in parameters):
         yield 404
-    if "requestBody" in operation or any(item["in"] != "path" for item in parameters):
-        yield 400
     if "requestBody" in operation:
         yield from (413, 422)
     if method == "post" or any(item["in"] == "path" and item["schema"].get("type") != "string" for item in parameters):

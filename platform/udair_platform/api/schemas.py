@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from datetime import MAXYEAR, UTC, datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from udair_jobs.specs import RecipeSpec
 from udair_platform.entities.names import DOMAIN_NAME
 from udair_platform.roles import Role, Scope
 
 _SOURCE = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$"
-Reason = Field("", max_length=500, description="why, for the history")
+_TEXT = r"^[^\x00]*$"  # a database may not be able to keep a NUL
+_MOST = 2**31 - 1  # that the database counts to
+Reason = Field("", max_length=500, pattern=_TEXT, description="why, for the history")
+DomainName = Annotated[str, Field(max_length=63, pattern=DOMAIN_NAME)]
 
 
 class Request(BaseModel):
@@ -46,14 +52,14 @@ class DomainCreate(Request):
     source_uri: str = Field(
         max_length=1024, description="s3://bucket/prefix of unlabelled images", json_schema_extra={"pattern": _SOURCE}
     )  # fmt: skip
-    description: str = Field("", max_length=1000)
+    description: str = Field("", max_length=1000, pattern=_TEXT)
     gate: GateBody = GateBody()
 
 
 class DomainPatch(Request):
     """What changes in a domain (JSON merge patch)."""
 
-    description: str | None = Field(None, max_length=1000)
+    description: str | None = Field(None, max_length=1000, pattern=_TEXT)
     gate: GatePatch | None = None
 
 
@@ -61,21 +67,21 @@ class JobCreate(Request):
     """A new adaptation job."""
 
     recipe: RecipeSpec = RecipeSpec.model_construct()
-    snapshot: str | None = Field(None, max_length=64, description="a snapshot to use again, or 'latest'")
+    snapshot: str | None = Field(None, max_length=64, pattern=_TEXT, description="a snapshot to use again, or 'latest'")
 
 
 class AliasPut(Request):
     """Compare-and-set of an alias."""
 
-    version: int = Field(ge=0, le=2**31, description="0 is the source model")
-    if_current: int | None = Field(None, ge=0, description="only if the alias points here now")
+    version: int = Field(ge=0, le=_MOST, description="0 is the source model")
+    if_current: int | None = Field(None, ge=0, le=_MOST, description="only if the alias points here now")
     reason: str = Reason
 
 
 class ShareBody(Request):
     """A version and its percentage of the requests."""
 
-    version: int = Field(ge=0, le=2**31)
+    version: int = Field(ge=0, le=_MOST)
     percent: float = Field(gt=0, le=100)
 
 
@@ -97,25 +103,33 @@ class Decision(Request):
 class Promote(Request):
     """Why a version shall serve."""
 
-    if_current: int | None = Field(None, ge=0)
+    if_current: int | None = Field(None, ge=0, le=_MOST)
     reason: str = Reason
 
 
 class Rollback(Request):
     """Why the version that served before shall serve again."""
 
-    if_current: int | None = Field(None, ge=0, description="only if this version serves now")
+    if_current: int | None = Field(None, ge=0, le=_MOST, description="only if this version serves now")
     reason: str = Reason
 
 
 class KeyCreate(Request):
     """A new API key: what it may do is said by a role or by scopes."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, pattern=_TEXT)
     role: Role | None = Field(None, description="a named set of scopes")
     scopes: list[Scope] | None = Field(None, min_length=1, max_length=16)
-    domains: list[str] | None = Field(None, max_length=100, description="the only domains it may touch")
+    domains: list[DomainName] | None = Field(None, max_length=100, description="the only domains it may touch")
     expires_time: AwareDatetime | None = None
+
+    @field_validator("expires_time")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value and value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"expected a time before the year {MAXYEAR}") from None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> KeyCreate:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from udair_platform.errors import PlatformError
+from udair_platform.errors import BadRequest, NotFound, PlatformError
 from udair_platform.http.problems import problem, too_large
 from udair_platform.telemetry import logger
 
@@ -74,7 +74,13 @@ class Edge:
 
         try:
             length = request.headers.get("Content-Length", "0")
-            if length.isdigit() and int(length) > self._max:
+            if "\0" in scope["path"]:
+                nothing = NotFound("The path holds a NUL; nothing is called so.")
+                await problem(nothing, request_id, request.url.path)(scope, receive, answer)
+            elif b"%00" in scope["query_string"]:
+                detail = "The query holds a NUL (%00), which no parameter takes."
+                await problem(BadRequest(detail), request_id, request.url.path)(scope, receive, answer)
+            elif length.isdigit() and int(length) > self._max:
                 await problem(too_large(self._max), request_id, request.url.path)(scope, receive, answer)
             else:
                 await self._app(scope, bounded, answer)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from udair_platform.entities.domain import ApiKey
 from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidState, NotFound
-from udair_platform.keys import Claims, issue, new_kid
+from udair_platform.keys import MAX_TOKEN_CHARS, Claims, issue, new_kid
 from udair_platform.registry import routes
 from udair_platform.roles import SCOPES
 from udair_platform.state.repositories import State
@@ -33,7 +33,7 @@ def create_key(
         kid: A name derived from an idempotency key: an equal key of that name is shown again.
 
     Raises:
-        Invalid: A scope is unknown, or the expiry has passed; points at the field.
+        Invalid: A scope is unknown, the expiry has passed, or there are too many domains; points at the field.
         AlreadyExists: `kid` names a key that says something else.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
@@ -52,6 +52,12 @@ def create_key(
         created_time=now,
         expires_time=expires,
     )
+    token = token_of(signing_key, key)
+    if len(token) > MAX_TOKEN_CHARS:
+        detail = (
+            f"{len(domains or ())} domains make a key of {len(token)} characters; expected at most {MAX_TOKEN_CHARS}."
+        )
+        raise Invalid(detail, errors=[FieldError("/domains", detail)])
     known = state.keys.find(tenant, key.kid)
     if known is not None:
         if (known.name, known.scopes, known.domains) != (
@@ -64,7 +70,7 @@ def create_key(
     state.keys.add(key)
     data = {"scopes": list(scopes), "domains": list(domains) if domains is not None else None}
     _record(state, key, "key.created", actor=actor, now=now, data=data)
-    return key, token_of(signing_key, key)
+    return key, token
 
 
 def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime) -> ApiKey:

@@ -85,7 +85,7 @@ def get_logs(
     job: str,
     context: Ctx,
     who: DomainReader,
-    attempt: Annotated[int | None, Query(ge=1, description="the last one unless given")] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the last one unless given")] = None,
 ) -> PlainTextResponse:
     """What an attempt printed; empty until it has printed something."""
     with context.database.read() as state:
