@@ -35,6 +35,9 @@ def test_approved_version_can_be_promoted_and_the_event_says_who_and_why(plane, 
     approved = plane.client.post(f"{D}/versions/{number}:approve", json={"reason": "looked at thirty images"})
 
     assert (approved.json()["state"], approved.json()["verdict"]) == ("ACTIVE", "INCONCLUSIVE")
+    shown = plane.client.get(f"{D}/versions/{number}").json()
+    assert shown["reviewed_by"].startswith("key:")
+    assert (shown["review_reason"], shown["reviewed_time"][:10]) == ("looked at thirty images", "2026-11-23")
     assert decisions(plane) == [("version.ACTIVE", "key", "looked at thirty images")]
     assert plane.client.post(f"{D}/versions/{number}:promote").is_success
 
@@ -45,7 +48,7 @@ def test_rejected_version_stays_rejected(plane, evidence) -> None:
     assert plane.client.post(f"{D}/versions/@candidate:reject").json()["state"] == "REJECTED"
 
     for verb in ("approve", "promote"):
-        assert "by a person" in refused(plane.client.post(f"{D}/versions/1:{verb}"), 409, "GATE_REJECTED")
+        assert "by key:" in refused(plane.client.post(f"{D}/versions/1:{verb}"), 409, "GATE_REJECTED")
     refused(plane.client.post(f"{D}/versions/1:archive"), 409, "VERSION_IN_USE")  # it is the candidate
 
 

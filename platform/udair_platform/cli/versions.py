@@ -52,6 +52,7 @@ def show_version(version: Named, home: Home = "", output: Format = Output.TABLE)
         ("job", found.job_id),
         ("snapshot", found.snapshot),
         ("created", found.created_time),
+        ("reviewed", f"{found.reviewed_by}: {found.review_reason}" if found.reviewed_by else None),
     ]
     for check in found.report().checks:
         verdict = "ok" if check.passed else "FAILED"

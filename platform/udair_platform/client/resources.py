@@ -56,6 +56,9 @@ class Version(Bound):
     adapter_digest: str
     code_version: str = ""
     aliases: list[str] = Field(default_factory=list)
+    reviewed_by: str | None = None
+    reviewed_time: datetime | None = None
+    review_reason: str = ""
     created_time: datetime
 
     def report(self) -> GateReport:

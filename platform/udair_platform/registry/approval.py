@@ -1,10 +1,11 @@
 """What people decide about a version: approve what the gate could not judge, reject it, put it away.
 
-Every decision is an event that names who took it and why. Saying the same again changes nothing.
+Every decision is an event that names who took it and why; the version says who reviewed it. Saying the same again changes nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from udair_platform.entities.domain import CANDIDATE, PREVIOUS, SOURCE_VERSION, Domain
@@ -31,7 +32,7 @@ def approve(
     check_four_eyes(state, domain, number, actor=actor)
     if version.state is VersionState.REJECTED:
         raise GateRejected(f"{domain.name}@{number} was {rejected_by(version)}. Run another job for the domain.")
-    return _decide(state, version, VersionState.ACTIVE, actor=actor, reason=reason or "approved", now=now)
+    return _review(state, version, VersionState.ACTIVE, actor=actor, reason=reason or "approved", now=now)
 
 
 def reject(
@@ -44,7 +45,7 @@ def reject(
         InvalidState: It does not wait for a person; one that may serve is archived instead.
     """
     version = state.versions.get(domain.tenant, domain.id, number)
-    return _decide(state, version, VersionState.REJECTED, actor=actor, reason=reason or "rejected", now=now)
+    return _review(state, version, VersionState.REJECTED, actor=actor, reason=reason or "rejected", now=now)
 
 
 def archive(
@@ -64,7 +65,9 @@ def archive(
             raise VersionInUse(f"Alias {alias.name!r} points at {domain.name}@{number}; {how}.")
     if any(share.version == number for share in domain.traffic.shares):
         raise VersionInUse(f"{domain.name}@{number} takes part of the traffic; change the domain's route first.")
-    return _decide(state, version, VersionState.ARCHIVED, actor=actor, reason=reason or "archived", now=now)
+    if version.state is VersionState.ARCHIVED:
+        return version
+    return versions.change(state, version, VersionState.ARCHIVED, now=now, actor=actor, cause=reason or "archived")
 
 
 def check_four_eyes(state: State, domain: Domain, number: int, *, actor: str) -> None:
@@ -85,14 +88,15 @@ def check_four_eyes(state: State, domain: Domain, number: int, *, actor: str) ->
 
 
 def rejected_by(version: AdapterVersion) -> str:
-    """Who said no, in words: the gate failed it, or a person refused what the gate could not judge."""
-    by = "by the gate" if version.verdict == "FAILED" else "by a person"
+    """Who said no, in words: the gate, or somebody who refused what the gate could not judge."""
+    by = f"by {version.reviewed_by}" if version.reviewed_by else "by the gate"
     return f"rejected {by} ({version.verdict})"
 
 
-def _decide(
+def _review(
     state: State, version: AdapterVersion, to: VersionState, *, actor: str, reason: str, now: datetime
-) -> AdapterVersion:  # fmt: skip
+) -> AdapterVersion:
     if version.state is to:
         return version
-    return versions.change(state, version, to, now=now, actor=actor, cause=reason)
+    reviewed = replace(version, reviewed_by=actor, reviewed_time=now, review_reason=reason)
+    return versions.change(state, reviewed, to, now=now, actor=actor, cause=reason)
