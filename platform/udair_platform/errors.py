@@ -61,9 +61,7 @@ class PlatformError(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
     retryable: ClassVar[bool] = False
 
-    def __init__(
-        self, detail: str, *, errors: Sequence[FieldError] = (), retry_after_s: int | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after_s: int | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)

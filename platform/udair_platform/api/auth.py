@@ -19,7 +19,7 @@ from udair_platform.state.repositories import State
 
 _bearer = HTTPBearer(
     auto_error=False, description="An API key, ak_….….…, or a token of the platform's OpenID provider."
-)  # fmt: skip
+)
 Shown = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]  # for the schema
 
 

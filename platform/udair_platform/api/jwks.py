@@ -30,9 +30,7 @@ class PublishedKeys:
         clock: Seconds that only rise.
     """
 
-    def __init__(
-        self, issuer: str, url: str | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:  # fmt: skip
+    def __init__(self, issuer: str, url: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer, self._url, self._clock = issuer, url, clock
         self._lock = threading.Lock()
         self._keys: Mapping[str, jwt.PyJWK] = {}

@@ -6,6 +6,7 @@ of ours (500) is no answer and is not declared.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from udair_platform.http.problems import MEDIA_TYPE
 
 _WRITES = ("post", "put", "patch", "delete")
 _ASKS_FOR_PATIENCE = (429, 503)
+_generating = threading.Lock()
 
 
 class ProblemField(BaseModel):
@@ -47,10 +49,11 @@ class DescribedApi(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The schema, generated once for the routes that there are."""
-        schema = super().openapi()
-        models: dict[str, Any] = schema.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in models:
-            _declare(schema, models)
+        with _generating:
+            schema = super().openapi()
+            models: dict[str, Any] = schema.setdefault("components", {}).setdefault("schemas", {})
+            if "Problem" not in models:
+                _declare(schema, models)
         return schema
 
 
@@ -79,12 +82,12 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield from (400, 401, 403, 429)
     if "{" in path or any(item["name"] == "domain" for item in parameters):
         yield 404
-    if "requestBody" in operation:
-        yield from (413, 422)
-    if method == "post" or any(item["in"] == "path" and item["schema"].get("type") != "string" for item in parameters):
-        yield 422
     if method in _WRITES:
-        yield 409
+        yield from (409, 413)
+    if "requestBody" in operation or method == "post":  # a POST may carry an idempotency key
+        yield 422
+    if any(item["in"] == "path" and item["schema"].get("type") != "string" for item in parameters):
+        yield 422
     if any(item["name"].lower() == "if-match" for item in parameters):
         yield 412
 

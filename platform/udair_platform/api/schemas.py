@@ -48,10 +48,10 @@ class DomainCreate(Request):
     # Patterns are for the schema only: the registry's own refusals say more.
     name: str = Field(
         max_length=63, description="starts with a letter", json_schema_extra={"pattern": DOMAIN_NAME, "minLength": 3}
-    )  # fmt: skip
+    )
     source_uri: str = Field(
         max_length=1024, description="s3://bucket/prefix of unlabelled images", json_schema_extra={"pattern": _SOURCE}
-    )  # fmt: skip
+    )
     description: str = Field("", max_length=1000, pattern=_TEXT)
     gate: GateBody = GateBody()
 

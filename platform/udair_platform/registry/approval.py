@@ -17,9 +17,7 @@ from udair_platform.state.repositories import State
 _MOVED_BY = {CANDIDATE: "the next version moves it", PREVIOUS: "the next promotion moves it"}
 
 
-def approve(
-    state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime
-) -> AdapterVersion:  # fmt: skip
+def approve(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
     """Let a version that waits for a person become promotable.
 
     Raises:
@@ -35,9 +33,7 @@ def approve(
     return _review(state, version, VersionState.ACTIVE, actor=actor, reason=reason or "approved", now=now)
 
 
-def reject(
-    state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime
-) -> AdapterVersion:  # fmt: skip
+def reject(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
     """Refuse a version that waits for a person, for good. Who submitted its job may do so, too.
 
     Raises:
@@ -48,9 +44,7 @@ def reject(
     return _review(state, version, VersionState.REJECTED, actor=actor, reason=reason or "rejected", now=now)
 
 
-def archive(
-    state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime
-) -> AdapterVersion:  # fmt: skip
+def archive(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
     """Put away a version that nothing points at: it can no longer be promoted.
 
     Raises:

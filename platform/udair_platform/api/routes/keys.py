@@ -47,9 +47,7 @@ def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
 
 
 @router.post("/{kid}:rotate", status_code=201)
-def rotate_key(
-    kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None
-) -> KeyCreated:  # fmt: skip
+def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None) -> KeyCreated:
     """A key that says the same takes the place of `kid`. An Idempotency-Key shows the new one again."""
     with context.database.write() as state:
         key, token = access.rotate_key(
