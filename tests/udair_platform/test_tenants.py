@@ -102,12 +102,10 @@ def test_every_writing_route_is_closed_to_viewers(walked) -> None:
     viewer = plane.token("domain:read")
     written = 0
     for method, template in routes_of(plane.client.app):
-        reply = send(plane, method, template, filled(template), viewer)
         if method in WRITES:
+            reply = send(plane, method, template, filled(template), viewer)
             assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN"), (method, template)
             written += 1
-        else:
-            assert reply.status_code in (200, 403), (method, template)
     assert written > 12
 
 
