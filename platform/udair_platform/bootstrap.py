@@ -50,7 +50,14 @@ def run_api(settings: Settings) -> None:
     from udair_platform.console.app import create_console
 
     database, store, signing_key, _ = prepare(settings)
-    app = create_app(settings, database=database, store=store, signing_key=signing_key)
+    previous = settings.previous_signing_key_path
+    app = create_app(
+        settings,
+        database=database,
+        store=store,
+        signing_key=signing_key,
+        previous_signing_key=first_start.read_signing_key(previous) if previous else None,
+    )
     app.mount("/console", create_console(app.state.context))
     uvicorn.run(
         app, host=settings.api_host, port=settings.api_port, log_level="warning", access_log=False,
@@ -89,6 +96,9 @@ def run_serving(settings: Settings) -> None:
     host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
     base = local_folder(settings.base_uri, settings.home / "base", endpoint_url=settings.store_endpoint_url)
     manifest = read_manifest(base)
+    previous = settings.previous_signing_key_path
+    if previous:
+        first_start.read_signing_key(previous)  # refuse to start rather than to refuse requests
     ray.init(address=os.environ["UDAIR_RAY_GCS"], namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": int(port)})
     backbone = BackboneConfig(
@@ -105,6 +115,7 @@ def run_serving(settings: Settings) -> None:
         backbone,
         base_name=str(manifest["name"]),
         signing_key_file=str(settings.signing_key_file),
+        previous_signing_key_file=str(previous) if previous else None,
         source_endpoint_url=settings.s3_endpoint_url,
         scaling=Scaling(settings.serve_min_replicas, settings.serve_max_replicas),
         gpus=settings.serve_gpus,

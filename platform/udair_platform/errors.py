@@ -9,8 +9,10 @@
     ├── Unauthenticated        UNAUTHENTICATED       401  no usable key
     │   ├── KeyInvalid         KEY_INVALID           401
     │   ├── KeyExpired         KEY_EXPIRED           401
-    │   └── KeyRevoked         KEY_REVOKED           401
+    │   ├── KeyRevoked         KEY_REVOKED           401
+    │   └── TokenInvalid       TOKEN_INVALID         401  an identity provider's token cannot be trusted
     ├── Forbidden              FORBIDDEN             403  the key lacks the scope
+    │   └── FourEyes           FOUR_EYES             403  who submitted the job may not let its version serve
     ├── NotFound               NOT_FOUND             404  also: it belongs to another tenant
     ├── Conflict               CONFLICT              409
     │   ├── AlreadyExists      ALREADY_EXISTS        409
@@ -19,7 +21,8 @@
     │   ├── GateRejected       GATE_REJECTED         409  the gate does not let this version serve
     │   ├── QuotaExceeded      QUOTA_EXCEEDED        409  the tenant has as many as it may have
     │   ├── StaleWrite         STALE_WRITE           409  somebody else changed the row first
-    │   └── RequestInProgress  REQUEST_IN_PROGRESS   409  the same idempotency key is being served
+    │   ├── RequestInProgress  REQUEST_IN_PROGRESS   409  the same idempotency key is being served
+    │   └── VersionInUse       VERSION_IN_USE        409  an alias or a share of the traffic points at it
     ├── EtagMismatch           ETAG_MISMATCH         412
     ├── NotAcceptable          NOT_ACCEPTABLE        406
     ├── TooManyRequests        TOO_MANY_REQUESTS     429
@@ -29,6 +32,7 @@
         ├── StateUnavailable   STATE_UNAVAILABLE     503  the database does not answer
         ├── StoreDown          STORE_UNAVAILABLE     503  the object store does not answer
         ├── LauncherDown       LAUNCHER_UNAVAILABLE  503  the cluster does not answer
+        ├── IdentityDown       IDENTITY_UNAVAILABLE  503  the identity provider does not answer
         ├── NoCapacity         NO_CAPACITY           503  the cluster answers and has no room
         └── LeaseLost          LEASE_LOST            503  another reconciler took over
 
@@ -58,10 +62,11 @@ class PlatformError(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after_s: int | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
 
 
 class SettingsError(PlatformError):
@@ -118,10 +123,22 @@ class KeyRevoked(Unauthenticated):
     code, title = "KEY_REVOKED", "The API key was revoked"
 
 
+class TokenInvalid(Unauthenticated):
+    """A token of the identity provider is forged, expired, for somebody else, or says too little."""
+
+    code, title = "TOKEN_INVALID", "The token is not valid"
+
+
 class Forbidden(PlatformError):
     """The key is good and lacks the scope."""
 
-    code, status, title = "FORBIDDEN", 403, "The API key lacks a scope"
+    code, status, title = "FORBIDDEN", 403, "The caller may not do that"
+
+
+class FourEyes(Forbidden):
+    """The domain wants somebody else to let the version serve than who submitted its job."""
+
+    code, title = "FOUR_EYES", "Somebody else must decide"
 
 
 class NotFound(PlatformError):
@@ -178,6 +195,12 @@ class RequestInProgress(Conflict):
     code, title, retryable = "REQUEST_IN_PROGRESS", "The same request is being served", True
 
 
+class VersionInUse(Conflict):
+    """An alias or a share of the traffic points at the version."""
+
+    code, title = "VERSION_IN_USE", "The version is in use"
+
+
 class EtagMismatch(PlatformError):
     """If-Match names another revision."""
 
@@ -230,6 +253,12 @@ class LauncherDown(Unavailable):
     """The cluster that runs jobs does not answer."""
 
     code, title = "LAUNCHER_UNAVAILABLE", "The job cluster does not answer"
+
+
+class IdentityDown(Unavailable):
+    """The identity provider's keys cannot be had, and those that are known do not suffice."""
+
+    code, title = "IDENTITY_UNAVAILABLE", "The identity provider does not answer"
 
 
 class NoCapacity(Unavailable):

@@ -3,6 +3,8 @@
 A key is `ak_{kid}.{payload}.{signature}`: the payload is JSON in base64url, the signature is
 HMAC-SHA256 under the platform's 32-byte signing key. The control plane also checks revocation in
 its database, the data plane in `revoked_keys` of routes.json. Nothing here does I/O.
+
+While the signing key is being changed, keys that the previous one signed stay good: see `verify`.
 """
 
 from __future__ import annotations
@@ -16,12 +18,11 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from udair_platform.errors import KeyExpired, KeyInvalid
+from udair_platform.roles import SCOPES, Scope
 
-Scope = Literal["domain:read", "domain:write", "job:run", "version:approve", "restore:invoke", "admin"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
+LEEWAY_S = 30  # the clocks of two machines may differ by that much
 SIGNING_KEY_BYTES = 32
 MAX_TOKEN_CHARS = 4096
 _TOKEN = re.compile(r"^ak_([a-z0-9-]{4,64})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$")
@@ -85,24 +86,29 @@ def issue(signing_key: bytes, claims: Claims) -> str:
     return f"ak_{claims.kid}.{body}.{_encode(_sign(signing_key, claims.kid, body))}"
 
 
-def verify(signing_key: bytes, token: str, now: float) -> Claims:
+def verify(signing_key: bytes, token: str, now: float, *, previous: bytes | None = None) -> Claims:
     """The claims of `token`, if its signature is ours and it has not expired at `now`.
 
-    The signature is compared in constant time, and before anything in the payload is believed.
+    The signature is compared in constant time, and before anything in the payload is believed. A key is
+    good until `LEEWAY_S` after its `exp`, so that no machine whose clock is fast refuses it early.
 
     Args:
         now: Seconds since the epoch, UTC.
+        previous: The signing key before this one, while its keys shall still be good.
 
     Raises:
         KeyInvalid: Malformed, or signed with another key.
         KeyExpired: `exp` has passed.
     """
-    _check_signing_key(signing_key)
+    accepted = [signing_key] if previous is None else [signing_key, previous]
+    for key in accepted:
+        _check_signing_key(key)
     match = _TOKEN.match(token) if len(token) <= MAX_TOKEN_CHARS else None
     if match is None:
         raise KeyInvalid("The key is malformed; expected ak_<id>.<payload>.<signature>.")
     kid, body, signature = match.groups()
-    if not hmac.compare_digest(_sign(signing_key, kid, body), _decode(signature)):
+    given = _decode(signature)
+    if not any(hmac.compare_digest(_sign(key, kid, body), given) for key in accepted):
         raise KeyInvalid(f"The signature of key ak_{kid} is not this platform's.")
     payload = json.loads(_decode(body))
     claims = Claims(
@@ -114,7 +120,7 @@ def verify(signing_key: bytes, token: str, now: float) -> Claims:
     )
     if claims.kid != kid:
         raise KeyInvalid(f"The key ak_{kid} carries the claims of another key.")
-    if claims.exp is not None and now >= claims.exp:
+    if claims.exp is not None and now >= claims.exp + LEEWAY_S:
         raise KeyExpired(f"The key ak_{kid} expired; create a new one with `udair key create`.")
     return claims
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from udair_platform.errors import SettingsError
+from udair_platform.roles import Role
 
 _EXPECTED = {
     "database_url": "sqlite:////absolute/file.db or postgresql+psycopg://user@host/name",
     "store_uri": "s3://bucket/prefix, file:///absolute/folder or a folder",
     "launcher": "local or ray",
     "api_port": "a port, 0 to 65535 (0 picks a free one)",
+    "oidc_roles": f"provider's role=role of ours, comma-separated; ours are {', '.join(get_args(Role))}",
 }
 
 
@@ -39,6 +41,10 @@ class Settings(BaseSettings):
     allow_local_sources: bool = Field(False, description="accept file:// domains: the API's users may read files")
     signing_key_path: Path | None = Field(None, description="32 random bytes, mode 0600; made on first start")
 
+    previous_signing_key_path: Path | None = Field(
+        None, description="the signing key before this one, while the keys that it signed shall still be good"
+    )
+
     launcher: Literal["local", "ray"] = Field("local", description="what runs jobs")
     ray_address: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard (Jobs API)")
     job_cpus: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a job")
@@ -55,6 +61,19 @@ class Settings(BaseSettings):
     serve_gpus: float = Field(0.0, ge=0, description="GPUs of each backbone")
     drift_window_s: float = Field(3600.0, gt=0, description="length of a drift window")
     max_body_bytes: int = Field(2**20, ge=1024, description="largest body the control API reads")
+
+    rate_limit_per_minute: int = Field(1200, ge=0, description="requests of one key; 0 is no limit")
+    failed_auth_per_minute: int = Field(100, ge=0, description="refused keys of one address; 0 is no limit")
+    metrics_public: bool = Field(False, description="answer /metrics without a key")
+
+    oidc_issuer: str | None = Field(None, description="OpenID provider whose tokens are good, as tokens name it")
+    oidc_audience: str = Field("", validate_default=True, description="whom tokens must be for")
+    oidc_jwks_url: str | None = Field(None, description="the provider's keys; default: by discovery")
+    oidc_tenant_claim: str = Field("tenant", min_length=1, description="claim that names the tenant")
+    oidc_roles_claim: str = Field("roles", min_length=1, description="claim that lists roles; dots go deeper")
+    oidc_roles: Annotated[dict[str, Role], NoDecode] = Field(
+        default_factory=lambda: {role: role for role in get_args(Role)}, description="the provider's role=ours,…"
+    )
 
     gallery_images: int = Field(
         12, ge=0, le=1000, description="images of a domain that a job publishes before and after; 0 keeps none here"
@@ -89,6 +108,26 @@ class Settings(BaseSettings):
         if value and not re.match(r"^(sqlite:///|postgresql(\+\w+)?://[^/]+/)", value):
             raise ValueError("not a database URL")
         return value
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _trusted_url(cls, value: str | None) -> str | None:
+        # Whoever could change what the provider answers could be anybody here. An issuer keeps its slash.
+        if value and not re.match(r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)[:/])", value):
+            raise ValueError("expected https://host (http:// on this machine only)")
+        return value or None
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _audience_of_issuer(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not value:
+            raise ValueError("whom tokens must be for, since UDAIR_OIDC_ISSUER is set")
+        return value
+
+    @field_validator("oidc_roles", mode="before")
+    @classmethod
+    def _role_pairs(cls, value: Any) -> Any:
+        return dict(pair.strip().split("=", 1) for pair in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("store_uri", "base_uri")
     @classmethod

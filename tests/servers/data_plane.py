@@ -22,7 +22,7 @@ from udair_platform.serving.ingress import create_ingress
 from udair_platform.serving.replica import Backbone, BackboneConfig
 from udair_platform.serving.router import Router
 
-KEY = b"k" * 32
+KEY, PREVIOUS_KEY = b"k" * 32, b"p" * 32
 BUNDLE = load_bundle(packaged("tiny"))
 
 
@@ -62,7 +62,7 @@ class Plane:
         limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
         self.app = create_ingress(
             Router(self.store, poll_s=0.0), KEY, infer, "udair-tiny",
-            store=self.store, limits=limits, describe=describe, body_timeout_s=1.0,
+            store=self.store, previous_signing_key=PREVIOUS_KEY, limits=limits, describe=describe, body_timeout_s=1.0,
         )  # fmt: skip
 
     def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
@@ -84,7 +84,7 @@ class Plane:
         document = {
             "schema_version": 1, "generation": self._generation, "domains": self._routes,
             "base_model": {"name": "udair-tiny", "digest": BUNDLE.digest, "uri": "packaged:tiny"},
-            "revoked_keys": list(revoked),
+            "revoked_keys": revoked if isinstance(revoked, dict) else list(revoked),
         }  # fmt: skip
         self.store.put(ROUTES, json.dumps(document).encode())
         self.known()

@@ -176,6 +176,38 @@ def test_keys(live) -> None:
     assert err.startswith("KEY_REVOKED")
 
 
+def test_key_with_a_role_is_replaced_by_one_that_says_the_same(live) -> None:
+    out, _ = udair(live, "key", "create", "ci", "--role", "viewer", "-o", "json")
+    old = json.loads(out)
+    assert (old["role"], old["scopes"]) == ("viewer", ["domain:read"])
+
+    out, err = udair(live, "key", "rotate", old["kid"], "--grace", "1h", "-o", "json")
+    assert f"{old['kid']} stays good for 1h" in err
+    for key in (old, json.loads(out)):
+        udair(live, "domain", "list", UDAIR_API_KEY=key["token"])
+    _, err = udair(live, "key", "rotate", old["kid"], code=1)
+    assert err.startswith("INVALID_STATE")
+
+
+def test_people_decide_what_the_gate_could_not(live, evidence) -> None:
+    live.plane.launcher.evidence = evidence["INCONCLUSIVE"]
+    out, _ = udair(live, "domain", "create", "foggy-cams", "--source", SOURCE, "--four-eyes", "-o", "json")
+    assert json.loads(out)["gate"]["four_eyes"]
+    for _ in range(2):
+        udair(live, "run", "-d", "foggy-cams")
+
+    _, err = udair(live, "version", "approve", "foggy-cams@1", code=5)
+    assert err.startswith("FOUR_EYES")
+    approver = live.plane.token("domain:read", "version:approve")
+    out, err = udair(live, "version", "approve", "foggy-cams@1", "-r", "looked at it", UDAIR_API_KEY=approver)
+    assert ["state", "ACTIVE"] in words(out)
+    assert "udair promote foggy-cams@1" in err
+    out, _ = udair(live, "version", "archive", "foggy-cams@1")
+    assert ["state", "ARCHIVED"] in words(out)
+    out, _ = udair(live, "version", "reject", "foggy-cams@candidate")
+    assert ["state", "REJECTED"] in words(out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -188,6 +220,8 @@ def test_keys(live) -> None:
         (("run",), 2, "--domain"),
         (("nonsense",), 2, "nonsense"),
         (("key", "create", "x", "-s", "root"), 1, "scopes"),
+        (("key", "create", "x"), 2, "--role"),
+        (("key", "create", "x", "--role", "king"), 1, "role"),
         (("key", "create", "x", "-s", "admin", "--expires-in", "soon"), 2, "no duration"),
         (("restore", "/nowhere.png", "-d", "foggy-cams", "-o", "restored.png"), 1, "cannot be read"),
         (("domain", "delete", "nowhere", "-y"), 5, "NOT_FOUND"),

@@ -131,6 +131,34 @@ def test_keys_are_made_listed_and_revoked(live) -> None:
         live.client(key.token).platform()
 
 
+def test_key_with_a_role_is_rotated(live) -> None:
+    client = live.client()
+    old = client.keys.create("ci", role="operator")
+    new = client.keys.rotate(old.kid)
+
+    assert (new.role, new.scopes) == ("operator", old.scopes)
+    assert live.client(new.token).platform().tenant == "acme"
+    with pytest.raises(Unauthorized, match="revoked"):
+        live.client(old.token).platform()
+
+
+def test_versions_are_approved_rejected_and_archived(live, evidence) -> None:
+    live.plane.launcher.evidence = evidence["INCONCLUSIVE"]
+    domain = live.client().domains.create("foggy-cams", SOURCE, gate={"four_eyes": True})
+    first, second = (domain.adapt().result(timeout_s=30) for _ in range(2))
+
+    with pytest.raises(Forbidden, match="another approver") as caught:
+        first.approve()
+    assert caught.value.code == "FOUR_EYES"
+    approver = live.client(live.plane.token("domain:read", "version:approve")).domains.get("foggy-cams")
+    assert approver.version(first.number).approve(reason="looked at it").state == "ACTIVE"
+    assert approver.version(first.number).archive().state == "ARCHIVED"
+    assert second.reject().state == "REJECTED"
+    with pytest.raises(Conflict) as conflict:
+        second.archive()
+    assert conflict.value.code == "VERSION_IN_USE"
+
+
 def test_lists_go_on_over_pages(live) -> None:
     for number in range(53):  # one page holds fifty
         live.plane.domain(f"cams-{number:02}")

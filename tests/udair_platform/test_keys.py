@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udair_platform.errors import KeyExpired, KeyInvalid
-from udair_platform.keys import SCOPES, Claims, issue, new_kid, new_signing_key, verify
+from udair_platform.keys import LEEWAY_S, Claims, issue, new_kid, new_signing_key, verify
+from udair_platform.roles import ROLES, SCOPES, role_of
 
 SIGNING_KEY = bytes(range(32))
 CLAIMS = Claims("abcdef123456", "acme", ("domain:read", "job:run"), ("foggy-cams",), 2_000_000_000)
@@ -26,7 +27,7 @@ def test_same_claims_give_the_same_key() -> None:
 
 def test_key_ends_at_its_expiry() -> None:
     with pytest.raises(KeyExpired, match="abcdef123456"):
-        verify(SIGNING_KEY, issue(SIGNING_KEY, CLAIMS), now=2_000_000_000)
+        verify(SIGNING_KEY, issue(SIGNING_KEY, CLAIMS), now=2_000_000_000 + LEEWAY_S)
 
 
 def test_key_of_another_platform_is_refused() -> None:
@@ -75,3 +76,30 @@ def test_admin_has_every_scope_and_domains_limit_it() -> None:
     assert all(admin.allows(scope) for scope in SCOPES)
     assert admin.reaches("foggy-cams")
     assert not admin.reaches("rain-cams")
+
+
+def test_key_is_good_for_the_leeway_after_its_expiry() -> None:
+    token = issue(SIGNING_KEY, CLAIMS)
+    assert verify(SIGNING_KEY, token, now=2_000_000_000 + LEEWAY_S - 1) == CLAIMS
+    with pytest.raises(KeyExpired):
+        verify(SIGNING_KEY, token, now=2_000_000_000 + LEEWAY_S)
+
+
+def test_keys_of_the_previous_signing_key_are_good_while_it_is_named() -> None:
+    fresh, token = new_signing_key(), issue(SIGNING_KEY, CLAIMS)
+
+    assert verify(fresh, token, now=0, previous=SIGNING_KEY) == CLAIMS
+    assert verify(fresh, issue(fresh, CLAIMS), now=0, previous=SIGNING_KEY) == CLAIMS
+    for previous in (None, new_signing_key()):
+        with pytest.raises(KeyInvalid):
+            verify(fresh, token, now=0, previous=previous)
+    with pytest.raises(KeyInvalid, match="5 bytes"):
+        verify(fresh, token, now=0, previous=b"short")
+
+
+def test_roles_hold_known_scopes_and_only_the_admin_submits_and_approves() -> None:
+    for role, scopes in ROLES.items():
+        assert set(scopes) <= set(SCOPES)
+        assert role_of(scopes) == role
+        assert role == "admin" or not {"job:run", "version:approve"} <= set(scopes)
+    assert role_of(("job:run",)) is None

@@ -151,12 +151,15 @@ def test_python_that_does_not_exist_is_told_in_the_log(tmp_path: Path) -> None:
 def test_job_sees_no_secret_of_the_control_plane(launcher: LocalLauncher, monkeypatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "ray-secret")
     monkeypatch.setenv("UDAIR_API_KEY", "ak-secret")
+    for name in ("UDAIR_SIGNING_KEY_PATH", "UDAIR_PREVIOUS_SIGNING_KEY_PATH"):
+        monkeypatch.setenv(name, "/path-secret")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "needed")
     launcher.launch(LaunchRequest("j-1-1", "env"))
     reach(launcher, "j-1-1", LaunchState.SUCCEEDED)
 
     assert "ray-secret" not in launcher.logs("j-1-1")
     assert "ak-secret" not in launcher.logs("j-1-1")
+    assert "path-secret" not in launcher.logs("j-1-1")
     assert "AWS_ACCESS_KEY_ID=needed" in launcher.logs("j-1-1")
 
 

@@ -57,7 +57,7 @@ def test_generation_rises_with_every_change_and_rests_otherwise(plane) -> None:
     generations.append(routes.read(plane.store)["generation"])
 
     assert generations == sorted(set(generations))
-    assert routes.read(plane.store)["revoked_keys"] == [kid]
+    assert list(routes.read(plane.store)["revoked_keys"]) == [kid]
 
 
 def test_crash_between_alias_and_document_heals_at_the_next_tick(plane, monkeypatch) -> None:

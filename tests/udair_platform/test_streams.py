@@ -13,6 +13,7 @@ import pytest
 from udair_platform.api.streams.feed import Feed, Filter
 from udair_platform.errors import StateUnavailable
 from udair_platform.registry import access, layout
+from udair_platform.state.repositories import ALL_TENANTS
 
 
 def _record(plane, count: int = 1, *, tenant: str = "acme", noun: str = "thing", name: str = "t-1") -> None:
@@ -26,7 +27,7 @@ def _record(plane, count: int = 1, *, tenant: str = "acme", noun: str = "thing",
 
 def _newest(plane) -> int:
     with plane.database.read() as state:
-        return state.events.newest()
+        return state.events.newest(ALL_TENANTS)
 
 
 async def _take(stream, count: int) -> list:

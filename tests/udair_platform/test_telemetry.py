@@ -24,6 +24,7 @@ def test_values_are_blanked_by_name_at_any_depth(name: str) -> None:
     [
         "Authorization: Bearer abcdefgh12345678",
         "AKIAIOSFODNN7EXAMPLE was refused",
+        "the token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.abcdefgh12345678 is not valid",
         "postgresql://me:hunter2hunter2@host/db",
         "https://b.s3.amazonaws.com/k?X-Amz-Signature=0123456789abcdef&x=1",
     ],

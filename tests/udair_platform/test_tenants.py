@@ -1,57 +1,124 @@
-"""Nobody sees another tenant's things: every route, with the other's names and ids, answers 404."""
+"""Nobody sees another tenant's things, or does what a key does not allow: every route of the application.
+
+The routes are those that the application has, so that a new one cannot be forgotten here.
+"""
 
 from __future__ import annotations
 
-from udair_platform.registry import first_start
+from collections.abc import Iterator
 
-# What a caller of the other tenant would put into each place of a path, and into each body.
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+
+# What a caller of the other tenant would put into a body; without an entry it is {}.
 BODIES = {
-    "/v1/domains/{domain}/jobs": {},
+    "/v1/domains": {"name": "rainy-cams", "source_uri": "s3://acme-photos/rain"},
     "/v1/domains/{domain}/aliases/{alias}": {"version": 0},
     "/v1/domains/{domain}/uploads": {"names": ["a.png"]},
+    "/v1/apiKeys": {"name": "mine", "role": "viewer"},
 }
-# Routes that name nothing of anybody: their lists are looked at below.
+PUBLIC = {"/healthz", "/readyz"}
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+# Routes that name nothing of anybody; where they list something, `test_lists_hold_only_ones_own` looks into it.
 OWN = {
-    "/healthz", "/readyz", "/v1/platform", "/v1/baseModels", "/v1/openapi.json", "/v1/domains", "/v1/apiKeys",
-    "/v1/events", "/v1/webhooks",
+    "/healthz", "/readyz", "/metrics", "/v1/platform", "/v1/baseModels", "/v1/openapi.json", "/v1/domains",
+    "/v1/apiKeys", "/v1/events", "/v1/webhooks",
 }  # fmt: skip
 
 
-def test_every_route_with_another_tenants_ids_is_not_found(plane) -> None:
+def routes_of(app) -> Iterator[tuple[str, str]]:
+    """(method, path template) of everything that the application answers."""
+    for context in iter_route_contexts(app.routes):
+        assert isinstance(context.original_route, APIRoute), f"{context.path} is no route that this test knows"
+        for method in sorted(context.methods or ()):
+            yield method, context.path
+
+
+@pytest.fixture
+def walked(make_plane):
+    """A plane with one of everything, without limits on how often it is asked, and a filler of templates."""
+    plane = make_plane(rate_limit_per_minute=0, failed_auth_per_minute=0)
     domain = plane.domain()
     plane.version(domain)
     job = plane.submit(domain)
     made = plane.client.post("/v1/webhooks", json={"url": "https://hooks.example.com/"})
     webhook = made.json()["webhook"]["id"]
     with plane.database.read() as state:
-        base = state.bases.current()
         kid = state.keys.page("acme")[0].kid
-    stranger = first_start.ensure_platform(
-        plane.database, signing_key=plane.signing_key, base=base, tenant="globex", now=plane.clock()
-    ).admin_token
     places = {
         "{domain}": domain.name, "{job}": job.id, "{snapshot}": job.snapshot_id, "{version}": "1",
         "{alias}": "champion", "{kid}": kid, "{webhook}": webhook, "{name}": "adapter.safetensors",
     }  # fmt: skip
-    walked = 0
-    for path, methods in plane.client.get("/v1/openapi.json").json()["paths"].items():
-        for method in methods:
-            if path in OWN:
-                continue
-            filled = [path] if "{job}" not in path else [path, path.replace("{domain}", "-")]
-            for one in filled:
-                for place, value in places.items():
-                    one = one.replace(place, value)
-                assert "{" not in one, f"{path} has a place that this test does not know"
-                body = BODIES.get(path, {}) if method in ("post", "put", "patch") else None
-                reply = plane.client.request(method, one, json=body, headers={"Authorization": f"Bearer {stranger}"})
-                assert (reply.status_code, reply.json()["code"]) == (404, "NOT_FOUND"), (method, one)
-                walked += 1
-    assert walked >= 25
+
+    def filled(path: str, **other: str) -> str:
+        for place, value in (places | other).items():
+            path = path.replace(place, value)
+        assert "{" not in path, f"{path} has a place that this test does not know"
+        return path
+
+    return plane, job, filled
+
+
+def send(plane, method: str, template: str, path: str, token: str | None):
+    body = BODIES.get(template, {}) if method in ("POST", "PUT", "PATCH") else None
+    authorization = "" if token is None else f"Bearer {token}"
+    return plane.client.request(method, path, json=body, headers={"Authorization": authorization})
+
+
+def test_the_schema_tells_every_route(plane) -> None:
+    paths = plane.client.get("/v1/openapi.json").json()["paths"]
+    told = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+
+    assert set(routes_of(plane.client.app)) == told
+    assert len(told) > 30
+
+
+def test_every_route_with_another_tenants_ids_is_not_found(walked) -> None:
+    plane, job, filled = walked
+    stranger = plane.token("admin", tenant="globex")
+    for method, template in routes_of(plane.client.app):
+        if template in OWN:
+            continue
+        paths = {filled(template)} | ({filled(template, **{"{domain}": "-"})} if "{job}" in template else set())
+        for path in paths:
+            reply = send(plane, method, template, path, stranger)
+            assert (reply.status_code, reply.json()["code"]) == (404, "NOT_FOUND"), (method, path)
 
     assert plane.job(job.id).state == "QUEUED"
-    assert plane.client.get(f"/v1/domains/{domain.name}").json()["champion"] == 0
+    assert plane.client.get("/v1/domains/foggy-cams").json()["champion"] == 0
     assert plane.client.get("/v1/domains").is_success  # the admin's key was not revoked
+
+
+def test_every_route_without_a_key_is_refused(walked) -> None:
+    plane, _, filled = walked
+    for method, template in routes_of(plane.client.app):
+        reply = send(plane, method, template, filled(template), None)
+        if template in PUBLIC:
+            assert reply.status_code == 200
+        else:
+            assert (reply.status_code, reply.json()["code"]) == (401, "UNAUTHENTICATED"), (method, template)
+            assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_every_writing_route_is_closed_to_viewers(walked) -> None:
+    plane, _, filled = walked
+    viewer = plane.token("domain:read")
+    written = 0
+    for method, template in routes_of(plane.client.app):
+        if method in WRITES:
+            reply = send(plane, method, template, filled(template), viewer)
+            assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN"), (method, template)
+            written += 1
+    assert written > 12
+
+
+def test_every_route_of_a_domain_is_closed_to_keys_of_another(walked) -> None:
+    plane, _, filled = walked
+    limited = plane.token("domain:read", "domain:write", "job:run", "version:approve", only=("rainy-cams",))
+    for method, template in routes_of(plane.client.app):
+        if "{domain}" in template:
+            reply = send(plane, method, template, filled(template), limited)
+            assert (reply.status_code, reply.json()["code"]) == (404, "NOT_FOUND"), (method, template)
 
 
 def test_lists_hold_only_ones_own(plane) -> None:

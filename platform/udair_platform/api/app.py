@@ -10,6 +10,10 @@ from fastapi import FastAPI
 import udair
 from udair_jobs.storage import Storage
 from udair_platform.api.context import Context
+from udair_platform.api.metrics import Measured, Metrics
+from udair_platform.api.oidc import IdentityProvider
+from udair_platform.api.openapi import DescribedApi
+from udair_platform.api.rate_limits import RateLimits
 from udair_platform.api.routes import (
     aliases,
     domains,
@@ -18,6 +22,7 @@ from udair_platform.api.routes import (
     jobs,
     keys,
     lineage,
+    metrics,
     platform,
     route,
     sources,
@@ -37,6 +42,7 @@ def create_app(
     database: Database,
     store: Storage,
     signing_key: bytes,
+    previous_signing_key: bytes | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
     """The application over `database` and `store`; nothing is contacted until a request comes.
@@ -45,9 +51,10 @@ def create_app(
         database: Migrated; see `state.database.open_database`.
         store: The platform's own objects: job logs are read from it, routes.json is written to it.
         signing_key: 32 bytes; see `registry.first_start.ensure_signing_key`.
+        previous_signing_key: Its keys are still good; see `keys.verify`.
         clock: Now, in UTC.
     """
-    app = FastAPI(
+    app = DescribedApi(
         title="UDAIR control API",
         version=udair.__version__,
         summary="Domains, adaptation jobs, adapter versions, and which of them serves.",
@@ -57,9 +64,22 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(settings, database, store, signing_key, clock, Feed(database))
+    figures = Metrics(database, clock)
+    app.state.context = Context(
+        settings,
+        database,
+        store,
+        signing_key,
+        previous_signing_key,
+        clock,
+        feed=Feed(database),
+        limits=RateLimits(settings.rate_limit_per_minute, settings.failed_auth_per_minute),
+        identity=IdentityProvider.of(settings),
+        metrics=figures,
+    )
     for room in (
         health,
+        metrics,
         platform,
         domains,
         sources,
@@ -75,4 +95,5 @@ def create_app(
         app.include_router(room.router)
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Measured, metrics=figures)
     return app

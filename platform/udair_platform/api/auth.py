@@ -9,20 +9,31 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from udair_platform.api.context import context_of
+from udair_platform.api.context import Context, context_of
 from udair_platform.entities.domain import Domain
-from udair_platform.errors import Forbidden, KeyInvalid, KeyRevoked, NotFound, Unauthenticated
-from udair_platform.keys import Claims, Scope, verify
+from udair_platform.entities.names import derived_id
+from udair_platform.errors import Forbidden, KeyInvalid, KeyRevoked, NotFound, TooManyRequests, Unauthenticated
+from udair_platform.keys import Claims, verify
+from udair_platform.roles import ROLES, Scope
 from udair_platform.state.repositories import State
 
-_bearer = HTTPBearer(auto_error=False, description="An API key: ak_….….…")
+_bearer = HTTPBearer(
+    auto_error=False, description="An API key, ak_….….…, or a token of the platform's OpenID provider."
+)
+Shown = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]  # for the schema
 
 
 @dataclass(frozen=True)
 class Principal:
-    """The bearer of a key that was checked."""
+    """The bearer of a key, or the user of a token, that was checked.
+
+    Attributes:
+        claims: What it may do; the `kid` of a user is made up of issuer and subject.
+        user: The subject of a token; None for a key.
+    """
 
     claims: Claims
+    user: str | None = None
 
     @property
     def tenant(self) -> str:
@@ -32,7 +43,7 @@ class Principal:
     @property
     def actor(self) -> str:
         """How events name it."""
-        return f"key:{self.claims.kid}"
+        return f"key:{self.claims.kid}" if self.user is None else f"user:{self.user}"
 
     def domain(self, state: State, name: str) -> Domain:
         """The domain called `name`, if it is the bearer's to see.
@@ -46,41 +57,85 @@ class Principal:
 
 
 def authenticate(request: Request) -> Principal:
-    """The bearer of the request's key; asked once per request.
+    """Who sends the request; asked, and counted against the limits, once per request.
 
     Raises:
-        Unauthenticated: No key, or one that is malformed, forged, expired, unknown or revoked.
+        Unauthenticated: No key or token, or one that is malformed, forged, expired, unknown or revoked.
+        Forbidden: A token that is good and gives no role, or no tenant, here.
+        IdentityDown: The token's key is not known, and the provider does not answer.
+        TooManyRequests: The bearer, or this address with bad keys, has asked too often.
     """
     known = getattr(request.state, "principal", None)
     if isinstance(known, Principal):
         return known
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    context = context_of(request)
+    try:
+        principal = principal_of(context, request.headers.get("Authorization", ""))
+    except Unauthenticated:
+        refused(request)
+        raise
+    request.state.principal = principal
+    standing = context.limits.count(principal.claims.kid)
+    if standing is not None:
+        request.state.headers = standing.headers
+        if standing.exceeded:
+            detail = f"{principal.actor} has sent {standing.limit} requests within a minute; no more are answered."
+            raise TooManyRequests(detail, retry_after_s=standing.reset_s)
+    return principal
+
+
+def refused(request: Request) -> None:
+    """Count a bad key against its address. Raises TooManyRequests."""
+    context_of(request).limits.refused(request.client.host if request.client else "")
+
+
+def principal_of(context: Context, authorization: str) -> Principal:
+    """Who a header `Authorization` speaks for; not counted against any limit.
+
+    Raises:
+        Unauthenticated, Forbidden, IdentityDown: See `authenticate`.
+    """
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("The request has no key. Send the header `Authorization: Bearer ak_…`.")
-    context = context_of(request)
-    claims = verify(context.signing_key, token.strip(), context.clock().timestamp())
+    if context.identity is not None and not token.startswith("ak_"):
+        return _user(context, token)
+    now = context.clock()
+    claims = verify(context.signing_key, token, now.timestamp(), previous=context.previous_signing_key)
     with context.database.read() as state:
         key = state.keys.find(claims.tenant, claims.kid)
     if key is None:
         raise KeyInvalid(f"The key ak_{claims.kid} is not known here.")
-    if key.revoked_time is not None:
+    if key.revoked_time is not None and key.revoked_time <= now:
         raise KeyRevoked(f"The key ak_{claims.kid} was revoked. Create a new one with `udair key create`.")
-    principal = Principal(claims)
-    request.state.principal = principal
-    return principal
+    return Principal(claims)
 
 
-def require(scope: Scope | None) -> Callable[..., Principal]:
-    """A dependency that lets in who has `scope`; with None, anybody who has a key."""
+def _user(context: Context, token: str) -> Principal:
+    assert context.identity is not None
+    user = context.identity.verify(token)
+    with context.database.read() as state:
+        if not state.tenants.exists(user.tenant):
+            raise Forbidden(f"The token is of tenant {user.tenant[:63]!r}, which is not known here.")
+    scopes = tuple(sorted({scope for role in user.roles for scope in ROLES[role]}))
+    return Principal(Claims(derived_id("u", user.issuer, user.subject), user.tenant, scopes), user.subject)
 
-    def dependency(
-        request: Request,
-        _shown: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
-    ) -> Principal:
+
+def require(scope: Scope | None, *, whole_tenant: bool = False) -> Callable[..., Principal]:
+    """A dependency that lets in who has `scope`; with None, anybody who has a key.
+
+    Args:
+        whole_tenant: Not a key that is limited to some domains: it would see, or make, more than itself.
+    """
+
+    def dependency(request: Request, _shown: Shown = None) -> Principal:
         principal = authenticate(request)
         if scope is not None and not principal.claims.allows(scope):
             had = ", ".join(principal.claims.scopes)
-            raise Forbidden(f"The key ak_{principal.claims.kid} has {had}; this needs {scope}.")
+            raise Forbidden(f"{principal.actor} has {had}; this needs {scope}.")
+        if whole_tenant and principal.claims.domains is not None:
+            raise Forbidden(f"{principal.actor} is limited to its domains; this needs a key of the whole tenant.")
         return principal
 
     return dependency
@@ -91,4 +146,4 @@ DomainReader = Annotated[Principal, Depends(require("domain:read"))]
 DomainWriter = Annotated[Principal, Depends(require("domain:write"))]
 JobRunner = Annotated[Principal, Depends(require("job:run"))]
 Approver = Annotated[Principal, Depends(require("version:approve"))]
-Admin = Annotated[Principal, Depends(require("admin"))]
+Admin = Annotated[Principal, Depends(require("admin", whole_tenant=True))]

@@ -10,6 +10,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from udair_jobs.storage import Storage
+from udair_platform.api.metrics import Metrics
+from udair_platform.api.oidc import IdentityProvider
+from udair_platform.api.rate_limits import RateLimits
 from udair_platform.api.streams.feed import Feed
 from udair_platform.errors import PlatformError
 from udair_platform.registry import routes
@@ -28,8 +31,12 @@ class Context:
     database: Database
     store: Storage
     signing_key: bytes
+    previous_signing_key: bytes | None
     clock: Callable[[], datetime]
     feed: Feed
+    limits: RateLimits
+    identity: IdentityProvider | None
+    metrics: Metrics
 
     def publish_routes(self) -> None:
         """Let the data plane know now; if that fails, the reconciler does it soon."""

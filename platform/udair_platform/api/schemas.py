@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from datetime import MAXYEAR, UTC, datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from udair_jobs.specs import RecipeSpec
 from udair_platform.entities.domain import Schedule
 from udair_platform.entities.job import Priority
+from udair_platform.entities.names import DOMAIN_NAME
+from udair_platform.roles import Role, Scope
 
-Reason = Field("", max_length=500, description="why, for the history")
+_SOURCE = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$"
+_TEXT = r"^[^\x00]*$"  # a database may not be able to keep a NUL
+_MOST = 2**31 - 1  # that the database counts to
+Reason = Field("", max_length=500, pattern=_TEXT, description="why, for the history")
+DomainName = Annotated[str, Field(max_length=63, pattern=DOMAIN_NAME)]
 
 
 class Request(BaseModel):
@@ -23,6 +32,7 @@ class GateBody(Request):
     policy: str = Field("standard", max_length=32, description="standard or strict")
     limits: dict[str, float] = Field(default_factory=dict, max_length=32, description="limits that differ")
     allow_inconclusive: bool = Field(False, description="let a version with too little evidence serve")
+    four_eyes: bool = Field(False, description="who submitted a job may not let its version serve")
 
 
 class GatePatch(Request):
@@ -31,6 +41,7 @@ class GatePatch(Request):
     policy: str | None = Field(None, max_length=32)
     limits: dict[str, float | None] | None = Field(None, max_length=32)
     allow_inconclusive: bool | None = None
+    four_eyes: bool | None = Field(None, description="only an admin may take it away")
 
 
 class ScheduleBody(Request):
@@ -48,11 +59,17 @@ class ScheduleBody(Request):
 class DomainCreate(Request):
     """A new domain."""
 
-    name: str = Field(max_length=63, description="3 to 63 of a-z, 0-9, '-'; starts with a letter")
-    source_uri: str | None = Field(
-        None, max_length=1024, description="s3://bucket/prefix of unlabelled images; without one they are uploaded"
+    # Patterns are for the schema only: the registry's own refusals say more.
+    name: str = Field(
+        max_length=63, description="starts with a letter", json_schema_extra={"pattern": DOMAIN_NAME, "minLength": 3}
     )
-    description: str = Field("", max_length=1000)
+    source_uri: str | None = Field(
+        None,
+        max_length=1024,
+        description="s3://bucket/prefix of unlabelled images; without one they are uploaded",
+        json_schema_extra={"pattern": _SOURCE},
+    )
+    description: str = Field("", max_length=1000, pattern=_TEXT)
     gate: GateBody = GateBody()
     schedule: ScheduleBody = ScheduleBody()
     source_role_arn: str | None = Field(
@@ -63,7 +80,7 @@ class DomainCreate(Request):
 class DomainPatch(Request):
     """What changes in a domain (JSON merge patch)."""
 
-    description: str | None = Field(None, max_length=1000)
+    description: str | None = Field(None, max_length=1000, pattern=_TEXT)
     gate: GatePatch | None = None
     schedule: ScheduleBody | None = Field(None, description="replaces the schedule")
 
@@ -72,15 +89,15 @@ class JobCreate(Request):
     """A new adaptation job."""
 
     recipe: RecipeSpec = RecipeSpec.model_construct()
-    snapshot: str | None = Field(None, max_length=64, description="a snapshot to use again, or 'latest'")
+    snapshot: str | None = Field(None, max_length=64, pattern=_TEXT, description="a snapshot to use again, or 'latest'")
     priority: Priority = Field(Priority.NORMAL, description="which of the tenant's waiting jobs starts first")
 
 
 class AliasPut(Request):
     """Compare-and-set of an alias."""
 
-    version: int = Field(ge=0, le=2**31, description="0 is the source model")
-    if_current: int | None = Field(None, ge=0, description="only if the alias points here now")
+    version: int = Field(ge=0, le=_MOST, description="0 is the source model")
+    if_current: int | None = Field(None, ge=0, le=_MOST, description="only if the alias points here now")
     reason: str = Reason
 
 
@@ -93,7 +110,7 @@ class UploadsCreate(Request):
 class ShareBody(Request):
     """A version and its percentage of the requests."""
 
-    version: int = Field(ge=0, le=2**31)
+    version: int = Field(ge=0, le=_MOST)
     percent: float = Field(gt=0, le=100)
 
 
@@ -106,17 +123,23 @@ class RoutePut(Request):
     reason: str = Reason
 
 
+class Decision(Request):
+    """Why a version is approved, rejected or put away."""
+
+    reason: str = Reason
+
+
 class Promote(Request):
     """Why a version shall serve."""
 
-    if_current: int | None = Field(None, ge=0)
+    if_current: int | None = Field(None, ge=0, le=_MOST)
     reason: str = Reason
 
 
 class Rollback(Request):
     """Why the version that served before shall serve again."""
 
-    if_current: int | None = Field(None, ge=0, description="only if this version serves now")
+    if_current: int | None = Field(None, ge=0, le=_MOST, description="only if this version serves now")
     reason: str = Reason
 
 
@@ -129,9 +152,30 @@ class WebhookCreate(Request):
 
 
 class KeyCreate(Request):
-    """A new API key."""
+    """A new API key: what it may do is said by a role or by scopes."""
 
-    name: str = Field(min_length=1, max_length=100)
-    scopes: list[str] = Field(min_length=1, max_length=16)
-    domains: list[str] | None = Field(None, max_length=100, description="the only domains it may touch")
+    name: str = Field(min_length=1, max_length=100, pattern=_TEXT)
+    role: Role | None = Field(None, description="a named set of scopes")
+    scopes: list[Scope] | None = Field(None, min_length=1, max_length=16)
+    domains: list[DomainName] | None = Field(None, max_length=100, description="the only domains it may touch")
     expires_time: AwareDatetime | None = None
+
+    @field_validator("expires_time")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value and value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"expected a time before the year {MAXYEAR}") from None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> KeyCreate:
+        if (self.role is None) == (self.scopes is None):
+            raise ValueError("expected exactly one of role and scopes")
+        return self
+
+
+class KeyRotate(Request):
+    """How long the key that is replaced stays good."""
+
+    grace_s: int = Field(0, ge=0, le=30 * 86_400, description="seconds; 0 revokes it at once")

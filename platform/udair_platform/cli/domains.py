@@ -18,12 +18,16 @@ def create(
     name: Name,
     source: Annotated[str, typer.Option("--source", "-s", help="s3://bucket/prefix of its images.")],
     gate: Annotated[str, typer.Option(help="standard or strict.")] = "standard",
+    four_eyes: Annotated[
+        bool, typer.Option("--four-eyes", help="Who submitted a job may not let its version serve.")
+    ] = False,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:
     """Register a domain; the source model serves it until a version is promoted."""
-    domain = connect(home).domains.create(name, source, gate=gate, description=description)
+    rules = {"policy": gate, "four_eyes": four_eyes}
+    domain = connect(home).domains.create(name, source, gate=rules, description=description)
     show(output, domain, [("domain", domain.name), ("source", domain.source_uri), ("gate", domain.gate.policy)])
     note(f"next: udair run -d {domain.name}")
 

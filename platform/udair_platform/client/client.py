@@ -208,15 +208,22 @@ class Keys:
     def create(
         self,
         name: str,
-        scopes: Sequence[str],
+        scopes: Sequence[str] | None = None,
         *,
+        role: str | None = None,
         domains: Sequence[str] | None = None,
         expires_time: datetime | None = None,
     ) -> ApiKey:
-        """A new key; its `token` is shown this once."""
+        """A new key; its `token` is shown this once.
+
+        Args:
+            scopes: What it may do; either these or `role`.
+            role: ``viewer``, ``operator``, ``approver`` or ``admin``.
+        """
         body = {
             "name": name,
-            "scopes": [*scopes],
+            "role": role,
+            "scopes": None if scopes is None else [*scopes],
             "domains": None if domains is None else [*domains],
             "expires_time": None if expires_time is None else expires_time.isoformat(),
         }
@@ -225,6 +232,11 @@ class Keys:
     def list(self) -> Iterator[ApiKey]:
         """Keys, revoked ones too."""
         return map(ApiKey.model_validate, self._transport.pages("/v1/apiKeys", "keys"))
+
+    def rotate(self, kid: str, *, grace_s: int = 0) -> ApiKey:
+        """A new key that says the same; the old one stays good for `grace_s` seconds. Raises Conflict."""
+        path = f"/v1/apiKeys/{_checked(kid)}:rotate"
+        return ApiKey.model_validate(self._transport.json("POST", path, body={"grace_s": grace_s}))
 
     def revoke(self, kid: str) -> ApiKey:
         """Take a key back."""

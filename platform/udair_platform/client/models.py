@@ -37,6 +37,7 @@ class GateRules(Model):
     policy: str
     limits: dict[str, float]
     allow_inconclusive: bool
+    four_eyes: bool = False
 
 
 class GateCheck(Model):
@@ -118,10 +119,11 @@ class AliasChange(Model):
 
 
 class ApiKey(Model):
-    """An API key; `token` only in the reply to its creation."""
+    """An API key; `token` only in the replies that make one."""
 
     kid: str
     name: str
+    role: str | None = None
     scopes: list[str]
     domains: list[str] | None = None
     created_time: datetime

@@ -56,6 +56,9 @@ class Version(Bound):
     adapter_digest: str
     code_version: str = ""
     aliases: list[str] = Field(default_factory=list)
+    reviewed_by: str | None = None
+    reviewed_time: datetime | None = None
+    review_reason: str = ""
     created_time: datetime
 
     def report(self) -> GateReport:
@@ -67,6 +70,22 @@ class Version(Bound):
     def promote(self, *, reason: str = "", if_current: int | None = None) -> Alias:
         """Let this version serve. Raises GateRejected, Conflict."""
         return _promote(self._transport, self.domain, str(self.number), reason, if_current)
+
+    def approve(self, *, reason: str = "") -> Version:
+        """Let this version be promoted although the gate could not judge it. Raises Conflict, Forbidden."""
+        return self._decide("approve", reason)
+
+    def reject(self, *, reason: str = "") -> Version:
+        """Refuse this version, which waits for a person, for good. Raises Conflict."""
+        return self._decide("reject", reason)
+
+    def archive(self, *, reason: str = "") -> Version:
+        """Put this version away; nothing may point at it. Raises Conflict."""
+        return self._decide("archive", reason)
+
+    def _decide(self, verb: str, reason: str) -> Version:
+        path = f"/v1/domains/{self.domain}/versions/{self.number}:{verb}"
+        return Version.of(self._transport, self._transport.json("POST", path, body={"reason": reason}))
 
 
 class Job(Bound):

@@ -11,8 +11,8 @@ from udair_platform.api.context import Ctx
 from udair_platform.console import session
 from udair_platform.console.session import Session, Visitor
 from udair_platform.errors import Forbidden
-from udair_platform.keys import Scope
 from udair_platform.registry import jobs, promotion, tenants
+from udair_platform.roles import Scope
 
 router = APIRouter(prefix="/domains/{name}")
 Token = Annotated[str, Form(max_length=100)]

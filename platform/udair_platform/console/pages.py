@@ -202,7 +202,7 @@ def list_keys(request: Request, context: Ctx, visitor: Visitor) -> HTMLResponse:
     with context.database.read() as state:
         keys = state.keys.page(who.tenant, size=500)
         hooks = state.webhooks.page(who.tenant)
-        newest = state.events.newest()
+        newest = state.events.newest(who.tenant)
     return page(request, "keys.html", visitor, keys=keys, hooks=hooks, newest=newest)
 
 

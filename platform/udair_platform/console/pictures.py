@@ -14,7 +14,7 @@ from udair_jobs.storage import Storage, StorageError, open_storage
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.streams import responses
 from udair_platform.api.streams.feed import Filter
-from udair_platform.console.session import Visitor
+from udair_platform.console.session import Visitor, current
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.registry import layout
@@ -61,7 +61,14 @@ def stream(request: Request, name: str, id: str, context: Ctx, visitor: Visitor)
         job = state.jobs.get(who.tenant, id, domain_id=domain.id)
         last = state.events.last(who.tenant, "job", job.id) if job.done else None
     after = responses.last_id(request) or 0
-    return responses.events(request, Filter(who.tenant, noun="job", name=job.id), after, of_job=True, last=last)
+    return responses.events(
+        request,
+        Filter(who.tenant, noun="job", name=job.id),
+        after,
+        of_job=True,
+        last=last,
+        check=lambda: current(request),
+    )
 
 
 @router.get("/jobs/{id}/log")

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
-from udair_platform.api.auth import Principal
+from udair_platform.api.auth import Principal, principal_of, refused
 from udair_platform.api.context import Context, context_of
 from udair_platform.errors import Forbidden, Unauthenticated
-from udair_platform.keys import Claims, verify
+from udair_platform.keys import Claims
 
 COOKIE = "udair_console"
 LASTS_S = 12 * 3600
@@ -35,10 +35,17 @@ def begin(request: Request, response: Response, token: str) -> None:
 
     Raises:
         Unauthenticated: The key is not good.
+        TooManyRequests: This address has tried too many.
     """
     context = context_of(request)
-    claims = verify(context.signing_key, token.strip(), context.clock().timestamp())
-    _claims_of(context, claims.tenant, claims.kid)
+    try:
+        principal = principal_of(context, f"Bearer {token}")
+        if principal.user is not None:
+            raise Unauthenticated("The console takes API keys, not tokens of the OpenID provider.")
+    except Unauthenticated:
+        refused(request)
+        raise
+    claims = principal.claims
     until = int(context.clock().timestamp()) + LASTS_S
     value = _signed(context.signing_key, json.dumps([claims.tenant, claims.kid, until]).encode())
     response.set_cookie(
@@ -87,7 +94,7 @@ def check_form(request: Request, session: Session, token: str) -> None:
 def _claims_of(context: Context, tenant: str, kid: str) -> Claims:
     with context.database.read() as state:
         key = state.keys.find(tenant, kid)
-    if key is None or key.revoked_time is not None:
+    if key is None or (key.revoked_time is not None and key.revoked_time <= context.clock()):
         raise Unauthenticated("The key is not good any more; log in with another.")
     if key.expires_time is not None and key.expires_time <= context.clock():
         raise Unauthenticated("The key has expired; log in with another.")

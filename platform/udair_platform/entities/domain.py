@@ -35,11 +35,13 @@ class GateRules:
         policy: ``standard`` or ``strict``: the limits to start from.
         limits: Limits that differ from it, by field name of `udair.adaptation.gate.GatePolicy`.
         allow_inconclusive: Let a version with too little evidence be promoted all the same.
+        four_eyes: Whoever submitted a job may neither approve nor promote the version that came of it.
     """
 
     policy: str = "standard"
     limits: Mapping[str, float] = field(default_factory=dict)
     allow_inconclusive: bool = False
+    four_eyes: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; ``GateRules(**value)`` reads it back."""
@@ -47,6 +49,7 @@ class GateRules:
             "policy": self.policy,
             "limits": dict(self.limits),
             "allow_inconclusive": self.allow_inconclusive,
+            "four_eyes": self.four_eyes,
         }
 
 

@@ -11,7 +11,9 @@ from udair_platform.errors import FieldError, Invalid
 DOMAIN_NAME = r"^[a-z][a-z0-9-]{2,62}$"
 TENANT_NAME = DOMAIN_NAME
 ALIAS_NAME = r"^[a-z][a-z0-9-]{1,30}$"
-_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Numbers between dots are read as an address of some machine by whatever puts it into a URL.
+_ADDRESS = re.compile(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+))+")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
 MAX_URI_CHARS = 1024
 
@@ -33,7 +35,7 @@ def check_domain_name(name: str) -> str:
     Raises:
         Invalid: Points at /name.
     """
-    if not re.match(DOMAIN_NAME, name) or name.endswith("\n"):
+    if not re.fullmatch(DOMAIN_NAME, name):
         detail = f"{name!r} is no domain name; expected 3 to 63 of a-z, 0-9 and '-', starting with a letter."
         raise Invalid(detail, errors=[FieldError("/name", detail)])
     return name
@@ -95,8 +97,8 @@ def _source_problem(uri: str, allow_local: bool) -> str | None:
     if not separator or scheme != "s3":
         return "has an unknown scheme; expected s3://bucket/prefix."
     bucket, _, prefix = rest.partition("/")
-    if not _BUCKET.match(bucket) or ".." in bucket:
-        return f"names no valid bucket ({bucket!r}); expected 3 to 63 of a-z, 0-9, '.' and '-'."
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket or _ADDRESS.fullmatch(bucket):
+        return "names no valid bucket; expected 3 to 63 of a-z, 0-9, '.' and '-', no address."
     if ".." in prefix.split("/"):
         return "holds '..'."
     return None

@@ -46,6 +46,7 @@ class AdapterVersion:
         candidate_uri: Folder with the adapter, its evidence and MANIFEST.json.
         gate: `udair.adaptation.gate.GateReport.to_dict()`, with the rules it was judged by.
         evidence: What was measured; the gate can be run again over it.
+        reviewed_by: Who approved or rejected it; None where the gate decided.
     """
 
     domain_id: str
@@ -65,6 +66,9 @@ class AdapterVersion:
     evidence: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     code_version: str = ""
+    reviewed_by: str | None = None
+    reviewed_time: datetime | None = None
+    review_reason: str = ""
     row_version: int = 1
 
 

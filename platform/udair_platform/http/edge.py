@@ -11,13 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from udair_platform.errors import PlatformError
+from udair_platform.errors import BadRequest, NotFound, PlatformError
 from udair_platform.http.problems import problem, too_large
 from udair_platform.telemetry import logger
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _QUIET = ("/healthz", "/readyz")
 _log = logger("api")
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """What handlers want every answer to this request to say, refusals too: `request.state.headers`."""
+    headers: dict[str, str] = getattr(request.state, "headers", {})
+    return headers
 
 
 class Edge:
@@ -61,6 +67,7 @@ class Edge:
                 message["headers"] = [
                     *message["headers"],
                     *([(b"x-request-id", request_id.encode())] if self._says_id else []),
+                    *((name.lower().encode(), value.encode()) for name, value in _headers(request).items()),
                     (b"x-content-type-options", b"nosniff"),
                     *([] if kept else [(b"cache-control", b"no-store")]),
                 ]
@@ -68,7 +75,13 @@ class Edge:
 
         try:
             length = request.headers.get("Content-Length", "0")
-            if length.isdigit() and int(length) > self._max:
+            if "\0" in scope["path"]:
+                nothing = NotFound("The path holds a NUL; nothing is called so.")
+                await problem(nothing, request_id, request.url.path)(scope, receive, answer)
+            elif b"%00" in scope["query_string"]:
+                detail = "The query holds a NUL (%00), which no parameter takes."
+                await problem(BadRequest(detail), request_id, request.url.path)(scope, receive, answer)
+            elif length.isdigit() and int(length) > self._max:
                 await problem(too_large(self._max), request_id, request.url.path)(scope, receive, answer)
             else:
                 await self._app(scope, bounded, answer)

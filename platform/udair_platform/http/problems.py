@@ -22,7 +22,7 @@ from udair_platform.telemetry import logger, redact_text
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
-_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
+_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 _log = logger("api")
 
 
@@ -32,7 +32,7 @@ def problem(error: PlatformError, request_id: str, instance: str) -> JSONRespons
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = f'Bearer error="{error.code.lower()}"'
     if error.retryable:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
     return _reply(
         error.status,
         error.code,
@@ -41,7 +41,7 @@ def problem(error: PlatformError, request_id: str, instance: str) -> JSONRespons
         request_id,
         instance,
         error.errors,
-        error.retryable,
+        (error.retry_after_s or RETRY_AFTER_S) if error.retryable else None,
         headers,
     )
 
@@ -99,7 +99,7 @@ def _reply(
     request_id: str,
     instance: str,
     errors: Sequence[FieldError] = (),
-    retryable: bool = False,
+    retry_after_s: int | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     body: dict[str, object] = {
@@ -110,12 +110,12 @@ def _reply(
         "instance": instance,
         "code": code,
         "request_id": request_id,
-        "retryable": retryable,
+        "retryable": retry_after_s is not None,
     }
     if errors:
-        body["errors"] = [{"pointer": item.pointer, "detail": item.detail} for item in errors]
-    if retryable:
-        body["retry_after_s"] = RETRY_AFTER_S
+        body["errors"] = [{"pointer": item.pointer, "detail": redact_text(item.detail)} for item in errors]
+    if retry_after_s is not None:
+        body["retry_after_s"] = retry_after_s
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
 

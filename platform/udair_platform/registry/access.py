@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from udair_platform.entities.domain import ApiKey
-from udair_platform.errors import AlreadyExists, FieldError, Invalid
-from udair_platform.keys import SCOPES, Claims, issue, new_kid
+from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidState, NotFound
+from udair_platform.keys import MAX_TOKEN_CHARS, Claims, issue, new_kid
 from udair_platform.registry import routes
+from udair_platform.roles import SCOPES
 from udair_platform.state.repositories import State
 
 
@@ -31,7 +33,7 @@ def create_key(
         kid: A name derived from an idempotency key: an equal key of that name is shown again.
 
     Raises:
-        Invalid: A scope is unknown, or the expiry has passed; points at the field.
+        Invalid: A scope is unknown, the expiry has passed, or there are too many domains; points at the field.
         AlreadyExists: `kid` names a key that says something else.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
@@ -50,6 +52,12 @@ def create_key(
         created_time=now,
         expires_time=expires,
     )
+    token = token_of(signing_key, key)
+    if len(token) > MAX_TOKEN_CHARS:
+        detail = (
+            f"{len(domains or ())} domains make a key of {len(token)} characters; expected at most {MAX_TOKEN_CHARS}."
+        )
+        raise Invalid(detail, errors=[FieldError("/domains", detail)])
     known = state.keys.find(tenant, key.kid)
     if known is not None:
         if (known.name, known.scopes, known.domains) != (
@@ -62,7 +70,7 @@ def create_key(
     state.keys.add(key)
     data = {"scopes": list(scopes), "domains": list(domains) if domains is not None else None}
     _record(state, key, "key.created", actor=actor, now=now, data=data)
-    return key, token_of(signing_key, key)
+    return key, token
 
 
 def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime) -> ApiKey:
@@ -71,11 +79,52 @@ def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime
     Raises:
         NotFound: The tenant has no such key.
     """
-    key, changed = state.keys.revoke(tenant, kid, now=now)
+    key, changed = state.keys.revoke(tenant, kid, at=now)
     if changed:
         _record(state, key, "key.revoked", actor=actor, now=now, data={})
         routes.changed(state)
     return key
+
+
+def rotate_key(
+    state: State,
+    signing_key: bytes,
+    *,
+    tenant: str,
+    kid: str,
+    grace_s: int,
+    actor: str,
+    now: datetime,
+    new: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A key that says the same as `kid` and takes its place, and the new key's token.
+
+    The old key is revoked `grace_s` seconds from now.
+
+    Args:
+        new: A name derived from an idempotency key: the key of that name is shown again, and nothing done.
+
+    Raises:
+        NotFound: The tenant has no such key.
+        InvalidState: It has expired, or was revoked or replaced before.
+    """
+    known = state.keys.find(tenant, new) if new else None
+    if known is not None:
+        return known, token_of(signing_key, known)
+    old = state.keys.find(tenant, kid)
+    if old is None:
+        raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
+    if old.revoked_time is not None:
+        raise InvalidState(f"Key {kid} is revoked from {old.revoked_time.isoformat()} on; create a new one.")
+    if old.expires_time is not None and old.expires_time <= now:
+        raise InvalidState(f"Key {kid} expired {old.expires_time.isoformat()}; create a new one.")
+    key = replace(old, kid=new or new_kid(), created_time=now, seq=0)
+    state.keys.add(key)
+    state.keys.revoke(tenant, kid, at=now + timedelta(seconds=grace_s))
+    _record(state, key, "key.created", actor=actor, now=now, data={"replaces": kid})
+    _record(state, old, "key.rotated", actor=actor, now=now, data={"replaced_by": key.kid, "grace_s": grace_s})
+    routes.changed(state)
+    return key, token_of(signing_key, key)
 
 
 def token_of(signing_key: bytes, key: ApiKey) -> str:

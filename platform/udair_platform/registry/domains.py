@@ -6,6 +6,8 @@ import secrets
 from dataclasses import replace
 from datetime import datetime
 
+from udair_jobs.errors import InvalidKey
+from udair_jobs.storage.location import parse
 from udair_platform.entities import domain as entity
 from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules, Schedule
 from udair_platform.entities.names import check_domain_name, check_role_arn, check_source_uri, new_id
@@ -29,6 +31,7 @@ def create(
     schedule: Schedule = _NEVER,
     source_role_arn: str | None = None,
     allow_local: bool = False,
+    store_uri: str | None = None,
     actor: str,
     now: datetime,
     id: str | None = None,
@@ -37,6 +40,8 @@ def create(
 
     Args:
         quota: Limits of tenants that have none of their own.
+        allow_local: Accept a `file://` source.
+        store_uri: The platform's own store, which is nobody's source.
         id: An id derived from an idempotency key: the living domain of that id is returned as it is.
 
     Raises:
@@ -47,6 +52,8 @@ def create(
     check_domain_name(name)
     check_source_uri(source_uri, allow_local=allow_local)
     _check_role(source_role_arn, source_uri)
+    if store_uri is not None:
+        check_apart(source_uri, store_uri)
     gate.policy_of(rules)
     next_run_time = schedules.next_time(schedule, now)
     known = state.domains.living(tenant, id) if id else None
@@ -75,6 +82,29 @@ def create(
     _record(state, created, "domain.created", actor=actor, now=now, data={"source_uri": source_uri})
     routes.changed(state)
     return created
+
+
+def check_apart(source_uri: str, store_uri: str) -> None:
+    """Refuse a source that overlaps with the platform's own store, which holds every tenant's results.
+
+    Raises:
+        Invalid: It does, or it names no place at all; points at /source_uri.
+    """
+    try:
+        source, store = _steps(source_uri), _steps(store_uri)
+    except InvalidKey as error:
+        raise Invalid(str(error), errors=[FieldError("/source_uri", str(error))]) from error
+    shared = min(len(source), len(store))
+    if source[:shared] == store[:shared]:
+        detail = f"source_uri {source_uri[:120]!r} overlaps with the platform's own store; expected a place of yours."
+        raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
+
+
+def _steps(uri: str) -> tuple[str, ...]:
+    place = parse(uri)
+    if place.folder is not None:
+        return ("file", *place.folder.resolve().parts[1:])
+    return ("s3", str(place.bucket), *(step for step in place.prefix.split("/") if step))
 
 
 def change(

@@ -52,7 +52,7 @@ def ensure_signing_key(path: Path) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            return _read_signing_key(path)
+            return read_signing_key(path)
         # Written aside and linked into place: a process that starts at the same time never reads half.
         part = path.with_name(f".{path.name}.{os.getpid()}")
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -65,9 +65,29 @@ def ensure_signing_key(path: Path) -> bytes:
                 os.link(part, path)
         finally:
             part.unlink()
-        return _read_signing_key(path)
+        return read_signing_key(path)
     except OSError as error:
         raise SettingsError(f"UDAIR_SIGNING_KEY_PATH ({path}) cannot be used: {error.strerror}.") from error
+
+
+def read_signing_key(path: Path) -> bytes:
+    """The signing key in the file `path`.
+
+    Raises:
+        SettingsError: There is none, it has the wrong size, or it is open to others.
+    """
+    if not path.is_file():
+        raise SettingsError(f"The signing key {path} does not exist; expected a file of {SIGNING_KEY_BYTES} bytes.")
+    mode = path.stat().st_mode & 0o077
+    if mode:
+        raise SettingsError(f"The signing key {path} is open to others (mode {mode:03o}). Run: chmod 600 {path}")
+    key = path.read_bytes()
+    if len(key) != SIGNING_KEY_BYTES:
+        raise SettingsError(
+            f"The signing key {path} has {len(key)} bytes; expected {SIGNING_KEY_BYTES}. Restore it from a "
+            "backup, or delete it to make a new one: every API key then stops working."
+        )
+    return key
 
 
 def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime | None = None) -> BaseModel:
@@ -112,19 +132,6 @@ def _admin_key(state: State, signing_key: bytes, tenant: str, now: datetime) -> 
         tenant=tenant, name=ADMIN, scopes=(ADMIN,), domains=None, expires=None, actor="platform", now=now,
     )  # fmt: skip
     return key, True
-
-
-def _read_signing_key(path: Path) -> bytes:
-    mode = path.stat().st_mode & 0o077
-    if mode:
-        raise SettingsError(f"The signing key {path} is open to others (mode {mode:03o}). Run: chmod 600 {path}")
-    key = path.read_bytes()
-    if len(key) != SIGNING_KEY_BYTES:
-        raise SettingsError(
-            f"The signing key {path} has {len(key)} bytes; expected {SIGNING_KEY_BYTES}. Restore it from a "
-            "backup, or delete it to make a new one: every API key then stops working."
-        )
-    return key
 
 
 def _base_model(manifest: dict[str, Any], uri: str, now: datetime) -> BaseModel:

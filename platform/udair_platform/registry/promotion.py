@@ -14,7 +14,7 @@ from udair_platform.entities.domain import CANDIDATE, CHAMPION, PREVIOUS, SOURCE
 from udair_platform.entities.names import ALIAS_NAME
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import AliasMoved, FieldError, GateRejected, Invalid, InvalidState
-from udair_platform.registry import routes, versions
+from udair_platform.registry import approval, routes, versions
 from udair_platform.state.repositories import State
 
 
@@ -38,13 +38,26 @@ def promote(
 
     Raises:
         NotFound: There is no such version.
+        FourEyes: The domain wants somebody else to decide than who submitted the version's job.
         GateRejected: The gate said no, or could not say, and the domain's rules do not allow that.
         InvalidState: It is archived, deleted, or made for another base model.
         AliasMoved: Another version serves than `if_current`.
     """
+    current = _current(state, domain, if_current)
+    approval.check_four_eyes(state, domain, number, actor=actor)
+    return _serve(state, domain, number, current, actor=actor, reason=reason, now=now)
+
+
+def _current(state: State, domain: Domain, if_current: int | None) -> Alias:
     current = state.aliases.get(domain.tenant, domain.id, CHAMPION)
     if if_current is not None and current.version != if_current:
         raise AliasMoved(f"Version {current.version} serves {domain.name!r}; expected {if_current}.")
+    return current
+
+
+def _serve(
+    state: State, domain: Domain, number: int, current: Alias, *, actor: str, reason: str, now: datetime
+) -> Alias:
     check_promotable(state, domain, number, actor=actor, now=now)
     canary = domain.traffic.canary
     if canary is not None and canary.version == number:
@@ -71,6 +84,8 @@ def rollback(
 ) -> Alias:
     """Let the version that served before serve again. Twice in a row changes there and back.
 
+    Whoever may promote may do this, four eyes or not: it has served, and an outage does not wait.
+
     Args:
         if_current: Only if this version serves now: a rollback that is repeated after a lost answer
             then does not change back.
@@ -82,7 +97,8 @@ def rollback(
     previous = state.aliases.find(domain.tenant, domain.id, PREVIOUS)
     if previous is None:
         raise InvalidState(f"Domain {domain.name!r} has served one version only; there is no way back.")
-    return promote(state, domain, previous.version, actor=actor, reason=reason, now=now, if_current=if_current)
+    current = _current(state, domain, if_current)
+    return _serve(state, domain, previous.version, current, actor=actor, reason=reason, now=now)
 
 
 def point(
@@ -104,7 +120,7 @@ def point(
     """
     if alias == CHAMPION:
         return promote(state, domain, number, actor=actor, reason=reason, now=now, if_current=if_current)
-    if alias in (PREVIOUS, CANDIDATE) or not re.match(ALIAS_NAME, alias):
+    if alias in (PREVIOUS, CANDIDATE) or not re.fullmatch(ALIAS_NAME, alias):
         detail = f"Alias {alias!r} cannot be set; expected {CHAMPION!r} or a name of your own (a-z, 0-9, '-')."
         raise Invalid(detail, errors=[FieldError("/alias", detail)])
     if number != SOURCE_VERSION:
@@ -135,12 +151,12 @@ def check_promotable(state: State, domain: Domain, number: int, *, actor: str, n
     version = state.versions.get(domain.tenant, domain.id, number)
     name = f"{domain.name}@{number}"
     if version.state is VersionState.REJECTED:
-        raise GateRejected(f"{name} was rejected by the gate ({version.verdict}); `udair version show {name}`.")
+        raise GateRejected(f"{name} was {approval.rejected_by(version)}; `udair version show {name}`.")
     if version.state is VersionState.PENDING_APPROVAL:
         if not domain.gate.allow_inconclusive:
             raise GateRejected(
-                f"The gate could not judge {name} ({version.verdict}). Adapt on more images, or set "
-                "gate.allow_inconclusive on the domain to serve it all the same."
+                f"The gate could not judge {name} ({version.verdict}). Adapt on more images, let somebody approve it "
+                f"(`udair version approve {name}`), or set gate.allow_inconclusive on the domain."
             )
         cause = "gate.allow_inconclusive"
         version = versions.change(state, version, VersionState.ACTIVE, now=now, actor=actor, cause=cause)

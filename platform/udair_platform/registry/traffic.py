@@ -8,7 +8,7 @@ from datetime import datetime
 from udair_platform.entities.domain import SOURCE_VERSION, Domain, Traffic
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import Invalid, InvalidState
-from udair_platform.registry import promotion, routes
+from udair_platform.registry import approval, promotion, routes
 from udair_platform.state.repositories import State
 
 _SHADOWS = (VersionState.ACTIVE, VersionState.PENDING_APPROVAL, VersionState.REJECTED)
@@ -23,6 +23,7 @@ def share_out(state: State, domain: Domain, traffic: Traffic, *, actor: str, rea
     Raises:
         Invalid: A percentage is not within 0 to 100, or the canary is what serves anyway.
         NotFound: There is no such version.
+        FourEyes: Somebody else must let the canary serve than who submitted its job.
         GateRejected: The canary may not serve.
         InvalidState: The version cannot be used as asked.
     """
@@ -33,6 +34,7 @@ def share_out(state: State, domain: Domain, traffic: Traffic, *, actor: str, rea
         champion = state.aliases.get(domain.tenant, domain.id, "champion")
         if champion.version == traffic.canary.version:
             raise Invalid(f"Version {champion.version} serves {domain.name!r} already; a canary is another one.")
+        approval.check_four_eyes(state, domain, traffic.canary.version, actor=actor)
         promotion.check_promotable(state, domain, traffic.canary.version, actor=actor, now=now)
     if traffic.shadow is not None and traffic.shadow.version != SOURCE_VERSION:
         version = state.versions.get(domain.tenant, domain.id, traffic.shadow.version)

@@ -54,7 +54,7 @@ def create(
         raise QuotaExceeded(f"The tenant has {MOST} webhooks, the most that are kept; delete one first.")
     created = Webhook(
         id=id or new_id("w"), tenant=tenant, url=url, kinds=tuple(kinds), description=description,
-        cursor=state.events.newest(), created_time=now, updated_time=now,
+        cursor=state.events.newest(tenant), created_time=now, updated_time=now,
     )  # fmt: skip
     state.webhooks.add(created)
     record(state, created, "webhook.created", actor=actor, now=now)
@@ -70,7 +70,7 @@ def change(state: State, webhook: Webhook, to: WebhookState, *, actor: str, now:
         return webhook
     moved = entity.advance(webhook, to, now=now)
     if to is WebhookState.ACTIVE:
-        moved = replace(moved, cursor=state.events.newest())
+        moved = replace(moved, cursor=state.events.newest(webhook.tenant))
     saved = state.webhooks.save(moved)
     record(state, saved, f"webhook.{to}", actor=actor, now=now, cause=cause)
     return saved

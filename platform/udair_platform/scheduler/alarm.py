@@ -46,7 +46,7 @@ class Alarm:
     def _newest(self) -> int:
         try:
             with self._database.read() as state:
-                return state.events.newest()
+                return state.events.newest(ALL_TENANTS)
         except PlatformError:  # away: the tick will say so
             return self._seen
 

@@ -58,8 +58,8 @@ class Deliveries:
         now = self._clock()
         with self._database.read() as state:
             due = [hook for hook in state.webhooks.active() if hook.not_before is None or hook.not_before <= now]
-            newest = state.events.newest() if due else 0
-        due = [hook for hook in due if hook.cursor < newest]
+            newest = {tenant: state.events.newest(tenant) for tenant in {hook.tenant for hook in due}}
+        due = [hook for hook in due if hook.cursor < newest[hook.tenant]]
         if not due:
             return 0
         with self._database.write() as state:

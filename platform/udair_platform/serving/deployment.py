@@ -36,6 +36,7 @@ class ServingConfig:
         base_name: Name of the base model, for answers' headers.
         signing_key_file: Path of the key that checks API keys, readable on every node. Its content
             never travels through Ray.
+        previous_signing_key_file: As above, while the keys that it signed shall still be good.
         source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
         scaling: Bounds and speeds of the number of backbones.
         ingresses: Replicas of the ingress.
@@ -49,6 +50,7 @@ class ServingConfig:
     backbone: BackboneConfig
     base_name: str
     signing_key_file: str
+    previous_signing_key_file: str | None = None
     source_endpoint_url: str | None = None
     scaling: Scaling = field(default_factory=Scaling)
     ingresses: int = 1
@@ -158,11 +160,13 @@ class HttpBackbone(Backbone):
 
 
 def _http(config: ServingConfig, router: Router, infer: Infer, **parts: Any) -> FastAPI:
+    previous = config.previous_signing_key_file
     return create_ingress(
         router,
         Path(config.signing_key_file).read_bytes(),
         infer,
         config.base_name,
+        previous_signing_key=Path(previous).read_bytes() if previous else None,
         source_endpoint_url=config.source_endpoint_url,
         says_id=False,  # Serve's proxy does
         **parts,

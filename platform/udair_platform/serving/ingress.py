@@ -51,6 +51,7 @@ def create_ingress(
     base_name: str,
     *,
     store: Storage,
+    previous_signing_key: bytes | None = None,
     limits: DecodeLimits | None = None,
     source_endpoint_url: str | None = None,
     body_timeout_s: float = 30.0,
@@ -67,6 +68,7 @@ def create_ingress(
         infer: Restores pixels: a Serve handle, or a replica in a test.
         base_name: Name of the base model, for the answer's headers.
         store: The platform's store, where predictions are kept.
+        previous_signing_key: Its keys are still good; see `keys.verify`.
         limits: Bounds on encoded bytes and pixels.
         source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
         body_timeout_s: A body that has not arrived after that long is refused.
@@ -84,8 +86,9 @@ def create_ingress(
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer ak_…`; `udair key create` makes a key.")
-        claims = verify(signing_key, token.strip(), clock())
-        if claims.kid in router.table().revoked:
+        now = clock()
+        claims = verify(signing_key, token.strip(), now, previous=previous_signing_key)
+        if router.table().revoked.get(claims.kid, now + 1) <= now:
             raise KeyRevoked(f"The key ak_{claims.kid} was revoked.")
         if not claims.allows("restore:invoke"):
             raise Forbidden(f"The key ak_{claims.kid} lacks the scope restore:invoke.")

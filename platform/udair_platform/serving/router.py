@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,20 +108,20 @@ class RouteTable:
         generation: Grows with every change.
         base_digest: Of the base model that the routes were made for.
         routes: ``tenant/domain`` to `Route`.
-        revoked: Names of keys that no longer work.
+        revoked: From when on keys are refused, seconds since the epoch, by their names.
     """
 
     generation: int
     base_digest: str
     routes: dict[str, Route]
-    revoked: frozenset[str]
+    revoked: Mapping[str, float]
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> RouteTable:
         """Read a document; KeyError, TypeError or ValueError if it is none."""
         routes = {name: Route.parse(entry) for name, entry in document["domains"].items()}
         base = document["base_model"]
-        return cls(int(document["generation"]), str(base["digest"]), routes, frozenset(document["revoked_keys"]))
+        return cls(int(document["generation"]), str(base["digest"]), routes, _revoked(document["revoked_keys"]))
 
 
 class Router:
@@ -249,3 +249,8 @@ class Router:
 
 def _target(entry: dict[str, Any]) -> Target:
     return Target(int(entry["version"]), entry["adapter_digest"], entry["candidate_uri"])
+
+
+def _revoked(keys: dict[str, float] | list[str]) -> Mapping[str, float]:
+    # An older control plane lists names.
+    return dict.fromkeys(keys, 0.0) if isinstance(keys, list) else {kid: float(time) for kid, time in keys.items()}

@@ -193,6 +193,9 @@ class VersionRow(Base):
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any]]
     code_version: Mapped[str] = mapped_column(String(64))
+    reviewed_by: Mapped[str | None] = mapped_column(String(128))
+    reviewed_time: Mapped[datetime | None]
+    review_reason: Mapped[str] = mapped_column(Text)
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]

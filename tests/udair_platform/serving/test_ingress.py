@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
-from data_plane import Plane, apart, bearer, make_adapter, make_image, offline, until
+from data_plane import PREVIOUS_KEY, Plane, apart, bearer, make_adapter, make_image, offline, until
 
 from udair.adaptation.adapter import adapter_to_bytes
 from udair.data.images import DecodeLimits, decode, encode_png
@@ -213,8 +213,19 @@ def test_forged_missing_and_revoked_keys_are_refused(plane):
     plane.write(revoked=["kid1"])
     try:
         assert _post(plane, "plain", body).json()["code"] == "KEY_REVOKED"
+        plane.write(revoked={"kid1": time.time() + 3600})  # rotated with a grace
+        assert _post(plane, "plain", body).status_code == 200
+        plane.write(revoked={"kid1": time.time()})
+        assert _post(plane, "plain", body).json()["code"] == "KEY_REVOKED"
     finally:
         plane.write()
+
+
+def test_keys_of_the_previous_signing_key_are_good(plane):
+    token = issue(PREVIOUS_KEY, Claims("kid0", "acme", ("restore:invoke",)))
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = httpx.post(f"{plane.url}/v1/domains/plain:restore", content=encode_png(make_image()), headers=headers)
+    assert answer.status_code == 200
 
 
 def test_many_first_requests_load_an_adapter_once(plane):

@@ -43,6 +43,7 @@ def create_domain(
             schedule=body.schedule.schedule(),
             source_role_arn=body.source_role_arn,
             allow_local=context.settings.allow_local_sources,
+            store_uri=None if body.source_uri is None else context.store.uri,
             actor=who.actor,
             now=context.clock(),
             id=derived(request, "d", who),
@@ -87,10 +88,13 @@ def change_domain(
     """Change the description or the gate rules; versions keep the verdicts they have."""
     with context.database.write() as state:
         found = _unchanged(who.domain(state, domain), if_match)
+        rules = _patched(found.gate, body.gate) if body.gate else found.gate
+        if found.gate.four_eyes and not rules.four_eyes and not who.claims.allows("admin"):
+            raise Forbidden(f"gate.four_eyes of {found.name!r} may be taken away by an admin only.")
         saved = domains.change(
             state,
             found,
-            rules=_patched(found.gate, body.gate) if body.gate else None,
+            rules=rules,
             description=body.description,
             schedule=body.schedule.schedule() if body.schedule else None,
             actor=who.actor,
@@ -158,4 +162,5 @@ def _patched(rules: GateRules, patch: GatePatch) -> GateRules:
         policy=rules.policy if patch.policy is None else patch.policy,
         limits={name: value for name, value in limits.items() if value is not None},
         allow_inconclusive=(rules.allow_inconclusive if patch.allow_inconclusive is None else patch.allow_inconclusive),
+        four_eyes=rules.four_eyes if patch.four_eyes is None else patch.four_eyes,
     )

@@ -104,7 +104,7 @@ def get_logs(
     request: Request,
     context: Ctx,
     who: DomainReader,
-    attempt: Annotated[int | None, Query(ge=1, le=1000, description="the last one unless given")] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the last one unless given")] = None,
 ) -> Response:
     """What an attempt printed; empty until it has printed something.
 

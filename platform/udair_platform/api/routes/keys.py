@@ -1,4 +1,4 @@
-"""API keys: created, listed, revoked. The token is in the reply to its creation and nowhere else."""
+"""API keys: created, rotated, listed, revoked. A token is in the reply that makes it and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from udair_platform.api.context import Ctx
 from udair_platform.api.idempotency import derived
 from udair_platform.api.pages import KeyPage
 from udair_platform.api.paging import Paged
-from udair_platform.api.schemas import KeyCreate
+from udair_platform.api.schemas import KeyCreate, KeyRotate
 from udair_platform.api.views.platform import KeyCreated, KeyView
 from udair_platform.registry import access
+from udair_platform.roles import ROLES
 
 # No IdempotentRoute: it would store the token. The derived kid makes a repeated request the same.
 router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
@@ -26,7 +27,7 @@ def create_key(body: KeyCreate, request: Request, context: Ctx, who: Admin) -> K
             context.signing_key,
             tenant=who.tenant,
             name=body.name,
-            scopes=body.scopes,
+            scopes=ROLES[body.role] if body.role else body.scopes or (),
             domains=body.domains,
             expires=body.expires_time,
             actor=who.actor,
@@ -43,6 +44,24 @@ def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
         found = state.keys.page(who.tenant, after=page.after, size=page.size + 1)
     shown, token = page.cut(found, lambda key: key.seq)
     return KeyPage(keys=[KeyView.of(key) for key in shown], next_page_token=token)
+
+
+@router.post("/{kid}:rotate", status_code=201)
+def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None) -> KeyCreated:
+    """A key that says the same takes the place of `kid`. An Idempotency-Key shows the new one again."""
+    with context.database.write() as state:
+        key, token = access.rotate_key(
+            state,
+            context.signing_key,
+            tenant=who.tenant,
+            kid=kid,
+            grace_s=body.grace_s if body else 0,
+            actor=who.actor,
+            now=context.clock(),
+            new=derived(request, "k", who),
+        )
+    context.publish_routes()
+    return KeyCreated.with_token(key, token)
 
 
 @router.post("/{kid}:revoke")

@@ -1,18 +1,21 @@
-"""Adapter versions of a domain: by number or @alias, the gate's report, and promotion."""
+"""Adapter versions of a domain: by number or @alias, the gate's report, and what people decide."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
 
-from udair_platform.api.auth import Approver, DomainReader
+from udair_platform.api.auth import Approver, DomainReader, Principal
 from udair_platform.api.context import Ctx
 from udair_platform.api.idempotency import IdempotentRoute
 from udair_platform.api.pages import VersionPage
 from udair_platform.api.paging import Paged
-from udair_platform.api.schemas import Promote
+from udair_platform.api.schemas import Decision, Promote
 from udair_platform.api.views.domains import AliasView
 from udair_platform.api.views.versions import GateReportView, VersionView
-from udair_platform.registry import promotion, versions
+from udair_platform.entities.version import AdapterVersion
+from udair_platform.registry import approval, promotion, versions
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions", tags=["versions"], route_class=IdempotentRoute)
 
@@ -65,3 +68,37 @@ def promote(domain: str, version: str, context: Ctx, who: Approver, body: Promot
         )
     context.publish_routes()
     return AliasView.of(moved)
+
+
+@router.post("/{version}:approve")
+def approve(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+    """Let a version that waits for a person become promotable. Approving it again changes nothing."""
+    return _decided(domain, version, context, who, body, approval.approve)
+
+
+@router.post("/{version}:reject")
+def reject(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+    """Refuse a version that waits for a person, for good. Rejecting it again changes nothing."""
+    return _decided(domain, version, context, who, body, approval.reject)
+
+
+@router.post("/{version}:archive")
+def archive(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+    """Put away a version that no alias and no share of the traffic points at."""
+    return _decided(domain, version, context, who, body, approval.archive)
+
+
+def _decided(
+    domain: str,
+    version: str,
+    context: Ctx,
+    who: Principal,
+    body: Decision | None,
+    decide: Callable[..., AdapterVersion],
+) -> VersionView:
+    reason = body.reason if body else ""
+    with context.database.write() as state:
+        found = who.domain(state, domain)
+        number = versions.resolve(state, found, version)
+        decided = decide(state, found, number, actor=who.actor, reason=reason, now=context.clock())
+        return VersionView.of(decided, found.name, state.aliases.all(who.tenant, found.id))

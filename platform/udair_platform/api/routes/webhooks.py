@@ -102,4 +102,4 @@ def _change(context: Context, who: Principal, id: str, to: WebhookState) -> Webh
 
 
 def _view(state: State, webhook: Webhook) -> WebhookView:
-    return WebhookView.of(webhook, state.events.newest())
+    return WebhookView.of(webhook, state.events.newest(webhook.tenant))

@@ -145,4 +145,4 @@ class Feed:
 
     def _find_newest(self) -> int:
         with self._database.read() as state:
-            return state.events.newest()
+            return state.events.newest(ALL_TENANTS)

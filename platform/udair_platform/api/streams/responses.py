@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from udair_platform.api.auth import authenticate
+from udair_platform.api.auth import principal_of
 from udair_platform.api.context import context_of
 from udair_platform.api.streams.feed import Filter
 from udair_platform.api.views.platform import EventView
@@ -48,7 +48,13 @@ def last_id(request: Request) -> int | None:
 
 
 def events(
-    request: Request, which: Filter, after: int | None, *, of_job: bool = False, last: int | None = None
+    request: Request,
+    which: Filter,
+    after: int | None,
+    *,
+    of_job: bool = False,
+    last: int | None = None,
+    check: Callable[[], object] | None = None,
 ) -> EventSourceResponse:
     """Events as they happen.
 
@@ -56,22 +62,21 @@ def events(
         after: Number of the last event that the caller has; None begins now.
         of_job: End with the event that ends a job.
         last: Number of that event, if the job has ended.
+        check: Raises once the caller may not listen any more; default: once its key is not good.
     """
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         if last is not None and (after or 0) >= last:
             return
-        checked = time.monotonic()
+        doorkeeper = _Doorkeeper(request, check)
         async for event in context_of(request).feed.follow(which, after):
             data = EventView.of(event).model_dump_json()
             yield ServerSentEvent(data, event=event.kind, id=str(event.seq))
             if of_job and event.kind in _ENDS:
                 return
-            if time.monotonic() - checked > CHECK_KEY_S:
-                await _check_key(request)
-                checked = time.monotonic()
+            await doorkeeper.look()
 
-    return _response(request, stream())
+    return _response(stream())
 
 
 def log(request: Request, find: Callable[[], tuple[Job, str]], after: int | None) -> EventSourceResponse:
@@ -83,7 +88,7 @@ def log(request: Request, find: Callable[[], tuple[Job, str]], after: int | None
     """
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        sent = after or 0
+        sent, doorkeeper = after or 0, _Doorkeeper(request)
         while True:
             job, text = await run_in_threadpool(find)
             lines = text.splitlines()
@@ -96,12 +101,27 @@ def log(request: Request, find: Callable[[], tuple[Job, str]], after: int | None
                 yield ServerSentEvent(job.state.value, event="end", id=str(sent))
                 return
             await asyncio.sleep(LOG_POLL_S)
-            await _check_key(request)
+            await doorkeeper.look()
 
-    return _response(request, stream())
+    return _response(stream())
 
 
-def _response(request: Request, stream: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+class _Doorkeeper:
+    """Looks now and then whether a listener may still listen: a key may be revoked meanwhile."""
+
+    def __init__(self, request: Request, check: Callable[[], object] | None = None) -> None:
+        header = request.headers.get("Authorization", "")
+        self._check = check or (lambda: principal_of(context_of(request), header))
+        self._looked = time.monotonic()
+
+    async def look(self) -> None:
+        """Raises what `check` raises."""
+        if time.monotonic() - self._looked > CHECK_KEY_S:
+            await run_in_threadpool(self._check)
+            self._looked = time.monotonic()
+
+
+def _response(stream: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
     async def guarded() -> AsyncIterator[ServerSentEvent]:
         # The reply has begun: what goes wrong now is said in the stream, and the client comes back.
         try:
@@ -110,11 +130,4 @@ def _response(request: Request, stream: AsyncIterator[ServerSentEvent]) -> Event
         except PlatformError as error:
             yield ServerSentEvent(f'{{"code": "{error.code}"}}', event="error")
 
-    headers: dict[str, Any] = {"X-Accel-Buffering": "no"}
-    return EventSourceResponse(guarded(), ping=_PING_S, send_timeout=30, headers=headers)
-
-
-async def _check_key(request: Request) -> None:
-    """Raises Unauthenticated once the key is no longer good."""
-    request.state.principal = None
-    await run_in_threadpool(authenticate, request)
+    return EventSourceResponse(guarded(), ping=_PING_S, send_timeout=30, headers={"X-Accel-Buffering": "no"})

@@ -18,6 +18,7 @@ class GateView(BaseModel):
     policy: str
     limits: dict[str, float]
     allow_inconclusive: bool
+    four_eyes: bool
 
 
 class ScheduleView(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from udair_platform.entities.domain import ApiKey, Event
 from udair_platform.entities.domain import BaseModel as RegisteredBase
+from udair_platform.roles import role_of
 
 
 class BaseView(BaseModel):
@@ -35,10 +36,11 @@ class PlatformView(BaseModel):
 
 
 class KeyView(BaseModel):
-    """What is known of a key."""
+    """What is known of a key. A `revoked_time` to come ends the grace after a rotation."""
 
     kid: str
     name: str
+    role: str | None
     scopes: list[str]
     domains: list[str] | None
     created_time: datetime
@@ -93,6 +95,7 @@ def _key_fields(key: ApiKey) -> dict[str, Any]:
     return {
         "kid": key.kid,
         "name": key.name,
+        "role": role_of(key.scopes),
         "scopes": list(key.scopes),
         "domains": None if key.domains is None else list(key.domains),
         "created_time": key.created_time,

@@ -28,6 +28,9 @@ class VersionView(BaseModel):
     adapter_digest: str
     code_version: str
     aliases: list[str]
+    reviewed_by: str | None
+    reviewed_time: datetime | None
+    review_reason: str
     created_time: datetime
     updated_time: datetime
 
@@ -47,6 +50,9 @@ class VersionView(BaseModel):
             adapter_digest=version.adapter_digest,
             code_version=version.code_version,
             aliases=sorted(alias.name for alias in aliases if alias.version == version.number),
+            reviewed_by=version.reviewed_by,
+            reviewed_time=version.reviewed_time,
+            review_reason=version.review_reason,
             created_time=version.created_time,
             updated_time=version.updated_time,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from udair_platform.entities.domain import ApiKey
@@ -30,7 +30,7 @@ class Tenants(Repository):
 
     def ensure(self, id: str, *, now: datetime) -> None:
         """Create the tenant unless it exists."""
-        if self._connection.scalar(select(_TENANTS.c.id).where(_TENANTS.c.id == id)) is None:
+        if not self.exists(id):
             self._connection.execute(insert(_TENANTS).values(id=id, created_time=now))
 
     def find(self, id: str) -> Tenant | None:
@@ -57,6 +57,10 @@ class Tenants(Repository):
         values = values_of(tenant, without=("id", "created_time"))
         self._connection.execute(update(_TENANTS).where(_TENANTS.c.id == tenant.id).values(**values))
 
+    def exists(self, id: str) -> bool:
+        """Whether there is such a tenant."""
+        return self._connection.scalar(select(_TENANTS.c.id).where(_TENANTS.c.id == id)) is not None
+
 
 class Keys(Repository):
     """API keys: what is known of them, never the keys."""
@@ -81,24 +85,26 @@ class Keys(Repository):
         where = in_tenant(_KEYS, tenant)
         return self._all(ApiKey, paged(_KEYS, where, after=after, size=size, newest_first=False))
 
-    def revoke(self, tenant: str, kid: str, *, now: datetime) -> tuple[ApiKey, bool]:
-        """Take the key back; the flag says whether it was good until now.
+    def revoke(self, tenant: str, kid: str, *, at: datetime) -> tuple[ApiKey, bool]:
+        """Take the key back at that time; the flag says whether it would have been good until then.
 
         Raises:
             NotFound: The tenant has no such key.
         """
         where = (_KEYS.c.tenant == tenant, _KEYS.c.kid == kid)
-        fresh = update(_KEYS).where(*where, _KEYS.c.revoked_time.is_(None)).values(revoked_time=now)
+        still_good = or_(_KEYS.c.revoked_time.is_(None), _KEYS.c.revoked_time > at)
+        fresh = update(_KEYS).where(*where, still_good).values(revoked_time=at)
         changed = self._connection.execute(fresh).rowcount == 1
         key = self.find(tenant, kid)
         if key is None:
             raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
         return key, changed
 
-    def revoked(self, tenant: TenantScope) -> list[str]:
-        """Names of the keys that were taken back."""
-        statement = select(_KEYS.c.kid).where(in_tenant(_KEYS, tenant), _KEYS.c.revoked_time.is_not(None))
-        return list(self._connection.scalars(statement.order_by(_KEYS.c.kid)))
+    def revoked(self, tenant: TenantScope) -> dict[str, datetime]:
+        """From when on each key that was taken back is refused, by the key's name."""
+        columns = select(_KEYS.c.kid, _KEYS.c.revoked_time)
+        statement = columns.where(in_tenant(_KEYS, tenant), _KEYS.c.revoked_time.is_not(None))
+        return dict(self._connection.execute(statement.order_by(_KEYS.c.kid)).tuples().all())
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,6 @@ class Events(Repository):
             where.append(_EVENTS.c.name == name)
         return self._all(Event, paged(_EVENTS, *where, after=after, size=size, newest_first=False))
 
-    def newest(self) -> int:
-        """Number of the last event of all; 0 before the first."""
-        return self._connection.scalar(select(func.max(_EVENTS.c.seq))) or 0
-
     def last(self, tenant: TenantScope, noun: str, name: str) -> int:
         """Number of the newest event of one thing; 0 if there is none."""
         where = (in_tenant(_EVENTS, tenant), _EVENTS.c.noun == noun, _EVENTS.c.name == name)
@@ -66,6 +62,10 @@ class Events(Repository):
         """The domain's newest events of one kind, newest first."""
         where = (in_tenant(_EVENTS, tenant), _EVENTS.c.domain_id == domain_id, _EVENTS.c.kind == kind)
         return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+
+    def newest(self, tenant: TenantScope) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._connection.scalar(select(func.max(_EVENTS.c.seq)).where(in_tenant(_EVENTS, tenant))) or 0
 
 
 class Leases(Repository):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
@@ -117,6 +119,17 @@ class Jobs(Repository):
     def every(self) -> list[Job]:
         """Every job of every tenant."""
         return self._all(Job, select(_JOBS))
+
+    def counts(self, tenant: TenantScope) -> dict[JobState, int]:
+        """How many jobs there are in each state that some job has."""
+        counted = select(_JOBS.c.state, func.count()).where(in_tenant(_JOBS, tenant)).group_by(_JOBS.c.state)
+        return dict(self._connection.execute(counted).tuples().all())
+
+    def oldest_unfinished(self, tenant: TenantScope) -> datetime | None:
+        """When the oldest job was made that something may still happen to."""
+        where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
+        oldest: datetime | None = self._connection.scalar(select(func.min(_JOBS.c.created_time)).where(*where))
+        return oldest
 
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""
