@@ -59,7 +59,7 @@ def steps_of(make_plane, script: list[str]) -> int:
     return fuse.burnt
 
 
-@pytest.mark.parametrize(("script", "attempts"), [([], 1), (["vanish"], 2)])
+@pytest.mark.parametrize(("script", "attempts"), [([], 1), pytest.param(["vanish"], 2, marks=pytest.mark.slow)])
 def test_killed_at_any_step_exactly_one_version_results(make_plane, script, attempts: int) -> None:
     places = steps_of(make_plane, script)
     assert places >= 14 * attempts - 4  # the walk below has enough places to die

@@ -52,7 +52,10 @@ def sleep_at(plane, job_id: str, at: int, ticks: int) -> Fuse:
     return fuse
 
 
-@pytest.mark.parametrize(("script", "ticks"), [([], 1), ([], 5), (["vanish"], 5), (["run"], 1)])
+@pytest.mark.parametrize(
+    ("script", "ticks"),
+    [([], 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in (([], 5), (["vanish"], 5), (["run"], 1)))],
+)
 def test_paused_at_any_step_and_overtaken_one_version_results(make_plane, script: list[str], ticks: int) -> None:
     plane = make_plane()
     plane.launcher.script = list(script)

@@ -73,14 +73,23 @@ def test_objects_that_nobody_knows_are_found_by_folder(sound) -> None:
     sound.store.put("t/acme/d/foggy-cams/snapshots/s-none/summary.json", b"{}")
     sound.store.put("t/acme/d/foggy-cams/snapshots/s-none/manifest.parquet", b"{}")
     sound.store.put("t/acme/d/foggy-cams/predictions/p-1/state.json", b"{}")  # the data plane's own
+    with sound.database.read() as state:
+        job = next(item for item in state.jobs.every() if item.version == 1)
+    folder = f"t/acme/d/foggy-cams/jobs/{job.id}"
+    for key in ("attempts/2/spec.json", "attempts/x/a", "checkpoints/a"):
+        sound.store.put(f"{folder}/{key}", b"{}")
 
     found = check(sound)
 
     assert {finding.kind for finding in found} == {Kind.UNREFERENCED}
-    assert [finding.what for finding in found] == [
-        "t/acme/d/foggy-cams/jobs/j-none", "t/acme/d/foggy-cams/snapshots/s-none", "t/acme/d/nowhere", "t/x"
-    ]  # fmt: skip
-    assert found[1].detail.startswith("2 objects")
+    assert {finding.what: finding.detail[:9] for finding in found} == {
+        "t/acme/d/foggy-cams/jobs/j-none": "1 objects",
+        f"{folder}/attempts/2": "1 objects",
+        f"{folder}/attempts/x": "1 objects",
+        "t/acme/d/foggy-cams/snapshots/s-none": "2 objects",
+        "t/acme/d/nowhere": "1 objects",
+        "t/x": "1 objects",
+    }
 
 
 def test_attempt_whose_folder_is_gone_is_found(sound) -> None:

@@ -82,14 +82,14 @@ def fuzzer(make_plane) -> Fuzzer:
 
 
 def test_api_answers_as_its_schema_says(fuzzer) -> None:
-    assert list(fuzzer.failures(examples=10)) == []
-    assert {200, 201, 202, 400, 401, 404, 409, 422} <= set(fuzzer.answered)
+    assert list(fuzzer.failures(examples=6)) == []
+    assert {200, 400, 401, 404, 422} <= set(fuzzer.answered)
 
 
 @pytest.mark.fuzz
 def test_api_answers_as_its_schema_says_at_length(fuzzer) -> None:
     assert list(fuzzer.failures(examples=200)) == []
-    assert {412} <= set(fuzzer.answered)
+    assert {200, 201, 202, 400, 401, 404, 409, 412, 422} <= set(fuzzer.answered)
 
 
 def test_answer_that_the_schema_does_not_tell_is_noticed(fuzzer, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from udair_platform.entities.domain import DomainState
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
+from udair_platform.entities.webhook import WebhookState
 
 
 class Calm(Enum):
@@ -30,12 +31,10 @@ class Wait:
     Attributes:
         settings: Names of `Settings`, in seconds: the wait ends with the first that runs out.
         then: The state that follows.
-        with_job: The wait is the job's: it ends when the job does.
     """
 
     settings: tuple[str, ...]
     then: StrEnum
-    with_job: bool = False
 
 
 _RUN = ("heartbeat_timeout_s", "run_timeout_s")
@@ -45,7 +44,7 @@ _CANCEL = ("cancel_timeout_s",)
 WAITS: Mapping[type[StrEnum], Mapping[StrEnum, Wait | Calm]] = {
     DomainState: {DomainState.ACTIVE: Calm.RESTING},
     SnapshotState: {
-        SnapshotState.SCANNING: Wait((*_PENDING, *_RUN, *_CANCEL), SnapshotState.FAILED, with_job=True),
+        SnapshotState.SCANNING: Wait((*_PENDING, *_RUN, *_CANCEL), SnapshotState.FAILED),  # with its job
         SnapshotState.ACTIVE: Calm.RESTING,
     },
     JobState: {
@@ -69,6 +68,7 @@ WAITS: Mapping[type[StrEnum], Mapping[StrEnum, Wait | Calm]] = {
         VersionState.REJECTED: Calm.RESTING,
         VersionState.FAILED: Calm.RESTING,
     },
+    WebhookState: {WebhookState.ACTIVE: Calm.RESTING, WebhookState.DISABLED: Calm.RESTING},
 }
 
 

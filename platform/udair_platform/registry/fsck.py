@@ -82,8 +82,8 @@ class _Known:
 def check(database: Database, store: Storage, *, now: datetime) -> list[Finding]:
     """Everything that is wrong, worst first. Reads every candidate's files again.
 
-    Safe beside a platform that works: the database is read first, and after it the store, which jobs
-    fill before the database hears of them.
+    Safe beside a platform that works: what the database promises is read before the store is listed, and
+    what it knows of the objects there is read after that.
 
     Raises:
         StateUnavailable: The database does not answer.
@@ -97,7 +97,7 @@ def check(database: Database, store: Storage, *, now: datetime) -> list[Finding]
         *_snapshots(known, store, keys),
         *_attempts(known, keys),
         *_routes(database, store),
-        *_unreferenced(known, keys),
+        *_unreferenced(_read(database), keys),
         *_parts(store, now),
     ]
     return sorted(found, key=lambda finding: (_WORST_FIRST[finding.kind], finding.what))
@@ -230,9 +230,13 @@ def _stray(known: _Known, names: set[tuple[str, str]], key: str) -> str | None:
     kind, id = parts[4], parts[5]
     if (kind == "jobs" and id not in known.jobs) or (kind == "snapshots" and id not in known.snapshots):
         return "/".join(parts[:6])
-    if kind == "jobs" and parts[6] == "attempts" and int(parts[7]) > known.jobs[id].attempt:
+    if kind == "jobs" and parts[6:7] == ["attempts"] and not _is_attempt(parts[7:8], known.jobs[id]):
         return "/".join(parts[:8])
     return None
+
+
+def _is_attempt(number: list[str], job: Job) -> bool:
+    return bool(number) and number[0].isdecimal() and int(number[0]) <= job.attempt
 
 
 def _parts(store: Storage, now: datetime) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ def test_it_is_ready_only_with_its_backbones(plane):
     assert len(plane.pids()) == 2
 
 
+@pytest.mark.parametrize("plane", [pytest.param("apart", marks=pytest.mark.slow), "colocated"], indirect=True)
 def test_a_promotion_under_full_load_loses_no_request_and_mixes_no_versions(plane):
     adapters = {0: None, 1: make_adapter(0.1), 2: make_adapter(0.5)}
     plane.route("moving", adapters[1], 1)

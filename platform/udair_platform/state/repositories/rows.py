@@ -71,7 +71,10 @@ class Repository:
         return None if row is None else to_entity(kind, row)
 
     def _all(self, kind: type[E], statement: Select[Any]) -> list[E]:
-        return [to_entity(kind, row) for row in self._connection.execute(statement).mappings()]
+        result = self._connection.execute(statement)
+        there = set(result.keys())
+        names = [item.name for item in fields(cast(Any, kind)) if item.name in there]  # once, not for every row
+        return [kind(**{name: row[name] for name in names}) for row in result.mappings()]
 
     def _insert(self, table: Table, entity: Any) -> None:
         self._connection.execute(insert(table).values(**values_of(entity)))
