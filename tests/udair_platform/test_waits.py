@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udair_platform.entities import domain, job, machine, snapshot, version
+from udair_platform.entities import domain, job, machine, snapshot, version, webhook
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
@@ -17,7 +17,8 @@ from udair_platform.errors import LauncherDown
 from udair_platform.settings import Settings
 
 TABLES = [
-    domain.TRANSITIONS, snapshot.TRANSITIONS, job.JOB_TRANSITIONS, job.ATTEMPT_TRANSITIONS, version.TRANSITIONS
+    domain.TRANSITIONS, snapshot.TRANSITIONS, job.JOB_TRANSITIONS, job.ATTEMPT_TRANSITIONS, version.TRANSITIONS,
+    webhook.TRANSITIONS,
 ]  # fmt: skip
 TABLE_OF = {type(next(iter(table))): table for table in TABLES}
 AWAITED = [state for waits in WAITS.values() for state, wait in waits.items() if isinstance(wait, Wait)]
