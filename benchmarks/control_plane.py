@@ -15,6 +15,7 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -83,7 +84,8 @@ def fresh_database(server: str | None) -> Iterator[dict[str, str]]:
 def platform(server: str | None, **settings: object) -> Iterator[ControlProcesses]:
     """A platform of one domain in a folder of its own, nothing of it running yet."""
     with tempfile.TemporaryDirectory() as folder, fresh_database(server) as chosen:
-        settings = {**chosen, **settings}
+        unlimited = {"rate_limit_per_minute": 0, "tenant_max_queued_jobs": 0}
+        settings = {**unlimited, **chosen, **settings}
         with ControlProcesses(Path(folder) / "home", **settings) as control:
             with control.database.write() as state:
                 domains.create(
@@ -265,6 +267,29 @@ def _overhead(control: ControlProcesses, id: str) -> float:
     return (times["job.RUNNING"] - times["job.QUEUED"] - timedelta(seconds=claimed - launched)).total_seconds()
 
 
+def listener_lags_ms(server: str | None, listeners: int, events: int) -> list[float]:
+    """How late events reach listeners, one event a quarter of a second, from its own time to its arrival."""
+    with platform(server) as control:
+        control.start("api")
+        control.await_ready()
+        command = [
+            sys.executable, str(Path(__file__).with_name("listeners.py")), str(urlsplit(control.url).port), control.token,
+            str(listeners), str(events),
+        ]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+            assert listening.stdout is not None
+            if listening.stdout.readline().strip() != "ready":
+                raise SystemExit("the listeners could not listen")
+            for number in range(events):
+                with control.database.write() as state:
+                    state.record(
+                        tenant=TENANT, now=datetime.now(UTC), actor="benchmark", cause="listen", noun="thing",
+                        name=f"t-{number}", kind="thing.happened",
+                    )  # fmt: skip
+                time.sleep(0.25)
+            return list(json.loads(listening.stdout.readline()))
+
+
 def main() -> None:
     options = arguments(__doc__ or "", postgres=True)
     seconds, repeats = (2.0, 3) if options.quick else (10.0, 20)
@@ -288,6 +313,9 @@ def main() -> None:
             "submit_overhead_s": Figure.median_of(overheads, "s", *(0.5, 0.1) if judged else ()),
         }
         figures |= {f"{figure}{end}": value for figure, value in found.items()}
+        lags = sorted(listener_lags_ms(server, 50 if options.quick else 500, 8 if options.quick else 40))
+        figures[f"sse_500_clients_lag_ms{end}"] = Figure(round(median(lags), 1), "ms")
+        figures[f"sse_500_clients_lag_p99_ms{end}"] = Figure(round(lags[int(0.99 * len(lags))], 1), "ms")
         details[name] = {"small_p99_ms": scale.small_ms, "large_p99_ms": scale.large_ms}
     publish("control_plane", figures, options, lists=details)
 

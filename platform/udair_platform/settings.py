@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of store_uri, if not AWS")
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint of customers' buckets, if not AWS")
     allow_local_sources: bool = Field(False, description="accept file:// domains: the API's users may read files")
+    require_source_role: bool = Field(False, description="read tenants' buckets with roles of theirs only")
     signing_key_path: Path | None = Field(None, description="32 random bytes, mode 0600; made on first start")
 
     previous_signing_key_path: Path | None = Field(

@@ -33,6 +33,16 @@ def test_the_job_is_told_the_role(plane):
     assert (spec.source_role_arn, spec.source_external_id) == (ROLE, made["external_id"])
 
 
+def test_a_platform_may_read_no_bucket_with_its_own_rights(make_plane, s3):
+    plane = make_plane(
+        require_source_role=True, store_uri=f"s3://{s3.bucket()}/platform", store_endpoint_url=s3.endpoint_url
+    )
+    refused = _create(plane, source_uri="s3://acme/cams")
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/source_role_arn")
+    assert _create(plane, source_uri="s3://acme/cams", source_role_arn=ROLE).status_code == 201
+    assert _create(plane, name="upload-cams").status_code == 201, "what is uploaded is the platform's to read"
+
+
 @pytest.mark.parametrize("arn", ["reader", "arn:aws:iam::1:role/x", "arn:aws:s3:::bucket", ROLE + "\n", ROLE + " x"])
 def test_what_is_no_role_is_refused(plane, arn):
     answer = _create(plane, source_uri="s3://acme/cams", source_role_arn=arn)

@@ -32,6 +32,7 @@ def create(
     source_role_arn: str | None = None,
     allow_local: bool = False,
     store_uri: str | None = None,
+    role_required: bool = False,
     actor: str,
     now: datetime,
     id: str | None = None,
@@ -42,6 +43,7 @@ def create(
         quota: Limits of tenants that have none of their own.
         allow_local: Accept a `file://` source.
         store_uri: The platform's own store, which is nobody's source.
+        role_required: Accept no bucket that would be read with the platform's own rights.
         id: An id derived from an idempotency key: the living domain of that id is returned as it is.
 
     Raises:
@@ -51,7 +53,7 @@ def create(
     """
     check_domain_name(name)
     check_source_uri(source_uri, allow_local=allow_local)
-    _check_role(source_role_arn, source_uri)
+    _check_role(source_role_arn, source_uri, required=role_required)
     if store_uri is not None:
         check_apart(source_uri, store_uri)
     gate.policy_of(rules)
@@ -157,8 +159,13 @@ def delete(state: State, domain: Domain, *, actor: str, now: datetime) -> Domain
     return deleted
 
 
-def _check_role(arn: str | None, source_uri: str) -> None:
+def _check_role(arn: str | None, source_uri: str, *, required: bool) -> None:
     if arn is None:
+        if required and source_uri.startswith("s3://"):
+            detail = (
+                "source_role_arn is missing; this platform reads no bucket with its own rights. Name a role of yours."
+            )
+            raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
         return
     check_role_arn(arn)
     if not source_uri.startswith("s3://"):

@@ -28,7 +28,7 @@ def create_domain(
     """Register a place: where its images are, and which limits its gate keeps."""
     if not who.claims.reaches(body.name):
         raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
-    source_uri = body.source_uri
+    source_uri, uploaded = body.source_uri, body.source_uri is None
     if source_uri is None:
         source_uri = sources.managed_uri(context.store, who.tenant, body.name)
     with context.database.write() as state:
@@ -43,7 +43,8 @@ def create_domain(
             schedule=body.schedule.schedule(),
             source_role_arn=body.source_role_arn,
             allow_local=context.settings.allow_local_sources,
-            store_uri=None if body.source_uri is None else context.store.uri,
+            store_uri=None if uploaded else context.store.uri,
+            role_required=context.settings.require_source_role and not uploaded,
             actor=who.actor,
             now=context.clock(),
             id=derived(request, "d", who),
