@@ -129,6 +129,21 @@ def test_promote_and_roll_back_and_that_is_in_the_history(plane):
     assert "rolled back in the console" in plane.client.get(base).text
 
 
+def test_what_the_gate_could_not_judge_is_decided_by_a_person(plane, evidence):
+    domain = plane.domain()
+    _log_in(plane)
+    token = _form_token(plane)
+    for decision, state in (("approve", "active"), ("reject", "rejected")):
+        number = plane.version(domain, evidence["INCONCLUSIVE"])
+        base = f"/console/domains/{domain.name}/versions/{number}"
+        assert "pending approval" in plane.client.get(base).text
+        answer = plane.client.post(f"{base}/{decision}", data={"form_token": token, "reason": "looked at it"})
+        assert answer.status_code == 303
+        text = plane.client.get(base).text
+        assert f'class="state {state}"' in text
+        assert "looked at it" in text
+
+
 def test_a_job_is_asked_for_cancelled_and_run_again(plane):
     domain = plane.domain()
     _log_in(plane)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -11,7 +11,7 @@ from udair_platform.api.context import Ctx
 from udair_platform.console import session
 from udair_platform.console.session import Session, Visitor
 from udair_platform.errors import Forbidden
-from udair_platform.registry import jobs, promotion, tenants
+from udair_platform.registry import approval, jobs, promotion, tenants
 from udair_platform.roles import Scope
 
 router = APIRouter(prefix="/domains/{name}")
@@ -51,6 +51,20 @@ def roll_back(
         )  # fmt: skip
     context.publish_routes()
     return RedirectResponse(f"/console/domains/{name}", 303)
+
+
+@router.post("/versions/{number}/{decision}")
+def decide(
+    request: Request, name: str, number: int, decision: Literal["approve", "reject"], context: Ctx, visitor: Visitor,
+    form_token: Token, reason: Reason = "",
+) -> Response:  # fmt: skip
+    """Decide about a version that the gate could not judge."""
+    _allowed(request, visitor, form_token, "version:approve")
+    who = visitor.principal
+    with context.database.write() as state:
+        act = approval.approve if decision == "approve" else approval.reject
+        act(state, who.domain(state, name), number, actor=who.actor, reason=reason, now=context.clock())
+    return RedirectResponse(f"/console/domains/{name}/versions/{number}", 303)
 
 
 @router.post("/adapt")

@@ -6,7 +6,7 @@ Every decision is an event that names who took it and why; the version says who 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from udair_platform.entities.domain import CANDIDATE, PREVIOUS, SOURCE_VERSION, Domain
 from udair_platform.entities.version import AdapterVersion, VersionState
@@ -62,6 +62,17 @@ def archive(state: State, domain: Domain, number: int, *, actor: str, reason: st
     if version.state is VersionState.ARCHIVED:
         return version
     return versions.change(state, version, VersionState.ARCHIVED, now=now, actor=actor, cause=reason or "archived")
+
+
+def overdue(state: State, *, timeout_s: float, now: datetime) -> list[AdapterVersion]:
+    """Some of the versions that have waited longer than `timeout_s` for a person; none when all is well."""
+    return state.versions.unapproved(before=now - timedelta(seconds=timeout_s))
+
+
+def expire(state: State, version: AdapterVersion, *, timeout_s: float, now: datetime, actor: str) -> AdapterVersion:
+    """Reject a version that nobody decided about in time. Raises StaleWrite."""
+    reason = f"not approved within {timeout_s:g} s"
+    return _review(state, version, VersionState.REJECTED, actor=actor, reason=reason, now=now)
 
 
 def check_four_eyes(state: State, domain: Domain, number: int, *, actor: str) -> None:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from udair_jobs.storage import Storage
 from udair_platform.entities.job import Job, JobState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
-from udair_platform.registry import approvals, routes, schedules, tenants
+from udair_platform.registry import approval, routes, schedules, tenants
 from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.alarm import Alarm
@@ -208,10 +208,10 @@ class Reconciler:
     def _refuse_unapproved(self) -> None:
         timeout_s = self._settings.approval_timeout_s
         with self._database.read() as state:
-            late = approvals.overdue(state, timeout_s=timeout_s, now=self._clock())
+            late = approval.overdue(state, timeout_s=timeout_s, now=self._clock())
         for version in late:
             with self._write() as state:
-                approvals.refuse(state, version, timeout_s=timeout_s, now=self._clock(), actor=ACTOR)
+                approval.expire(state, version, timeout_s=timeout_s, now=self._clock(), actor=ACTOR)
 
     def _sweep(self) -> None:
         now = self._clock()
