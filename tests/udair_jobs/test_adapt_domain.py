@@ -48,6 +48,7 @@ def spec(tmp_path, base_model):
             "snapshot_uri": str(tmp_path / "snapshot"),
             "output_uri": str(tmp_path / "attempt"),
             "recipe": QUICK,
+            "gallery_images": 1,
         }
         return AdaptSpec(**(values | changes))
 

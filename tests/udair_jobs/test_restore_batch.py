@@ -168,6 +168,7 @@ def test_a_lost_worker_costs_nothing_but_time(place, picture):
     assert (result.state, result.restored, result.failed) == ("SUCCEEDED", 24, 0)
 
 
+@pytest.mark.slow
 def test_what_was_lost_too_often_is_listed_and_the_same_command_tries_it_alone(place, picture):
     source, output, spec = place
     for number in range(16):

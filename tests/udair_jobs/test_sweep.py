@@ -171,6 +171,7 @@ def test_a_trial_that_died_before_its_first_report_still_says_what_it_was_given(
     assert trial_values(spec, died) == {}
 
 
+@pytest.mark.slow
 def test_source_training_is_swept_on_held_out_photographs(spec, domain):
     spec = SweepSpec.model_validate(spec.model_dump() | {
         "kind": "source", "source_uri": domain[1].uri, "validation_every": 2, "trials": 2,
@@ -194,6 +195,7 @@ def test_the_best_values_are_an_override_that_jobs_take(tmp_path, domain, base_m
     assert adapt_main([*given, f"output_uri={tmp_path / 'adapted'}"]) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(spec, tmp_path):
     program = "import json,sys; from udair_jobs.sweep import sweep; from udair_jobs.sweep_specs import SweepSpec; "
     program += "sweep(SweepSpec.model_validate_json(sys.argv[1]))"
