@@ -90,6 +90,7 @@ def test_killed_at_every_step_in_turn(make_plane) -> None:
     check(plane, job.id, attempts=1)
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_of_a_cancellation(make_plane) -> None:
     def cancel_in_second_tick(plane, job_id: str) -> Callable[[int], None]:
         def during(turn: int) -> None:

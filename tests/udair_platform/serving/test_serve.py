@@ -51,6 +51,9 @@ def plane(request, tmp_path_factory):
         ray.shutdown()
 
 
+BOTH = pytest.mark.parametrize("plane", [pytest.param("apart", marks=pytest.mark.slow), "colocated"], indirect=True)
+
+
 def _post(plane, name: str, image, headers=None) -> httpx.Response:
     url = f"{plane.url}/v1/domains/{name}:restore"
     return httpx.post(url, content=encode_png(image), headers=bearer() | (headers or {}), timeout=60)
@@ -71,7 +74,7 @@ def test_it_is_ready_only_with_its_backbones(plane):
     assert len(plane.pids()) == 2
 
 
-@pytest.mark.parametrize("plane", [pytest.param("apart", marks=pytest.mark.slow), "colocated"], indirect=True)
+@BOTH
 def test_a_promotion_under_full_load_loses_no_request_and_mixes_no_versions(plane):
     adapters = {0: None, 1: make_adapter(0.1), 2: make_adapter(0.5)}
     plane.route("moving", adapters[1], 1)
@@ -100,6 +103,7 @@ def test_a_promotion_under_full_load_loses_no_request_and_mixes_no_versions(plan
         assert apart(decode(answer.content), expected[int(answer.headers["x-adapter-version"])]) <= 1
 
 
+@BOTH
 def test_a_killed_replica_under_load_loses_nothing_without_an_error_and_is_replaced(plane):
     plane.route("killed", make_adapter(0.2))
     until(lambda: _post(plane, "killed", make_image(5)).headers.get("x-adapter-version") == "1")
