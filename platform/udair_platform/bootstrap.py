@@ -50,13 +50,12 @@ def run_api(settings: Settings) -> None:
     from udair_platform.console.app import create_console
 
     database, store, signing_key, _ = prepare(settings)
-    previous = settings.previous_signing_key_path
     app = create_app(
         settings,
         database=database,
         store=store,
         signing_key=signing_key,
-        previous_signing_key=first_start.read_signing_key(previous) if previous else None,
+        previous_signing_key=_previous_signing_key(settings),
     )
     app.mount("/console", create_console(app.state.context))
     uvicorn.run(
@@ -75,7 +74,8 @@ def run_scheduler(settings: Settings) -> None:
     database, store, signing_key, _ = prepare(settings)
     stop = _stop_on_signal()
     outbound = Outbound(allow_private=settings.webhook_allow_private)
-    deliveries = Deliveries(database, signing_key, outbound, utc_now)
+    previous = _previous_signing_key(settings)
+    deliveries = Deliveries(database, [signing_key, previous] if previous else [signing_key], outbound, utc_now)
     telling = threading.Thread(target=deliveries.run_forever, args=(stop, settings.webhook_interval_s), daemon=True)
     telling.start()
     Reconciler(database, store, make_launcher(settings), settings).run_forever(stop)
@@ -145,6 +145,11 @@ def main(arguments: list[str]) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _previous_signing_key(settings: Settings) -> bytes | None:
+    path = settings.previous_signing_key_path
+    return None if path is None else first_start.read_signing_key(path)
 
 
 def _stop_on_signal() -> threading.Event:

@@ -191,6 +191,20 @@ def test_a_reader_reads_and_does_nothing_else(plane):
         assert plane.client.get(f"/console{path}").status_code == 403
 
 
+def test_a_key_of_some_domains_sees_those_only(plane):
+    plane.domain("mine-cams")
+    plane.version(plane.domain("theirs-cams"))
+    _log_in(plane, plane.token("admin", only=("mine-cams",)))
+    for path in ("/", "/domains"):
+        text = plane.client.get(f"/console{path}").text
+        assert "theirs-cams" not in text
+        assert "/console/audit" not in text
+    assert "mine-cams" in plane.client.get("/console/domains").text
+    assert plane.client.get("/console/domains/theirs-cams").status_code == 404
+    for path in ("/audit", "/keys"):
+        assert plane.client.get(f"/console{path}").status_code == 403, "it would see more than itself"
+
+
 def test_another_tenant_sees_nothing(plane):
     domain = plane.domain()
     plane.version(domain)

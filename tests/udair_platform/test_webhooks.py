@@ -68,7 +68,7 @@ def plane(make_plane):
 
 @pytest.fixture
 def deliveries(plane):
-    return Deliveries(plane.database, plane.signing_key, Outbound(allow_private=True, timeout_s=2), plane.clock)
+    return Deliveries(plane.database, [plane.signing_key], Outbound(allow_private=True, timeout_s=2), plane.clock)
 
 
 def _create(plane, url: str, *kinds: str) -> tuple[str, str]:
@@ -184,10 +184,22 @@ def test_a_new_secret_signs_beside_the_old_one(plane, deliveries, receiver):
     Verifier(old).verify(body, headers)
 
 
+def test_a_new_signing_key_leaves_receivers_time_to_change_over(plane, receiver):
+    plane.clock.now = datetime.now(UTC)
+    _, secret = _create(plane, receiver.url, "domain.created")
+    plane.domain()
+    rotated = [b"n" * 32, plane.signing_key]
+    Deliveries(plane.database, rotated, Outbound(allow_private=True), plane.clock).tick()
+    ((headers, body),) = receiver.told
+    Verifier(secret).verify(body, headers)
+
+
 def test_two_processes_tell_once(plane, receiver):
     _create(plane, receiver.url, "domain.created")
     plane.domain()
-    pair = [Deliveries(plane.database, plane.signing_key, Outbound(allow_private=True), plane.clock) for _ in range(2)]
+    pair = [
+        Deliveries(plane.database, [plane.signing_key], Outbound(allow_private=True), plane.clock) for _ in range(2)
+    ]
     assert [one.tick() for one in pair] == [1, 0]
     assert receiver.kinds == ["domain.created"]
 
@@ -243,7 +255,7 @@ def test_nothing_is_sent_behind_our_own_walls(host):
 
 
 def test_a_name_that_leads_inside_is_found_out_at_every_delivery(plane, receiver, monkeypatch):
-    careful = Deliveries(plane.database, plane.signing_key, Outbound(), plane.clock)
+    careful = Deliveries(plane.database, [plane.signing_key], Outbound(), plane.clock)
     id, _ = _create(plane, receiver.url.replace("127.0.0.1", "localhost"), "domain.created")
     plane.domain()
     assert careful.tick() == 0

@@ -20,24 +20,16 @@ Domains = Annotated[int | None, typer.Option(min=0, help="Domains; 0 is the plat
 
 
 @app.command()
-def create(
-    name: Name,
-    max_concurrent_jobs: Jobs = None,
-    max_queued_jobs: Queued = None,
-    max_domains: Domains = None,
-    home: Home = None,
-    output: Format = Output.TABLE,
-) -> None:
+def create(name: Name, home: Home = None, output: Format = Output.TABLE) -> None:
     """Create a tenant. Its admin key is shown this once."""
     from udair_platform.bootstrap import prepare
     from udair_platform.registry import tenants
 
     database, _, signing_key, _ = prepare(settings_at(home))
     with database.write() as state:
-        _, token = tenants.create(state, signing_key, name, now=datetime.now(UTC))
-        made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
-    show(output, {**vars(made), "key": token}, [("tenant", made.id), ("key", token)])
-    note("the key is not shown again")
+        made, token = tenants.create(state, signing_key, name, now=datetime.now(UTC))
+    show(output, {"id": made.id, "key": token}, [("tenant", made.id), ("key", token)])
+    note("the key is not shown again.  limit it: udair admin tenant limit --help")
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
+from udair_platform.api.auth import Principal
 from udair_platform.api.context import Ctx
 from udair_platform.console import session
 from udair_platform.console.session import Session, Visitor
@@ -25,8 +26,7 @@ def promote(
     version: Annotated[int, Form(ge=0, le=2**31)], if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
 ) -> Response:  # fmt: skip
     """Let a version serve, if what the page showed still does."""
-    _allowed(request, visitor, form_token, "version:approve")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
         promotion.promote(
             state, who.domain(state, name), version,
@@ -42,8 +42,7 @@ def roll_back(
     if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
 ) -> Response:  # fmt: skip
     """Let what served before serve again."""
-    _allowed(request, visitor, form_token, "version:approve")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
         promotion.rollback(
             state, who.domain(state, name),
@@ -59,8 +58,7 @@ def decide(
     form_token: Token, reason: Reason = "",
 ) -> Response:  # fmt: skip
     """Decide about a version that the gate could not judge."""
-    _allowed(request, visitor, form_token, "version:approve")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
         act = approval.approve if decision == "approve" else approval.reject
         act(state, who.domain(state, name), number, actor=who.actor, reason=reason, now=context.clock())
@@ -70,8 +68,7 @@ def decide(
 @router.post("/adapt")
 def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Adapt the domain to its images of now."""
-    _allowed(request, visitor, form_token, "job:run")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "job:run")
     with context.database.write() as state:
         job = jobs.submit(
             state, context.store, who.domain(state, name),
@@ -84,8 +81,7 @@ def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_toke
 @router.post("/jobs/{id}/cancel")
 def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Ask a job to end."""
-    _allowed(request, visitor, form_token, "job:run")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "job:run")
     with context.database.write() as state:
         domain = who.domain(state, name)
         jobs.cancel(
@@ -97,8 +93,7 @@ def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor,
 @router.post("/jobs/{id}/retry")
 def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Run a job that has ended once more."""
-    _allowed(request, visitor, form_token, "job:run")
-    who = visitor.principal
+    who = _allowed(request, visitor, form_token, "job:run")
     with context.database.write() as state:
         domain = who.domain(state, name)
         again = jobs.retry(
@@ -108,8 +103,9 @@ def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, 
     return RedirectResponse(f"/console/domains/{name}/jobs/{again.id}", 303)
 
 
-def _allowed(request: Request, visitor: Session, form_token: str, scope: Scope) -> None:
+def _allowed(request: Request, visitor: Session, form_token: str, scope: Scope) -> Principal:
     session.check_form(request, visitor, form_token)
     claims = visitor.principal.claims
     if not claims.allows(scope):
         raise Forbidden(f"The key ak_{claims.kid} has {', '.join(claims.scopes)}; this needs {scope}.")
+    return visitor.principal

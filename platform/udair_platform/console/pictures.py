@@ -10,25 +10,26 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from udair_jobs.storage import NotFound as NoObject
-from udair_jobs.storage import Storage, StorageError, open_storage
+from udair_jobs.storage import StorageError
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.streams import responses
 from udair_platform.api.streams.feed import Filter
 from udair_platform.console.session import Visitor, current
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import layout
+from udair_platform.registry import jobs, versions
 
 router = APIRouter(prefix="/domains/{name}")
 _INDEX = "gallery.json"
 _NAME = re.compile(r"gallery-[0-9]{3}-(camera|source|adapted|previous)\.webp")
 _MAX_BYTES = 16 * 2**20
+_LOG_CHARS = 200_000
 
 
 def index(context: Context, version: AdapterVersion) -> list[dict[str, Any]]:
     """The version's pictures, worst first; none if its job published none, or they are gone."""
     try:
-        document = json.loads(_folder(context, version).get(_INDEX, max_bytes=_MAX_BYTES))
+        document = json.loads(versions.folder_of(context.store, version).get(_INDEX, max_bytes=_MAX_BYTES))
         return [dict(item) for item in document["images"]]
     except (StorageError, ValueError, KeyError, TypeError):
         return []
@@ -44,7 +45,7 @@ def picture(name: str, number: int, file: str, context: Ctx, visitor: Visitor) -
         domain = who.domain(state, name)
         version = state.versions.get(who.tenant, domain.id, number)
     try:
-        data = _folder(context, version).get(file, max_bytes=_MAX_BYTES)
+        data = versions.folder_of(context.store, version).get(file, max_bytes=_MAX_BYTES)
     except NoObject as error:
         raise NotFound(f"The picture {file} is gone from the store.") from error
     except StorageError as error:
@@ -78,15 +79,5 @@ def log(name: str, id: str, context: Ctx, visitor: Visitor) -> Response:
     with context.database.read() as state:
         domain = who.domain(state, name)
         job = state.jobs.get(who.tenant, id, domain_id=domain.id)
-    key = f"{layout.attempt(job.tenant, domain.name, job.id, job.attempt)}/{layout.LOG}"
-    try:
-        data = context.store.get(key, max_bytes=_MAX_BYTES)
-    except NoObject:
-        data = b""
-    except StorageError as error:
-        raise StoreDown(f"The log cannot be read now: {error}") from error
-    return Response(data[-200_000:], media_type="text/plain; charset=utf-8")
-
-
-def _folder(context: Context, version: AdapterVersion) -> Storage:
-    return open_storage(version.candidate_uri, endpoint_url=context.settings.store_endpoint_url)
+    text = jobs.log_of(context.store, domain, job, job.attempt)
+    return Response(text[-_LOG_CHARS:], media_type="text/plain; charset=utf-8")

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from udair_jobs.storage import NotFound as NoObject
-from udair_jobs.storage import Storage, StorageError, open_storage
+from udair_jobs.storage import Storage, StorageError
 from udair_jobs.storage.folder import FolderStorage
 from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Alias, BaseModel, Domain
 from udair_platform.entities.job import ATTEMPT_TERMINAL, Attempt, AttemptState, Job
@@ -147,7 +147,7 @@ def _candidates(known: _Known, store: Storage) -> Iterator[Finding]:
             continue
         name = known.version_name(version.domain_id, version.number)
         try:
-            candidate = versions.verify(_folder(store, version.candidate_uri), base_digest=version.base_digest)
+            candidate = versions.verify(versions.folder_of(store, version), base_digest=version.base_digest)
             if candidate.manifest.digest == version.adapter_digest:
                 continue
             detail = f"its adapter is {candidate.manifest.digest[:12]}; registered was {version.adapter_digest[:12]}"
@@ -155,12 +155,6 @@ def _candidates(known: _Known, store: Storage) -> Iterator[Finding]:
             detail = error.detail
         advice = "restore its folder from a backup; if it serves, roll back and adapt again"
         yield Finding(Kind.CANDIDATE_DAMAGED, name, detail, advice)
-
-
-def _folder(store: Storage, uri: str) -> Storage:
-    # Through the store that we were given where it is inside: it knows its endpoint.
-    inside = uri.removeprefix(f"{store.uri}/")
-    return store.at(inside) if inside != uri else open_storage(uri)
 
 
 def _aliases(known: _Known) -> Iterator[Finding]:

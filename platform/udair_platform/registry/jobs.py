@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from udair_jobs.storage import Storage
+from udair_jobs.storage import NotFound as NoObject
+from udair_jobs.storage import Storage, StorageError
 from udair_platform.entities import job as entity
 from udair_platform.entities import snapshot as snapshots
 from udair_platform.entities.domain import Domain, DomainState
@@ -15,11 +16,12 @@ from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Pr
 from udair_platform.entities.names import new_id
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.tenant import Quota
-from udair_platform.errors import InvalidState, NotFound, Unavailable
+from udair_platform.errors import InvalidState, NotFound, StoreDown, Unavailable
 from udair_platform.registry import layout, tenants
 from udair_platform.state.repositories import State
 
 LATEST = "latest"
+_MAX_LOG_BYTES = 2**22
 _NO_LIMIT = Quota()
 
 
@@ -201,6 +203,21 @@ def change_attempt(
         data={"job": saved.job_id, "reason": reason},
     )
     return saved
+
+
+def log_of(store: Storage, domain: Domain, job: Job, attempt: int) -> str:
+    """What an attempt of the job has printed; empty until it has printed something.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    key = f"{layout.attempt(job.tenant, domain.name, job.id, attempt)}/{layout.LOG}"
+    try:
+        return store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
+    except NoObject:
+        return ""
+    except StorageError as error:
+        raise StoreDown("The log cannot be read now.") from error
 
 
 def record(state: State, job: Job, *, now: datetime, actor: str, cause: str) -> None:

@@ -12,9 +12,9 @@ from udair_jobs.storage import NotFound, Storage, StorageError
 from udair_platform.entities.domain import Domain
 from udair_platform.errors import StoreDown
 from udair_platform.registry import layout
+from udair_platform.registry.reports import STALE
 
 _MAX_BYTES = 64 * 2**20
-_FRESH_S = 15 * 60.0
 
 
 @dataclass
@@ -69,7 +69,7 @@ def _fresh(store: Storage, now: float) -> Iterator[dict[str, Any]]:
         for item in list(store.list(layout.REPORTS)):
             try:
                 report = json.loads(store.get(item.key, max_bytes=_MAX_BYTES))
-                if now - float(report["time"]) <= _FRESH_S and isinstance(report["domains"], dict):
+                if now - float(report["time"]) <= STALE.total_seconds() and isinstance(report["domains"], dict):
                     yield report
             except (NotFound, ValueError, KeyError, TypeError):
                 continue  # gone, or half a report: the next one is whole

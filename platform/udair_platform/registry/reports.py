@@ -25,7 +25,7 @@ ACTOR = "serving"
 BLOCKED, DRIFTED = "route.blocked", "domain.drifted"
 _MAX_BYTES = 64 * 2**20
 _LOOKED_BACK = 20
-_STALE, _FORGOTTEN, _DRIFT_AGAIN = timedelta(minutes=15), timedelta(days=1), timedelta(days=1)
+STALE, _FORGOTTEN, _DRIFT_AGAIN = timedelta(minutes=15), timedelta(days=1), timedelta(days=1)
 _log = logger("reports")
 
 
@@ -70,7 +70,7 @@ class Reports:
             age = now - datetime.fromtimestamp(float(report["time"]), UTC)
             if age > _FORGOTTEN:
                 self._store.delete(key)
-            if age > _STALE:  # its replica is gone: what it said may not be so any more
+            if age > STALE:  # its replica is gone: what it said may not be so any more
                 return 0
             domains = report["domains"]
             notes = [

@@ -13,7 +13,7 @@ from udair_jobs.errors import CandidateError
 from udair_jobs.publish import verify_candidate
 from udair_jobs.specs import Manifest
 from udair_jobs.storage import NotFound as ObjectNotFound
-from udair_jobs.storage import Storage, StorageError, StorageUnavailable
+from udair_jobs.storage import Storage, StorageError, StorageUnavailable, open_storage
 from udair_platform.entities import version as entity
 from udair_platform.entities.domain import CANDIDATE, SOURCE_VERSION, Domain
 from udair_platform.entities.job import Job
@@ -104,6 +104,12 @@ def record(
         )  # fmt: skip
     routes.changed(state)  # the newest profile is another one now
     return judged
+
+
+def folder_of(store: Storage, version: AdapterVersion) -> Storage:
+    """Where the version's files are: through `store` where it is inside, which knows its endpoint."""
+    inside = version.candidate_uri.removeprefix(f"{store.uri}/")
+    return store.at(inside) if inside != version.candidate_uri else open_storage(version.candidate_uri)
 
 
 def change(

@@ -90,10 +90,14 @@ def secret_of(signing_key: bytes, webhook: Webhook, number: int | None = None) -
     return "whsec_" + base64.b64encode(digest).decode()
 
 
-def secrets_of(signing_key: bytes, webhook: Webhook) -> list[str]:
-    """The secrets in use: the newest, and the one before it until its owner has changed over."""
+def secrets_of(signing_keys: Sequence[bytes], webhook: Webhook) -> list[str]:
+    """The secrets in use: the newest, and those before it until its owner has changed over.
+
+    Args:
+        signing_keys: The platform's, and the one before while that is still good.
+    """
     numbers = [webhook.secret_number] + [webhook.secret_number - 1] * (webhook.secret_number > 1)
-    return [secret_of(signing_key, webhook, number) for number in numbers]
+    return [secret_of(key, webhook, number) for key in signing_keys for number in numbers]
 
 
 def check_url(url: str, *, allow_private: bool) -> None:

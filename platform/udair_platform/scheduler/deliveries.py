@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -41,15 +41,15 @@ class Deliveries:
 
     Args:
         database: The event log and the webhooks.
-        signing_key: Secrets of webhooks follow from it.
+        signing_keys: Secrets of webhooks follow from them: the current one, and the one before while it is good.
         outbound: What may be reached.
         clock: Now, in UTC.
     """
 
     def __init__(
-        self, database: Database, signing_key: bytes, outbound: Outbound, clock: Callable[[], datetime]
+        self, database: Database, signing_keys: Sequence[bytes], outbound: Outbound, clock: Callable[[], datetime]
     ) -> None:
-        self._database, self._key, self._outbound, self._clock = database, signing_key, outbound, clock
+        self._database, self._keys, self._outbound, self._clock = database, signing_keys, outbound, clock
         self._holder = f"webhooks:{secrets.token_hex(6)}"
         self._token: int | None = None
 
@@ -115,7 +115,7 @@ class Deliveries:
         }  # fmt: skip
         body = json.dumps({"type": event.kind, "timestamp": event.time.isoformat(), "data": told})
         id, now = f"msg_{event.seq}", self._clock()
-        signed = " ".join(Signer(secret).sign(id, now, body) for secret in webhooks.secrets_of(self._key, hook))
+        signed = " ".join(Signer(secret).sign(id, now, body) for secret in webhooks.secrets_of(self._keys, hook))
         headers = {
             "Content-Type": "application/json", "User-Agent": "udair-webhooks", "webhook-id": id,
             "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signed,

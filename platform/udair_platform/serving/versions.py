@@ -65,8 +65,10 @@ class Versions:
         promoted = earlier is not None and wanted == route.champion and not self.adapters.resident(wanted)
         if promoted and earlier is not None and self.adapters.resident(earlier):
             # Nobody waits for a promotion: the version before answers until the new one is here.
-            self._in_background(self._stage(name, wanted))
-            return earlier, await self.adapters.row(earlier), "previous" if name in self.blocked else "none"
+            with contextlib.suppress(Unreachable, Refused):  # evicted in this moment, and not to be had again
+                row = await self.adapters.row(earlier)
+                self._in_background(self._stage(name, wanted))
+                return earlier, row, "previous" if name in self.blocked else "none"
         try:
             row = await self.adapters.row(wanted)
         except (Unreachable, Refused) as error:

@@ -7,8 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from udair_jobs.storage import NotFound as ObjectNotFound
-from udair_jobs.storage import Storage, StorageError
 from udair_platform.api.auth import DomainReader, JobRunner, Principal
 from udair_platform.api.context import Ctx
 from udair_platform.api.idempotency import IdempotentRoute, derived
@@ -22,13 +20,12 @@ from udair_platform.api.views.jobs import JobView
 from udair_platform.api.views.platform import EventView
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
-from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import jobs, layout, tenants
+from udair_platform.errors import NotFound
+from udair_platform.registry import jobs, tenants
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/jobs", tags=["jobs"], route_class=IdempotentRoute)
 ANY = "-"
-_MAX_LOG_BYTES = 2**22
 
 
 @router.post("", status_code=202)
@@ -116,7 +113,7 @@ def get_logs(
             found, owner = _job(state, who, domain, job)
             if attempt is not None:
                 state.attempts.get(who.tenant, found.id, attempt)
-        return found, _log(context.store, found, owner, attempt or found.attempt)
+        return found, jobs.log_of(context.store, owner, found, attempt or found.attempt)
 
     if responses.wanted(request):
         find()  # refusals are replies, not streams
@@ -142,16 +139,6 @@ def list_job_events(
         events = state.events.page(who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
     return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
-
-
-def _log(store: Storage, job: Job, owner: Domain, attempt: int) -> str:
-    key = f"{layout.attempt(job.tenant, owner.name, job.id, attempt)}/{layout.LOG}"
-    try:
-        return store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
-    except ObjectNotFound:
-        return ""
-    except StorageError as error:
-        raise StoreDown("The log cannot be read now.") from error
 
 
 def _job(state: State, who: Principal, domain: str, id: str) -> tuple[Job, Domain]:

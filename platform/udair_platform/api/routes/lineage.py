@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from udair_jobs.publish import MANIFEST
 from udair_jobs.specs import Manifest
 from udair_jobs.storage import NotFound as NoObject
-from udair_jobs.storage import Storage, StorageError, open_storage
+from udair_jobs.storage import Storage, StorageError
 from udair_platform.api.auth import DomainReader, Principal
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.views.lineage import FilesView, FileView, LineageView
@@ -70,7 +70,7 @@ def _folder(context: Context, who: Principal, domain: str, version: str) -> tupl
     with context.database.read() as state:
         found = who.domain(state, domain)
         one = state.versions.get(who.tenant, found.id, versions.resolve(state, found, version))
-    return one.number, open_storage(one.candidate_uri, endpoint_url=context.settings.store_endpoint_url)
+    return one.number, versions.folder_of(context.store, one)
 
 
 def _manifest(folder: Storage, number: int) -> Manifest:

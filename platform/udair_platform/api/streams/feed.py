@@ -90,7 +90,8 @@ class Feed:
                         yield event
                 place = max(place, newest)
                 async with self._news:
-                    await self._news.wait_for(lambda seen=newest: self._newest > seen)  # type: ignore[misc]
+                    while self._newest == newest:
+                        await self._news.wait()
         finally:
             self._leave()
 
