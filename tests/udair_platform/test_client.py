@@ -22,7 +22,7 @@ from udair_platform.client import (
     Unauthorized,
     WaitTimeout,
 )
-from udair_platform.client.client import media_type
+from udair_platform.client.pictures import media_type
 
 SOURCE = "s3://acme-photos/cams"
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -176,7 +176,7 @@ def test_client_finds_the_platform_by_home_or_environment(live, monkeypatch, tmp
 
 
 def test_nobody_there_is_said(monkeypatch) -> None:
-    monkeypatch.setattr("udair_platform.client.transport.time.sleep", lambda _: None)
+    monkeypatch.setattr("udair_platform.client.waiting.time.sleep", lambda _: None)
     with pytest.raises(ConnectionFailed, match="does not answer"):
         Client("http://127.0.0.1:9", "ak_x").platform()
 

@@ -20,7 +20,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from udair_platform.client.resources import Job, Version
+    from udair_platform.client.asynchronous.jobs import AsyncJob
+    from udair_platform.client.asynchronous.versions import AsyncVersion
+    from udair_platform.client.synchronous.jobs import Job
+    from udair_platform.client.synchronous.versions import Version
 
 
 class ClientError(Exception):
@@ -34,7 +37,7 @@ class ConnectionFailed(ClientError):
 class WaitTimeout(ClientError):
     """A wait ended before the job did; the job goes on."""
 
-    def __init__(self, job: Job, timeout_s: float) -> None:
+    def __init__(self, job: Job | AsyncJob, timeout_s: float) -> None:
         super().__init__(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it goes on.")
         self.job = job
 
@@ -42,7 +45,7 @@ class WaitTimeout(ClientError):
 class JobFailed(ClientError):
     """The job ended without a version."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job | AsyncJob) -> None:
         why = f"{job.reason}: {job.detail}" if job.reason else job.detail
         super().__init__(f"Job {job.id} is {job.state}. {why}".strip())
         self.job = job
@@ -90,7 +93,7 @@ class Conflict(ApiError):
 class GateRejected(Conflict):
     """The gate does not let the version serve."""
 
-    version: Version | None = None
+    version: Version | AsyncVersion | None = None
 
 
 class InvalidRequest(ApiError):

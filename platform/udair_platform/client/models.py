@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Model(BaseModel):
     """Base of all values."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # Validators are built when the first value comes: a client that is only imported need not wait.
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class BaseModelInfo(Model):
@@ -74,6 +75,66 @@ class Snapshot(Model):
     created_time: datetime
 
 
+class Schedule(Model):
+    """When a domain is adapted without being asked."""
+
+    cron: str = ""
+    on_drift: bool = False
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    next_run_time: datetime | None = None
+
+
+class AccessStep(Model):
+    """One thing that was tried."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+class Access(Model):
+    """Whether a job could read a domain's images, and where it would fail."""
+
+    ok: bool
+    steps: list[AccessStep]
+
+
+class Upload(Model):
+    """A form to send: POST `url` as multipart/form-data with `fields`, and then the image as ``file``."""
+
+    name: str
+    url: str
+    fields: dict[str, str]
+    expires_time: datetime
+    max_bytes: int
+
+
+class Usage(Model):
+    """What a domain has had restored since its replicas began."""
+
+    images: int
+    pixels: int
+    forward_s: float
+    replicas: int
+    since: datetime | None = None
+
+
+class Drift(Model):
+    """The newest window of every replica that has ended one, newest first."""
+
+    windows: list[dict[str, Any]]
+    confirmed: bool
+
+
+class File(Model):
+    """One file of a version; `url` reads it without a key for 15 minutes, where the store can do that."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    url: str | None = None
+
+
 class Attempt(Model):
     """One try of a job."""
 
@@ -116,6 +177,49 @@ class AliasChange(Model):
     actor: str
     reason: str
     time: datetime
+
+
+class Lineage(Model):
+    """Everything that a version rests on, and when it served."""
+
+    version: int
+    adapter_digest: str
+    candidate_uri: str
+    verdict: str | None
+    job: str
+    attempts: int
+    cause_actor: str
+    recipe: dict[str, Any]
+    config_digest: str
+    snapshot: str
+    snapshot_digest: str | None
+    snapshot_uri: str
+    images: int | None
+    base_model: BaseModelInfo
+    code_version: str
+    created_time: datetime
+    served: list[AliasChange]
+
+
+class Webhook(Model):
+    """A webhook, and how its deliveries go; `secret` only in the replies that make one."""
+
+    id: str
+    url: str
+    kinds: list[str]
+    description: str = ""
+    state: str
+    failures: int = 0
+    last_error: str = ""
+    delivered_time: datetime | None = None
+    behind: int = 0
+    created_time: datetime
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Webhook(id={self.id!r}, url={self.url!r}, state={self.state!r})"
+
+    __str__ = __repr__
 
 
 class ApiKey(Model):

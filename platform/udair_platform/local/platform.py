@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from udair_platform.client.client import CLIENT_FILE
+from udair_platform.client.connection import CLIENT_FILE
 from udair_platform.errors import PlatformError, SettingsError
 from udair_platform.local.children import FOLDER, MARK, Child, end_marked
 from udair_platform.local.ports import claim_port, free_ports

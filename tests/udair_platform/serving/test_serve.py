@@ -16,7 +16,7 @@ from data_plane import BUNDLE, KEY, Routes, apart, bearer, make_adapter, make_im
 
 from udair.data.images import decode, encode_png
 from udair.weights import packaged
-from udair_platform.client.transport import may_repeat
+from udair_platform.client.replies import may_repeat
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.autoscaling import Scaling
 from udair_platform.serving.deployment import APP, ServingConfig, build_app

@@ -1,0 +1,25 @@
+"""Values that know where they came from."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import PrivateAttr
+
+from udair_platform.client.models import Model
+from udair_platform.client.synchronous.transport import Transport
+
+B = TypeVar("B", bound="Bound")
+
+
+class Bound(Model):
+    """A value with verbs."""
+
+    _transport: Transport = PrivateAttr()
+
+    @classmethod
+    def of(cls: type[B], transport: Transport, data: Any) -> B:
+        """The value in `data`, bound to `transport`."""
+        value = cls.model_validate(data)
+        value._transport = transport
+        return value

@@ -1,0 +1,121 @@
+"""The client itself: where the platform is, and the ways into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from udair_platform.client import connection
+from udair_platform.client.errors import ClientError
+from udair_platform.client.models import BaseModelInfo, Event, PlatformInfo
+from udair_platform.client.pictures import Picture, Restored
+from udair_platform.client.synchronous.domains import Domains
+from udair_platform.client.synchronous.jobs import Jobs
+from udair_platform.client.synchronous.keys import Keys
+from udair_platform.client.synchronous.restoring import restore
+from udair_platform.client.synchronous.transport import Transport
+from udair_platform.client.synchronous.webhooks import Webhooks
+from udair_platform.client.waiting import concurrently
+
+Name = TypeVar("Name")
+
+
+class Client:
+    """A connection to one platform, as one key's bearer.
+
+    Args:
+        url: The control API.
+        api_key: What says who you are; without `url` and `api_key` they are looked for: in `home`,
+            in `profile`, in UDAIR_PROFILE, in UDAIR_URL and UDAIR_API_KEY, in the profile ``default``.
+        home: A platform's home folder; its client.json is read.
+        profile: Of ``~/.config/udair/config.toml``; `udair login` writes it.
+        serve_url: The data plane; asked of the platform if None.
+        timeout_s: Longest wait for one answer, seconds.
+
+    Attributes:
+        domains, jobs, keys, webhooks: What there is, each with its verbs.
+
+    Raises:
+        ClientError: It is nowhere said where the platform is.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        home: str | Path | None = None,
+        profile: str | None = None,
+        serve_url: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        found = connection.find(url, api_key, home=home, profile=profile)
+        self._transport = Transport(found.url, found.api_key, timeout_s=timeout_s, serve_url=serve_url)
+        self.url, self.origin = found.url, found.origin
+        self.domains = Domains(self._transport)
+        self.jobs = Jobs(self._transport)
+        self.keys = Keys(self._transport)
+        self.webhooks = Webhooks(self._transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def platform(self) -> PlatformInfo:
+        """Version, data-plane URL, tenant and base model."""
+        return PlatformInfo.model_validate(self._transport.json("GET", "/v1/platform"))
+
+    def base_models(self) -> list[BaseModelInfo]:
+        """Base models, the current one last."""
+        page = self._transport.json("GET", "/v1/baseModels")
+        return [BaseModelInfo.model_validate(item) for item in page["base_models"]]
+
+    def events(self, *, domain: str | None = None, noun: str | None = None, follow: bool = False) -> Iterator[Event]:
+        """The audit log, oldest first; with `follow`, what happens from now on, for ever."""
+        params = {key: value for key, value in {"domain": domain, "noun": noun}.items() if value}
+        if not follow:
+            for item in self._transport.pages("/v1/events", "events", params=params):
+                yield Event.model_validate(item)
+            return
+        for said in self._transport.stream("/v1/events", params=params):
+            yield Event.model_validate_json(said.data)
+
+    def restore(self, image: Picture, domain: str, *, timeout_s: float = 300.0, **options: Any) -> Restored:
+        """Restore one image by what serves `domain` now.
+
+        Args:
+            image: Encoded bytes (PNG, JPEG, WebP, TIFF or BMP), a path, a PIL image, or an array,
+                (H, W, 3) uint8 or float in [0, 1], RGB.
+            options: Of `RestoreOptions`: format, quality, key, test_time, content_type.
+
+        Raises:
+            InvalidRequest: The data plane cannot read the image, or refuses its size.
+            NotFound: There is no such domain.
+            PlatformUnavailable: The data plane cannot answer now.
+        """
+        return restore(self._transport, domain, image, timeout_s=timeout_s, **options)
+
+    def restore_many(
+        self, images: Iterable[tuple[Name, Picture]], domain: str, *, at_once: int = 8, **options: Any
+    ) -> Iterator[tuple[Name, Restored | ClientError]]:
+        """Restore images as they are taken from `images`, `at_once` at a time; answers come as they are ready.
+
+        An image that is refused gives its error; the others go on.
+        """
+
+        def one(item: tuple[Name, Picture]) -> tuple[Name, Restored | ClientError]:
+            name, image = item
+            try:
+                return name, self.restore(image, domain, **options)
+            except ClientError as error:
+                return name, error
+
+        for answer in concurrently(one, images, at_once):
+            yield answer

@@ -1,0 +1,153 @@
+"""Adaptation jobs: watched, waited for, cancelled, run once more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from udair_platform.client.errors import GateRejected, JobFailed, WaitTimeout
+from udair_platform.client.models import Attempt, BaseModelInfo, Event
+from udair_platform.client.names import checked
+from udair_platform.client.synchronous.bound import Bound
+from udair_platform.client.synchronous.transport import Transport
+from udair_platform.client.synchronous.versions import Version
+from udair_platform.client.waiting import pause
+
+POLL_S = 0.5
+_ENDS = ("job.SUCCEEDED", "job.FAILED", "job.CANCELLED", "job.EXPIRED")
+
+
+class Job(Bound):
+    """A job as it was when it was asked for; `refresh` asks again."""
+
+    id: str
+    domain: str
+    state: str
+    done: bool
+    phase: str | None = None
+    progress_percent: float = 0.0
+    eta_seconds: float | None = None
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    phases: list[dict[str, Any]] = Field(default_factory=list)
+    message: str = ""
+    reason: str | None = None
+    detail: str = ""
+    priority: str = "NORMAL"
+    attempt: int = 0
+    attempts: list[Attempt] | None = None
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    snapshot: str
+    base_model: BaseModelInfo
+    version: int | None = None
+    created_time: datetime
+    started_time: datetime | None = None
+    finished_time: datetime | None = None
+
+    @property
+    def _path(self) -> str:
+        return f"/v1/domains/{self.domain}/jobs/{self.id}"
+
+    def refresh(self) -> Job:
+        """The job as it is now."""
+        return Job.of(self._transport, self._transport.json("GET", self._path))
+
+    def stream(self, *, timeout_s: float | None = None, poll_s: float = POLL_S) -> Iterator[Job]:
+        """The job, each time that something about it is new, until it is done.
+
+        Raises:
+            WaitTimeout: It was not done within `timeout_s`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        seen: tuple[Any, ...] | None = None
+        while True:
+            now = self.refresh()
+            news = (now.state, now.phase, now.progress_percent, now.attempt, now.message)
+            if news != seen or now.done:
+                seen = news
+                yield now
+            if now.done:
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeout(now, timeout_s or 0.0)
+            pause(poll_s)
+
+    def wait(self, *, timeout_s: float | None = None, poll_s: float = POLL_S) -> Job:
+        """The job once it is done, however it ended. Raises WaitTimeout."""
+        last = self
+        for now in self.stream(timeout_s=timeout_s, poll_s=poll_s):
+            last = now
+        return last
+
+    def result(self, *, timeout_s: float | None = None) -> Version:
+        """The version that the job made.
+
+        Raises:
+            WaitTimeout: It was not done in time.
+            JobFailed: It ended without a version.
+            GateRejected: The gate said no; `.version` is the version all the same.
+        """
+        done = self.wait(timeout_s=timeout_s)
+        if done.version is None:
+            raise JobFailed(done)
+        path = f"/v1/domains/{done.domain}/versions/{done.version}"
+        version = Version.of(self._transport, self._transport.json("GET", path))
+        if version.verdict == "FAILED":
+            failed = [item["name"] for item in (version.gate or {}).get("checks", []) if not item["passed"]]
+            error = GateRejected(
+                f"{done.domain}@{version.number} was rejected by the gate: {', '.join(failed)}.",
+                code="GATE_REJECTED",
+            )
+            error.version = version
+            raise error
+        return version
+
+    def cancel(self) -> Job:
+        """Ask the job to end."""
+        return Job.of(self._transport, self._transport.json("POST", f"{self._path}:cancel"))
+
+    def retry(self) -> Job:
+        """Run this job, which has ended, once more; the new job. Raises Conflict."""
+        return Job.of(self._transport, self._transport.json("POST", f"{self._path}:retry"))
+
+    def logs(self, *, attempt: int | None = None) -> str:
+        """What the job has printed."""
+        params = {} if attempt is None else {"attempt": attempt}
+        return self._transport.text(f"{self._path}/logs", params=params)
+
+    def follow_logs(self, *, attempt: int | None = None) -> Iterator[str]:
+        """What the job has printed and prints, line by line, until it is done."""
+        params = {} if attempt is None else {"attempt": attempt}
+        stream = self._transport.stream(f"{self._path}/logs", params=params, ends=lambda said: said.event == "end")
+        for said in stream:
+            if said.event == "line":
+                yield said.data
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """What happened to the job, oldest first; with `follow`, until it is done."""
+        path = f"{self._path}/events"
+        if not follow:
+            for item in self._transport.pages(path, "events"):
+                yield Event.model_validate(item)
+            return
+        for said in self._transport.stream(path, ends=lambda said: said.event in _ENDS):
+            yield Event.model_validate_json(said.data)
+
+
+class Jobs:
+    """Jobs of all the domains that the key reaches."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self, id: str) -> Job:
+        """One job. Raises NotFound."""
+        return Job.of(self._transport, self._transport.json("GET", f"/v1/domains/-/jobs/{checked(id)}"))
+
+    def list(self, *, limit: int | None = None) -> Iterator[Job]:
+        """Jobs, newest first."""
+        for item in self._transport.pages("/v1/domains/-/jobs", "jobs", limit=limit):
+            yield Job.of(self._transport, item)

@@ -1,0 +1,95 @@
+"""Adapter versions: looked at, decided on, served."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from udair_platform.client.gallery import INDEX, Gallery, GalleryItem
+from udair_platform.client.models import Alias, BaseModelInfo, File, GateReport, Lineage, Route
+from udair_platform.client.names import file_name
+from udair_platform.client.synchronous.bound import Bound
+
+
+class Version(Bound):
+    """An adapter version."""
+
+    number: int
+    domain: str
+    state: str
+    verdict: str | None = None
+    gate: dict[str, Any] | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    job_id: str
+    snapshot: str
+    base_model: BaseModelInfo
+    adapter_digest: str
+    code_version: str = ""
+    aliases: list[str] = Field(default_factory=list)
+    reviewed_by: str | None = None
+    reviewed_time: datetime | None = None
+    review_reason: str = ""
+    created_time: datetime
+
+    @property
+    def _path(self) -> str:
+        return f"/v1/domains/{self.domain}/versions/{self.number}"
+
+    def report(self) -> GateReport:
+        """The gate's report and the evidence that it judged."""
+        return GateReport.model_validate(self._transport.json("GET", f"{self._path}/gate"))
+
+    def lineage(self) -> Lineage:
+        """From the images through job, recipe, code and base model to when it served."""
+        return Lineage.model_validate(self._transport.json("GET", f"{self._path}/lineage"))
+
+    def files(self) -> list[File]:
+        """The adapter, its evidence and what else its job published."""
+        listed = self._transport.json("GET", f"{self._path}/files")
+        return [File.model_validate(item) for item in listed["files"]]
+
+    def file(self, name: str) -> bytes:
+        """One file. Raises NotFound."""
+        return self._transport.content(f"{self._path}/files/{file_name(name)}")
+
+    def gallery(self, *, limit: int | None = None) -> Gallery:
+        """Pictures before and after, the worst first. Raises NotFound if the job published none.
+
+        Args:
+            limit: Of how many images.
+        """
+        index = GalleryItem.of_index(self.file(INDEX))[:limit]
+        pictures = {name: self.file(name) for item in index for name in item.files.values()}
+        return Gallery(f"{self.domain}@{self.number}", index, pictures)
+
+    def promote(self, *, reason: str = "", if_current: int | None = None, canary: float | None = None) -> Alias | Route:
+        """Let this version serve; with `canary`, answer only that percentage of the requests.
+
+        Raises:
+            GateRejected: The gate does not let it.
+            Conflict: The version is in no such state, or another than `if_current` serves.
+        """
+        if canary is not None:
+            share = {"canary": {"version": self.number, "percent": canary}, "reason": reason}
+            route = self._transport.json("PUT", f"/v1/domains/{self.domain}/route", body=share)
+            return Route.model_validate(route)
+        body = {"reason": reason, "if_current": if_current}
+        return Alias.model_validate(self._transport.json("POST", f"{self._path}:promote", body=body))
+
+    def approve(self, *, reason: str = "") -> Version:
+        """Let this version be promoted although the gate could not judge it. Raises Conflict, Forbidden."""
+        return self._decide("approve", reason)
+
+    def reject(self, *, reason: str = "") -> Version:
+        """Refuse this version, which waits for a person, for good. Raises Conflict."""
+        return self._decide("reject", reason)
+
+    def archive(self, *, reason: str = "") -> Version:
+        """Put this version away; nothing may point at it. Raises Conflict."""
+        return self._decide("archive", reason)
+
+    def _decide(self, verb: str, reason: str) -> Version:
+        data = self._transport.json("POST", f"{self._path}:{verb}", body={"reason": reason})
+        return Version.of(self._transport, data)

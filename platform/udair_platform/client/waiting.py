@@ -1,0 +1,59 @@
+"""Waiting and doing things at once, for threads and for event loops: what differs between both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)
+
+
+async def async_pause(seconds: float) -> None:
+    """Wait, and let others go on."""
+    await asyncio.sleep(seconds)
+
+
+def concurrently(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
+    """`work` on items as they are taken from `items`, `most` at a time; results come as they are ready."""
+    rest, running = iter(items), set[Future[Result]]()
+    with ThreadPoolExecutor(most) as pool:
+        while True:
+            for item in rest:
+                running.add(pool.submit(work, item))
+                if len(running) >= most:
+                    break
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+
+
+async def async_concurrently(
+    work: Callable[[Item], Awaitable[Result]], items: Iterable[Item], most: int
+) -> AsyncIterator[Result]:
+    """`work` on items as they are taken from `items`, `most` at a time; results come as they are ready."""
+    rest, running = iter(items), set[asyncio.Task[Result]]()
+    try:
+        while True:
+            for item in rest:
+                running.add(asyncio.ensure_future(work(item)))  # type: ignore[arg-type]
+                if len(running) >= most:
+                    break
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
