@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check docs-api fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check client docs-api fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ test-faults: $(STAMP) ## Run the tests with a store that is slow, away, cut off 
 
 fuzz-api: $(STAMP) ## Fuzz the control API against its own schema, for at most five minutes
 	$(BIN)/python -m pytest -m fuzz $(PYTEST_ARGS)
+
+client: $(STAMP) ## Write the SDK's client for threads from its client for event loops
+	$(BIN)/python platform/make_synchronous.py
 
 docs-api: $(STAMP) ## Write docs/api.md from the OpenAPI schema
 	$(BIN)/python docs/make_api.py

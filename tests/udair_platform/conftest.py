@@ -5,6 +5,7 @@ The database is a SQLite file, or with `--postgres` a database of a real Postgre
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from PIL import Image
 from postgres import PostgresServer, name_of
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -86,6 +88,7 @@ class FinishingLauncher:
     stopped: list[str] = field(default_factory=list)
     states: dict[str, LaunchState] = field(default_factory=dict)
     requests: list[LaunchRequest] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
     def launch(self, request: LaunchRequest) -> None:
         self.requests.append(request)
@@ -93,7 +96,7 @@ class FinishingLauncher:
             return
         self.launched.append(request.submission_id)
         outcome = self.script.pop(0) if self.script else "succeed"
-        self.states[request.submission_id] = run_job(request, outcome, self.evidence)
+        self.states[request.submission_id] = run_job(request, outcome, self.evidence, self.pictures)
 
     def status(self, submission_id: str) -> LaunchState:
         return self.states.get(submission_id, LaunchState.UNKNOWN)
@@ -109,10 +112,12 @@ class FinishingLauncher:
     def finish(self, submission_id: str) -> None:
         """Let a job that was scripted to run on come to its good end."""
         request = next(item for item in self.requests if item.submission_id == submission_id)
-        self.states[submission_id] = run_job(request, "succeed", self.evidence)
+        self.states[submission_id] = run_job(request, "succeed", self.evidence, self.pictures)
 
 
-def run_job(request: LaunchRequest, outcome: str, evidence: Evidence) -> LaunchState:
+def run_job(
+    request: LaunchRequest, outcome: str, evidence: Evidence, pictures: Mapping[str, bytes] | None = None
+) -> LaunchState:
     """Do what `udair_jobs.adapt_domain` does with an attempt, without the pixels.
 
     `outcome`: succeed; run (starts and stays); pending; vanish (ends without a result); or a reason.
@@ -136,6 +141,7 @@ def run_job(request: LaunchRequest, outcome: str, evidence: Evidence) -> LaunchS
         "adapter.safetensors": f"adapter of {spec.job_id}".encode(),
         "evidence.json": json.dumps(evidence.to_dict()).encode(),
         "metrics.json": b'{"loss": 0.25}',
+        **(pictures or {}),
     }
     manifest = publish_candidate(output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0")
     result = AdaptResult(
@@ -345,6 +351,21 @@ def evidence() -> dict[str, Evidence]:
 
 
 @pytest.fixture
+def gallery() -> dict[str, bytes]:
+    """The pictures that a job publishes: two images, small ones."""
+    files: dict[str, bytes] = {}
+    items = []
+    for number, key in enumerate(("cam 1/été.png", "cam 2/b.png")):
+        names = {kind: f"gallery-{number:03d}-{kind}.webp" for kind in ("camera", "source", "adapted")}
+        for shade, name in enumerate(names.values()):
+            buffer = io.BytesIO()
+            Image.new("RGB", (12, 8), (60 * shade, 80, 90)).save(buffer, "WEBP")
+            files[name] = buffer.getvalue()
+        items.append({"key": key, "files": names, "width": 12, "height": 8, "change": 0.1, "niqe_rise": 0.5 - number})
+    return files | {"gallery.json": json.dumps({"schema_version": 1, "images": items}).encode()}
+
+
+@pytest.fixture
 def other_tenant() -> str:
     return OTHER_TENANT
 
@@ -401,7 +422,10 @@ def data_plane() -> Starlette:
             media_type=request.headers["accept"],
         )
 
-    return Starlette(routes=[Route("/v1/domains/{domain}:restore", restore, methods=["POST"])])
+    async def ready(request: Request) -> Response:
+        return Response(b"ready")
+
+    return Starlette(routes=[Route("/v1/domains/{domain}:restore", restore, methods=["POST"]), Route("/readyz", ready)])
 
 
 @pytest.fixture

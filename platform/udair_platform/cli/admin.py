@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from udair_platform.settings import Settings
 
 app = typer.Typer(
-    help="For who runs the platform: works on its database and store, not through its API.", no_args_is_help=True
+    help="For who runs the platform. Works on its database and store, not through its API.", no_args_is_help=True
 )
 Home = Annotated[
     Path | None, typer.Option("--home", metavar="DIR", help="The platform's folder; default: UDAIR_HOME, .udair.")

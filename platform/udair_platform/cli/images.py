@@ -1,4 +1,4 @@
-"""`udair restore`: images through what serves a domain, one or a folder of them."""
+"""`udair restore`: images through what serves a domain: one, a folder of them, or stdin to stdout."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ import typer
 
 from udair_platform.cli import exits
 from udair_platform.cli.options import DomainName, Home, connect, place
-from udair_platform.cli.render import note
+from udair_platform.cli.render import note, watched
 
+STANDARD = Path("-")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _ENDINGS = {"png": ".png", "png16": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _BY_ENDING = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 
 
-def register(root: typer.Typer) -> None:
-    """Add `restore` to the root command."""
-    root.command()(restore)
-
-
 def restore(
-    images: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
+    images: Annotated[Path, typer.Argument(metavar="IN", help="An image, a folder of them, or - for stdin.")],
     domain: DomainName,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="File, or folder, of the result.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="File, or folder, of the result; - is stdout.")
+    ] = None,
     format: Annotated[
         str, typer.Option("--format", help="png, png16, jpeg, webp or tiff; default: by OUT's ending, else png.")
     ] = "",
@@ -38,21 +36,40 @@ def restore(
     test_time: Annotated[bool, typer.Option("--test-time", help="Also adapt to each image.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Images of a folder on their way at once.")] = 8,
     overwrite: Annotated[bool, typer.Option(help="Of a folder: also restore what OUT has already.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show before and after in the terminal.")] = False,
     home: Home = "",
 ) -> None:
-    """Restore an image, or every image below a folder."""
+    """Restore an image, a folder of them, or stdin.
+
+    `udair restore - -d NAME < in.jpg > out.png` reads stdin and writes stdout.
+    """
+    if out is None:
+        if images != STANDARD:
+            raise typer.BadParameter("--out is missing; expected a file or a folder, or - for stdout.")
+        out = STANDARD
     chosen = format or _BY_ENDING.get(out.suffix.lower(), "png")
     options: dict[str, Any] = {"format": chosen, "quality": quality, "key": key, "test_time": test_time}
     if images.is_dir():
         _folder(images, out, domain, home, at_once, overwrite, options)
         return
-    restored = connect(home).restore(_read(images), domain, **options)
-    try:
-        _write(out, restored.image)
-    except OSError as error:
-        note(f"{out} cannot be written: {error.strerror}.")
-        raise typer.Exit(exits.ERROR) from None
-    typer.echo(f"{out}  {domain}@{restored.version or '?'}{_aside(restored.headers)}")
+    before = _read(images)
+    restored = connect(home).restore(before, domain, **options)
+    served = f"{domain}@{restored.version or '?'}{_aside(restored.headers)}"
+    if out == STANDARD:
+        sys.stdout.buffer.write(restored.image)
+        sys.stdout.buffer.flush()
+        note(served)
+    else:
+        try:
+            _write(out, restored.image)
+        except OSError as error:
+            note(f"{out} cannot be written: {error.strerror}.")
+            raise typer.Exit(exits.ERROR) from None
+        typer.echo(f"{out}  {served}")
+    if preview:
+        from udair_platform.cli.preview import show_pair
+
+        show_pair(before, restored.image)
 
 
 def _folder(
@@ -116,6 +133,8 @@ def _contents(paths: Sequence[Path], failed: dict[Path, str]) -> Iterator[tuple[
 
 
 def _read(path: Path) -> bytes:
+    if path == STANDARD:
+        return sys.stdin.buffer.read()
     try:
         return path.read_bytes()
     except OSError as error:
@@ -140,7 +159,7 @@ def _aside(headers: dict[str, str]) -> str:
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[Callable[[Path], None]]:
     """A progress bar on stderr, moved by the yielded function; on no terminal, nothing."""
-    if not sys.stderr.isatty() or not total:
+    if not watched() or not total:
         yield lambda path: None
         return
     from rich.console import Console

@@ -11,12 +11,6 @@ Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Everything is
 DEFAULT_HOME, DEFAULT_OUT = Path(".udair"), Path("runs/demo")
 
 
-def register(root: typer.Typer) -> None:
-    """Add `up` and `demo` to the root command."""
-    root.command()(up)
-    root.command()(demo)
-
-
 def up(
     home: Home = DEFAULT_HOME,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the control API; 0 picks one.")] = 8080,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,10 +17,12 @@ DEFAULT_HOME = ".udair"
 
 
 class Output(StrEnum):
-    """How results are written."""
+    """How results are written: for people; for programs; or only the name of each thing."""
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
 
 
 Home = Annotated[
@@ -27,12 +30,16 @@ Home = Annotated[
     typer.Option(
         "--home",
         metavar="DIR",
-        help="The platform's folder. Without it UDAIR_URL and UDAIR_API_KEY count, then .udair.",
+        help="The platform's folder. Without it: --profile, UDAIR_URL and UDAIR_API_KEY, .udair, the profile 'default'.",
         show_default=False,
     ),
 ]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write the result.")]
 DomainName = Annotated[str, typer.Option("--domain", "-d", metavar="NAME", help="The domain.")]
+Named = Annotated[str, typer.Argument(metavar="NAME", help="The domain.")]
+NamedVersion = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="e.g. foggy-cams@7, foggy-cams@champion")]
+Why = Annotated[str, typer.Option("--reason", "-r", help="For the history.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
 
 
 def connect(home: str) -> Client:
@@ -43,13 +50,14 @@ def connect(home: str) -> Client:
 
 
 def place(home: str) -> str | None:
-    """The platform's folder, or None where the environment says where the platform is."""
-    from_environment = os.environ.get("UDAIR_URL") and os.environ.get("UDAIR_API_KEY")
-    return home or (None if from_environment else DEFAULT_HOME)
+    """The platform's folder, or None where something else says where the platform is."""
+    if home or os.environ.get("UDAIR_PROFILE") or os.environ.get("UDAIR_URL") or os.environ.get("UDAIR_API_KEY"):
+        return home or None
+    return DEFAULT_HOME if (Path(DEFAULT_HOME) / "client.json").exists() else None
 
 
 def split_version(text: str) -> tuple[str, str]:
-    """``foggy-cams@7`` as domain and version.
+    """``foggy-cams@7`` as domain and version, the version as the API names it: ``7`` or ``@champion``.
 
     Raises:
         typer.BadParameter: It is not of that form.
@@ -57,4 +65,4 @@ def split_version(text: str) -> tuple[str, str]:
     match = re.match(r"^([a-z][a-z0-9-]*)@([A-Za-z0-9-]+)$", text)
     if match is None:
         raise typer.BadParameter(f"{text!r} names no version; expected NAME@VERSION, e.g. foggy-cams@7.")
-    return match[1], match[2]
+    return match[1], match[2] if match[2].isdigit() else f"@{match[2]}"

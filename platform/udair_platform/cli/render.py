@@ -1,8 +1,9 @@
-"""Results for people and for programs."""
+"""Results for people and for programs, on stdout; lines for people only, on stderr."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[tuple[str, Any]]) -> None:
-    """One thing: as JSON, or as aligned lines of name and value."""
-    if output is Output.JSON:
-        print(json.dumps(plain(value), indent=2))
+    """One thing: for programs, or as aligned lines of name and value. Its name is the first line's value."""
+    if output is Output.NAME:
+        print(text(lines[0][1]))
+        return
+    if output is not Output.TABLE:
+        _for_programs(output, plain(value))
         return
     width = max((len(name) for name, _ in lines), default=0)
     for name, item in lines:
@@ -27,31 +31,39 @@ def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[t
 
 
 def table(
-    output: Output, items: Iterable[BaseModel | Dataclass], columns: Mapping[str, str | None], *, empty: str
+    output: Output,
+    items: Iterable[BaseModel | Dataclass | Mapping[str, Any]],
+    columns: Mapping[str, str | None],
+    *,
+    empty: str,
 ) -> None:
-    """Many things: as a JSON list, or as a table of `columns` (title -> field)."""
+    """Many things: for programs, or as a table of `columns` (title -> field). Names are the first column."""
     found = list(items)
-    if output is Output.JSON:
-        print(json.dumps([plain(item) for item in found], indent=2))
+    if output in (Output.JSON, Output.YAML):
+        _for_programs(output, [plain(item) for item in found])
         return
     if not found:
-        print(empty, file=sys.stderr)
+        note(empty)
         return
-    rows = [[text(getattr(item, field or title)) for title, field in columns.items()] for item in found]
-    if sys.stdout.isatty():
+    rows = [[text(_field(item, field or title)) for title, field in columns.items()] for item in found]
+    if output is Output.NAME:
+        print("\n".join(row[0] for row in rows))
+    elif sys.stdout.isatty():
         _rich_table(list(columns), rows)
-        return
-    widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
-    for row in [[title.upper() for title in columns], *rows]:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    else:
+        widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
+        for row in [[title.upper() for title in columns], *rows]:
+            print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def text(value: Any) -> str:
     """One value in a line of text."""
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
@@ -70,7 +82,26 @@ def plain(value: BaseModel | Dataclass | Mapping[str, Any]) -> Any:
 
 def note(line: str) -> None:
     """A line for people, out of the way of results."""
-    print(line, file=sys.stderr, flush=True)
+    if not os.environ.get("UDAIR_QUIET"):
+        print(line, file=sys.stderr, flush=True)
+
+
+def watched() -> bool:
+    """Whether somebody looks at stderr as it changes."""
+    return sys.stderr.isatty() and not os.environ.get("UDAIR_QUIET")
+
+
+def _field(item: Any, name: str) -> Any:
+    return item[name] if isinstance(item, Mapping) else getattr(item, name)
+
+
+def _for_programs(output: Output, value: Any) -> None:
+    if output is Output.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        return
+    import yaml
+
+    print(yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True), end="")
 
 
 def _rich_table(titles: list[str], rows: list[list[str]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from udair_platform.cli.render import note
+from udair_platform.cli.render import note, watched
 
 if TYPE_CHECKING:
     from udair_platform.client import Job
+
+_NARROW = 90  # columns below which a bar gives up what can be read elsewhere
 
 
 def watch(job: Job, *, timeout_s: float | None = None) -> Job:
@@ -18,7 +19,7 @@ def watch(job: Job, *, timeout_s: float | None = None) -> Job:
         WaitTimeout: It was not done in time.
     """
     try:
-        if sys.stderr.isatty():
+        if watched():
             return _bar(job, timeout_s)
         return _lines(job, timeout_s)
     except KeyboardInterrupt:
@@ -38,23 +39,41 @@ def _lines(job: Job, timeout_s: float | None) -> Job:
 
 def _bar(job: Job, timeout_s: float | None) -> Job:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    last = job
-    columns = (
-        TextColumn("{task.fields[job]}"),
-        TextColumn("{task.fields[state]:<12}"),
-        TextColumn("{task.fields[phase]:<12}"),
-        BarColumn(),
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[phase]}"),
+        BarColumn(bar_width=20),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=100, job=job.id, state="queued", phase="")
+        TextColumn("{task.fields[left]}"),
+    ]
+    if console.width >= _NARROW:
+        columns = [TextColumn("{task.fields[job]}"), *columns, TextColumn("{task.fields[metrics]}", style="dim")]
+    last = job
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=100, job=job.id, state="queued", phase="", left="", metrics="")
         for last in job.stream(timeout_s=timeout_s):
-            state, phase = last.state.lower(), _phase(last)
-            progress.update(bar, completed=last.progress_percent, state=state, phase=phase)
+            progress.update(
+                bar, completed=last.progress_percent, state=last.state.lower(), phase=_phase(last), left=_left(last),
+                metrics=metrics(last),
+            )  # fmt: skip
     return last
+
+
+def metrics(job: Job, most: int = 3) -> str:
+    """The job's newest figures, the first few."""
+    known = [(name, value) for name, value in job.metrics.items() if value is not None]
+    return "  ".join(f"{name} {value:.3g}" for name, value in known[:most])
+
+
+def _left(job: Job) -> str:
+    if job.eta_seconds is None or job.done:
+        return ""
+    minutes, seconds = divmod(round(job.eta_seconds), 60)
+    return f"{minutes}:{seconds:02} left"
 
 
 def _phase(job: Job) -> str:

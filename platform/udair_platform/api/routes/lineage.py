@@ -58,9 +58,9 @@ def list_files(domain: str, version: str, context: Ctx, who: DomainReader) -> Fi
 
 @router.get("/files/{name}", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
 def get_file(domain: str, version: str, name: str, context: Ctx, who: DomainReader) -> Response:
-    """One file, for clients that do not reach the store."""
+    """One file, or `MANIFEST.json`, for clients that do not reach the store."""
     number, folder = _folder(context, who, domain, version)
-    if name not in _manifest(folder, number).files:
+    if name != MANIFEST and name not in _manifest(folder, number).files:
         raise NotFound(f"Version {number} of {domain!r} has no file {name[:80]!r}.")
     with _asking(number):
         return Response(folder.get(name, max_bytes=_MAX_FILE_BYTES), media_type="application/octet-stream")

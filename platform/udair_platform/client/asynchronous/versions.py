@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from udair_platform.client.asynchronous.bound import AsyncBound
+from udair_platform.client.errors import ClientError
 from udair_platform.client.gallery import INDEX, Gallery, GalleryItem
 from udair_platform.client.models import Alias, BaseModelInfo, File, GateReport, Lineage, Route
 from udair_platform.client.names import file_name
+
+MANIFEST = "MANIFEST.json"
 
 
 class AsyncVersion(AsyncBound):
@@ -53,6 +58,24 @@ class AsyncVersion(AsyncBound):
     async def file(self, name: str) -> bytes:
         """One file. Raises NotFound."""
         return await self._transport.content(f"{self._path}/files/{file_name(name)}")
+
+    async def download(self, folder: str | Path) -> list[File]:
+        """Write every file and its manifest below `folder`; what is not as its job published it is refused.
+
+        Raises:
+            ClientError: A file's digest is another.
+            OSError: A file cannot be written.
+        """
+        target, files = Path(folder), await self.files()
+        target.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            data = await self.file(file.name)
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise ClientError(f"{file.name} of {self.domain}@{self.number} is not what its job published.")
+            (target / file.name).write_bytes(data)
+        # Last: readers accept nothing without it.
+        (target / MANIFEST).write_bytes(await self.file(MANIFEST))
+        return files
 
     async def gallery(self, *, limit: int | None = None) -> Gallery:
         """Pictures before and after, the worst first. Raises NotFound if the job published none.

@@ -1,0 +1,84 @@
+"""How a job ended: its version with every check of the gate, or why there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from udair_platform.cli import exits
+from udair_platform.cli.options import Output
+from udair_platform.cli.render import note, show
+
+if TYPE_CHECKING:
+    from udair_platform.client import Job
+    from udair_platform.client.models import GateCheck
+
+
+def conclude(job: Job, output: Output) -> None:
+    """Show what the finished `job` made; ends with 3 if it made nothing, with 4 if the gate said no."""
+    from udair_platform.client import GateRejected, JobFailed
+
+    rejected = ""
+    try:
+        version: Any = job.result()
+    except GateRejected as error:
+        version, rejected = error.version, str(error)
+    except JobFailed as error:
+        show(output, job, lines(job))
+        code, said = exits.exit_code_of(error)
+        note(said)
+        raise typer.Exit(code or exits.ERROR) from None
+    name = f"{job.domain}@{version.number}"
+    shown = [
+        ("version", name),
+        ("job", job.id),
+        ("state", job.state),
+        ("gate", version.verdict),
+        *((f"  {check.name}", _short(check)) for check in version.report().checks),
+    ]
+    show(output, {**job.model_dump(mode="json"), "gate": version.gate}, shown)
+    if rejected:
+        note(exits.three(rejected, "What served before still serves.", f"udair version gallery {name} --open"))
+        raise typer.Exit(exits.GATE_REJECTED)
+    if version.verdict == "PASSED":
+        note(f"next: udair version gallery {name} --open   udair promote {name}")
+    else:
+        note(f"the gate is {version.verdict}; what served before still serves.  udair version show {name}")
+
+
+def lines(job: Job) -> list[tuple[str, Any]]:
+    """A job, for people."""
+    shown: list[tuple[str, Any]] = [
+        ("job", job.id),
+        ("domain", job.domain),
+        ("state", job.state),
+        ("phase", job.phase),
+        ("progress", f"{job.progress_percent:.0f} %"),
+        ("priority", job.priority.lower()),
+        ("snapshot", job.snapshot),
+        ("version", job.version),
+        ("created", job.created_time),
+        ("finished", job.finished_time),
+    ]
+    if job.reason or job.detail:
+        shown.append(("reason", f"{job.reason or ''} {job.detail}".strip()))
+    for attempt in job.attempts or []:
+        why = f"{attempt.reason}: {attempt.detail}" if attempt.reason else ""
+        shown.append((f"attempt {attempt.number}", f"{attempt.state} {why}".strip()))
+    return shown
+
+
+def check_line(check: GateCheck) -> str:
+    """One check of the gate, in full."""
+    verdict = "ok" if check.passed else "FAILED"
+    measured = "" if check.measured is None else f"{check.measured:.4g}"
+    limit = "" if check.limit is None else f"limit {check.limit:g}"
+    return f"{verdict:<6} {measured:<8} {limit:<14} {check.detail}".rstrip()
+
+
+def _short(check: GateCheck) -> str:
+    verdict = "ok" if check.passed else "FAILED"
+    if check.measured is None or check.limit is None:
+        return verdict
+    return f"{verdict:<6} {check.measured:.4g} (limit {check.limit:g})"
