@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 
 from udair.data.images import decode, encode_png
@@ -19,6 +22,8 @@ from udair_platform.client import Client, NotFound
 from udair_platform.demo.customer import night_camera, photographs
 from udair_platform.local.children import marked
 from udair_platform.local.platform import LocalOptions, LocalPlatform
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,42 @@ def test_adapt_promote_and_serve_while_the_scheduler_is_killed(platform, client,
     restored = _cli(platform, "restore", str(before), "-d", "night-cams", "-o", str(after))
     assert restored.returncode == 0, restored.stderr
     assert decode(after.read_bytes()).shape == dusk[1].shape
+
+
+def test_the_examples_do_what_they_say(platform, client, s3, dusk, tmp_path):
+    """Submit, watch, look, promote, restore; a folder at once; and the notebook shows pictures."""
+    bucket = s3.bucket()
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    for index, image in enumerate(dusk):
+        s3.put(bucket, f"cams/{index}.png", encode_png(image))
+        (photos / f"{index}.png").write_bytes(encode_png(image))
+    (photos / "no image.png").write_bytes(b"text")
+    environment = os.environ | {"UDAIR_URL": platform.url, "UDAIR_API_KEY": platform.api_key}
+
+    def example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(EXAMPLES / name), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+    arguments = ("dusk-cams", f"s3://{bucket}/cams/", str(photos / "0.png"), "--quick", "--out", str(out))
+    adapted = example("adapt.py", *arguments)
+    assert adapted.returncode == 0, adapted.stdout + adapted.stderr
+    if "rejected by the gate" not in adapted.stdout:
+        assert "data:image/webp" in (out / "dusk-cams-1.html").read_text()
+        assert decode((out / "0-restored.png").read_bytes()).shape == dusk[0].shape
+    folder = example("restore_many.py", "dusk-cams", str(photos), str(out / "many"))
+    assert folder.returncode == 1, "one of them is no image"
+    assert "12 restored" in folder.stdout
+    assert "no image.png" in folder.stderr
+
+    notebook = nbformat.read(EXAMPLES / "before_after.ipynb", as_version=4)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"UDAIR_DOMAIN": "dusk-cams", **environment}.items():
+            patch.setenv(name, value)
+        ran = NotebookClient(notebook, timeout=120).execute()
+    shown = {kind for cell in ran.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert {"text/html", "image/webp"} <= shown
 
 
 def test_prometheus_finds_the_data_planes_metrics(platform, client, dusk):
