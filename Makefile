@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check client docs-api fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -55,8 +55,12 @@ fuzz-api: $(STAMP) ## Fuzz the control API against its own schema, for at most f
 client: $(STAMP) ## Write the SDK's client for threads from its client for event loops
 	$(BIN)/python platform/make_synchronous.py
 
-docs-api: $(STAMP) ## Write docs/api.md from the OpenAPI schema
+docs-reference: $(STAMP) ## Write docs/api.md and docs/reference/ from the code
 	$(BIN)/python docs/make_api.py
+	$(BIN)/python docs/make_reference.py
+
+docs: $(STAMP) ## Build the documentation into site/, offline; a link that leads nowhere fails
+	$(BIN)/zensical build --strict --clean
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the OpenAPI schema of the control API: `make docs-api`."""
+"""Writes docs/api.md from the OpenAPI schema of the control API: `make docs-reference`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TARGET = Path(__file__).with_name("api.md")
 _INTRO = """\
 # The control API
 
-<!-- Written by docs/make_api.py from the OpenAPI schema; change the code and run `make docs-api`. -->
+<!-- Written by docs/make_api.py from the OpenAPI schema; change the code and run `make docs-reference`. -->
 
 JSON over HTTP; the OpenAPI 3.1 schema is at `/v1/openapi.json` (with a key). The data plane is described in
 [serving.md](serving.md), what is trusted and why in [security.md](security.md).

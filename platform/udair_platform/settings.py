@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     job_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a job")
     job_python: str = Field("", description="Python that runs jobs; default: this one (local) or 'python' (ray)")
 
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(8080, ge=0, le=65535)
+    api_host: str = Field("127.0.0.1", description="address that the API listens at; put TLS in front of it")
+    api_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
     serve_url: str = Field("http://127.0.0.1:8000", description="where clients reach the data plane")
     serve_min_replicas: int = Field(1, ge=1, description="backbones that always run; zero is not offered")
     serve_max_replicas: int = Field(1, ge=1, description="most backbones that autoscaling may run")
@@ -80,19 +80,21 @@ class Settings(BaseSettings):
         12, ge=0, le=1000, description="images of a domain that a job publishes before and after; 0 keeps none here"
     )
     base_uri: str = Field("packaged:tiny", description="bundle of the base model that this platform adapts")
-    default_tenant: str = Field("default", pattern=r"^[a-z][a-z0-9-]{2,62}$")
+    default_tenant: str = Field(
+        "default", pattern=r"^[a-z][a-z0-9-]{2,62}$", description="tenant of the first admin key"
+    )
 
-    reconcile_interval_s: float = Field(1.0, gt=0)
+    reconcile_interval_s: float = Field(1.0, gt=0, description="pause between two turns of the reconciler")
     lease_ttl_s: float = Field(15.0, gt=0, description="a silent reconciler loses its lease after this long")
-    max_concurrent_jobs: int = Field(2, ge=1)
+    max_concurrent_jobs: int = Field(2, ge=1, description="jobs under way at once")
     tenant_max_concurrent_jobs: int = Field(0, ge=0, description="of each tenant; 0 is no limit but the platform's")
     tenant_max_queued_jobs: int = Field(1000, ge=0, description="unfinished jobs of each tenant; 0 is no limit")
     tenant_max_domains: int = Field(10_000, ge=0, description="domains of each tenant; 0 is no limit")
     max_attempts: int = Field(3, ge=1, description="attempts that faults of ours may spend on one job")
-    heartbeat_timeout_s: float = Field(300.0, gt=0)
-    pending_timeout_s: float = Field(86_400.0, gt=0)
-    run_timeout_s: float = Field(21_600.0, gt=0)
-    cancel_timeout_s: float = Field(60.0, gt=0)
+    heartbeat_timeout_s: float = Field(300.0, gt=0, description="a job that is silent for so long is tried again")
+    pending_timeout_s: float = Field(86_400.0, gt=0, description="longest wait of a job for its start")
+    run_timeout_s: float = Field(21_600.0, gt=0, description="longest run of one attempt")
+    cancel_timeout_s: float = Field(60.0, gt=0, description="longest wait for a cancelled job to stop")
     approval_timeout_s: float = Field(
         30 * 86_400.0, gt=0, description="a version that the gate could not judge is rejected after this long"
     )
@@ -100,8 +102,8 @@ class Settings(BaseSettings):
     webhook_interval_s: float = Field(1.0, gt=0, description="pause between two turns of the webhooks")
     webhook_allow_private: bool = Field(False, description="webhooks may be http:// and in private networks")
 
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = Field("console", description="for people, or one JSON object a line")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
     @field_validator("database_url")
     @classmethod

@@ -67,4 +67,4 @@ def test_reference_is_up_to_date() -> None:
     make_api = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_api)
 
-    assert make_api.TARGET.read_text() == make_api.render(make_api.schema()), "run `make docs-api`"
+    assert make_api.TARGET.read_text() == make_api.render(make_api.schema()), "run `make docs-reference`"

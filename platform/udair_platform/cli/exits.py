@@ -19,7 +19,7 @@ _NEXT = {
     "ALIAS_MOVED": "somebody was faster: udair alias history NAME, then decide again",
     "VALIDATION_FAILED": "mend the field named above; --help says what each expects",
     "QUOTA_EXCEEDED": "wait for running jobs to end, or ask who runs the platform for more",
-    "RATE_LIMITED": "wait a little; the same command works then",
+    "TOO_MANY_REQUESTS": "wait a little; the same command works then",
 }
 
 
