@@ -11,7 +11,10 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from udair_jobs.storage import Storage, open_storage
 from udair_platform.errors import PlatformError, SettingsError
@@ -19,6 +22,11 @@ from udair_platform.registry import first_start, routes
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database, open_database
 from udair_platform.telemetry import configure, logger
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from udair_platform.serving.deployment import ServingConfig
 
 _log = logger("bootstrap")
 
@@ -78,7 +86,7 @@ def run_scheduler(settings: Settings) -> None:
     deliveries = Deliveries(database, [signing_key, previous] if previous else [signing_key], outbound, utc_now)
     telling = threading.Thread(target=deliveries.run_forever, args=(stop, settings.webhook_interval_s), daemon=True)
     telling.start()
-    Reconciler(database, store, make_launcher(settings), settings).run_forever(stop)
+    Reconciler(database, store, make_launcher(settings), settings).run_forever(stop, beat=(settings.home / ALIVE).touch)
 
 
 def run_serving(settings: Settings) -> None:
@@ -86,23 +94,45 @@ def run_serving(settings: Settings) -> None:
     import ray
     from ray import serve
 
-    from udair.weights import read_manifest
-    from udair_jobs.base_models import local_folder
-    from udair_platform.serving.autoscaling import Scaling
-    from udair_platform.serving.deployment import APP, ServingConfig, build_app
-    from udair_platform.serving.replica import BackboneConfig
+    from udair_platform.serving.deployment import APP, build_app
 
     stop = _stop_on_signal()
     host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
-    base = local_folder(settings.base_uri, settings.home / "base", endpoint_url=settings.store_endpoint_url)
-    manifest = read_manifest(base)
     previous = settings.previous_signing_key_path
     if previous:
         first_start.read_signing_key(previous)  # refuse to start rather than to refuse requests
     ray.init(address=os.environ["UDAIR_RAY_GCS"], namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": int(port)})
+    serve.run(build_app(_serving_config(settings)), name=APP, route_prefix="/", blocking=False)
+    _log.info("serving", url=settings.serve_url)
+    stop.wait()
+
+
+def serving_app(arguments: dict[str, str]) -> Application:
+    """The Serve application where something else deploys it, e.g. KubeRay's RayService.
+
+    Settings are those of the environment that every node has; `arguments` are settings that differ, by name.
+    """
+    from udair_platform.serving.deployment import build_app
+
+    settings = load_settings(**arguments)
+    configure(settings.log_format, settings.log_level)
+    return build_app(_serving_config(settings))
+
+
+def _serving_config(settings: Settings) -> ServingConfig:
+    from udair.weights import read_manifest
+    from udair_jobs.base_models import local_folder
+    from udair_platform.serving.autoscaling import Scaling
+    from udair_platform.serving.deployment import ServingConfig
+    from udair_platform.serving.replica import BackboneConfig
+
+    with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
+        base = local_folder(settings.base_uri, Path(scratch), endpoint_url=settings.store_endpoint_url)
+        manifest = read_manifest(base)
+    previous = settings.previous_signing_key_path
     backbone = BackboneConfig(
-        base_folder=str(base),
+        base_uri=settings.base_uri,
         base_digest=str(manifest["digest"]),
         store_uri=settings.store_uri,
         store_endpoint_url=settings.store_endpoint_url,
@@ -111,7 +141,7 @@ def run_serving(settings: Settings) -> None:
         threads=settings.serve_threads,
         window_s=settings.drift_window_s,
     )
-    config = ServingConfig(
+    return ServingConfig(
         backbone,
         base_name=str(manifest["name"]),
         signing_key_file=str(settings.signing_key_file),
@@ -121,11 +151,9 @@ def run_serving(settings: Settings) -> None:
         gpus=settings.serve_gpus,
         colocated=not settings.serve_gpus,
     )
-    serve.run(build_app(config), name=APP, route_prefix="/", blocking=False)
-    _log.info("serving", url=settings.serve_url)
-    stop.wait()
 
 
+ALIVE = "scheduler.alive"  # touched at every turn of the reconciler: what a liveness probe looks at
 ROLES = {"api": run_api, "scheduler": run_scheduler, "serving": run_serving}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -161,3 +162,16 @@ def test_previous_signing_key_is_checked_like_the_current_one(tmp_path) -> None:
         first_start.read_signing_key(path)
     path.chmod(0o600)
     assert first_start.read_signing_key(path) == bytes(32)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_key_that_kubelet_mounted_may_be_read_by_our_group_and_by_nobody_else(tmp_path) -> None:
+    path = tmp_path / "signing.key"
+    path.write_bytes(bytes(32))
+    os.chown(path, 12345, os.getegid())
+    path.chmod(0o440)
+    assert first_start.read_signing_key(path) == bytes(32)
+    for mode in (0o460, 0o444):
+        path.chmod(mode)
+        with pytest.raises(SettingsError, match="open to others"):
+            first_start.read_signing_key(path)

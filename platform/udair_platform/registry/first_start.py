@@ -78,7 +78,9 @@ def read_signing_key(path: Path) -> bytes:
     """
     if not path.is_file():
         raise SettingsError(f"The signing key {path} does not exist; expected a file of {SIGNING_KEY_BYTES} bytes.")
-    mode = path.stat().st_mode & 0o077
+    found = path.stat()
+    # A file that another user (kubelet, of a Secret) put there for our group may be read by that group.
+    mode = found.st_mode & (0o077 if found.st_uid == os.geteuid() else 0o037)
     if mode:
         raise SettingsError(f"The signing key {path} is open to others (mode {mode:03o}). Run: chmod 600 {path}")
     key = path.read_bytes()

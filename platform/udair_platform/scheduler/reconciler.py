@@ -105,13 +105,17 @@ class Reconciler:
         self._sweep()
         return True
 
-    def run_forever(self, stop: threading.Event) -> None:
-        """Tick until `stop` is set, through every outage; then let another take the lease at once."""
+    def run_forever(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
+        """Tick until `stop` is set, through every outage; then let another take the lease at once.
+
+        `beat` is called at every turn.
+        """
         _log.info("started", holder=self.holder)
         alarm = Alarm(self._database, self._settings.reconcile_interval_s)
         while not stop.is_set():
             acted = False
             try:
+                beat()
                 alarm.note()
                 acted = self.tick()
             except LeaseLost as error:

@@ -28,6 +28,7 @@ from udair.config import TestTimeConfig
 from udair.data.images import ImageArray
 from udair.inference import TILE
 from udair.models.modulation import Modulation
+from udair_jobs.base_models import local_folder
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.adapters import Adapters, Refused, Unreachable
@@ -53,7 +54,8 @@ class BackboneConfig:
     """How a replica is set up; every node reads the same.
 
     Attributes:
-        base_folder, base_digest: The bundle, and the digest that it must have.
+        base_uri, base_digest: The bundle, and the digest that it must have: ``packaged:NAME``, a folder of every
+            node, or ``s3://…`` (of the store's endpoint), which every replica fetches for itself.
         store_uri, store_endpoint_url: The platform's store: routes, adapters, reports.
         cache: Folder for copies of routes and adapters; a temporary one if None.
         slots: Adapters resident on the device.
@@ -66,7 +68,7 @@ class BackboneConfig:
         report_s: Seconds between reports to the store; 0 writes none.
     """
 
-    base_folder: str
+    base_uri: str
     base_digest: str
     store_uri: str
     store_endpoint_url: str | None = None
@@ -116,7 +118,9 @@ class Backbone:
         self._config = config
         self.id = _replica_id()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._bundle = load_bundle(Path(config.base_folder), config.base_digest, device, replay=False)
+        with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
+            base = local_folder(config.base_uri, Path(scratch), endpoint_url=config.store_endpoint_url)
+            self._bundle = load_bundle(base, config.base_digest, device, replay=False)
         model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._metrics = ReplicaMetrics()
         self._tracing = Tracing("udair-backbone")
