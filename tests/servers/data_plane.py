@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from udair_platform.registry.layout import ROUTES
 from udair_platform.serving.ingress import create_ingress
 from udair_platform.serving.replica import Backbone, BackboneConfig
 from udair_platform.serving.router import Router
+
+MARK = "UDAIR_TEST_PLANE"  # in the environment of a Ray cluster that tests began: their process
 
 KEY, PREVIOUS_KEY = b"k" * 32, b"p" * 32
 BUNDLE = load_bundle(packaged("tiny"))
@@ -136,12 +139,14 @@ class Routes(Plane):
         """Processes of the backbones."""
         return [
             int(entry.name) for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _command(entry)
+            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _read(entry / "cmdline")
+            # Another platform may be at work on this machine.
+            and f"{MARK}={os.getpid()}".encode() in _read(entry / "environ")
         ]  # fmt: skip
 
 
-def _command(entry: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return (entry / "cmdline").read_bytes()
+        return path.read_bytes()
     except OSError:
         return b""

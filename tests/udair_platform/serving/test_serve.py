@@ -12,7 +12,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from data_plane import BUNDLE, KEY, Routes, apart, bearer, make_adapter, make_image, offline, until
+from data_plane import BUNDLE, KEY, MARK, Routes, apart, bearer, make_adapter, make_image, offline, until
 
 from udair.data.images import decode, encode_png
 from udair.weights import packaged
@@ -38,6 +38,7 @@ def plane(request, tmp_path_factory):
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
+        environment.setenv(MARK, str(os.getpid()))
         ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         config = ServingConfig(
