@@ -1,0 +1,72 @@
+"""The manifests of `k8s/`, as they are shipped: read, found by kind and name, written in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+# Dependencies first: a namespace before what is in it, settings before what reads them.
+_ORDER = (
+    "Namespace", "PriorityClass", "ResourceQuota", "LimitRange", "ServiceAccount", "Role", "ClusterRole", "RoleBinding",
+    "ClusterRoleBinding", "ConfigMap", "NetworkPolicy", "Service", "StatefulSet", "Deployment", "RayService",
+    "PodDisruptionBudget", "Ingress",
+)  # fmt: skip
+
+
+def folder() -> Path:
+    """Where the manifests are: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(str(resources.files("udair_platform.deploy"))) / "k8s"
+    return inside if inside.exists() else Path(__file__).parents[3] / "k8s"
+
+
+class Manifests:
+    """Objects of a deployment.
+
+    Args:
+        objects: Kubernetes objects.
+    """
+
+    def __init__(self, objects: Iterable[Object]) -> None:
+        self.objects = list(objects)
+
+    @classmethod
+    def read(cls, *names: str) -> Manifests:
+        """Those of the folders `names` of `k8s/`, as their kustomizations list them, without patches."""
+        return cls(item for name in names for item in _read(folder() / name))
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
+        """One object. Raises KeyError."""
+        for item in self.objects:
+            if item["kind"] == kind and item["metadata"]["name"] == name:
+                if namespace in (None, item["metadata"].get("namespace")):
+                    return item
+        raise KeyError(f"{kind} {name}")
+
+    def of_kind(self, *kinds: str) -> Iterator[Object]:
+        """Every object of those kinds."""
+        return (item for item in self.objects if item["kind"] in kinds)
+
+    def ordered(self) -> list[Object]:
+        """In the order in which they are applied."""
+        return sorted(self.objects, key=_place)
+
+    def yaml(self) -> str:
+        """All of it, the same for the same objects."""
+        return yaml.safe_dump_all(self.ordered(), sort_keys=True, default_flow_style=False, width=120)
+
+
+def _read(path: Path) -> Iterator[Object]:
+    listed = yaml.safe_load((path / "kustomization.yaml").read_text())
+    for name in listed.get("resources", []):
+        yield from (item for item in yaml.safe_load_all((path / name).read_text()) if item)
+
+
+def _place(item: Object) -> tuple[int, str, str, str]:
+    kind, metadata = item["kind"], item["metadata"]
+    rank = _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+    return rank, kind, metadata.get("namespace", ""), metadata["name"]
