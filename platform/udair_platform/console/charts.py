@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +28,15 @@ class Change:
 
 
 def changes(window: Mapping[str, Any] | None) -> list[Change]:
-    """What a drift window says of each class, the largest change first; none without a snapshot to compare with."""
+    """What a drift window says of each class, the largest change first, of equal ones what has become more.
+
+    None without a snapshot to compare with.
+    """
     if not window:
         return []
     before, now = window.get("reference_class_shares") or {}, window.get("class_shares") or {}
     rows = [Change(str(name), float(before.get(name, 0.0)), float(share)) for name, share in now.items()]
-    return sorted(rows, key=lambda row: (-abs(row.now - row.before), row.name)) if before else []
+    return sorted(rows, key=lambda row: (-round(abs(row.now - row.before), 6), row.before - row.now)) if before else []
 
 
 def timeline(events: Sequence[Event], window: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -41,14 +45,15 @@ def timeline(events: Sequence[Event], window: Mapping[str, Any] | None) -> dict[
     Args:
         events: `domain.drifted`, newest first.
     """
-    points = [(event.time.timestamp(), event.data.get("divergence"), event.data.get("threshold")) for event in events]
-    points.reverse()
+    found: dict[float, tuple[Any, Any]] = {
+        event.time.timestamp(): (event.data.get("divergence"), event.data.get("threshold")) for event in events
+    }
     if window and window.get("divergence") is not None:
-        points.append((float(window["ended_time"]), window["divergence"], window.get("threshold")))
-    points = sorted({time: (time, *rest) for time, *rest in points}.values())
-    if len(points) < 2:
+        found[float(window["ended_time"])] = (window["divergence"], window.get("threshold"))
+    times = sorted(found)
+    if len(times) < 2:
         return None
-    times, divergences, thresholds = (list(column) for column in zip(*points, strict=True))
+    divergences, thresholds = ([found[time][at] for time in times] for at in (0, 1))
     return {
         "kind": "lines", "x": times, "time": True, "unit": "bits",
         "series": [{"label": "divergence", "values": divergences}, {"label": "threshold", "values": thresholds}],
@@ -135,8 +140,6 @@ def _ends(item: Range | Choices) -> tuple[str, str]:
 
 def _share(item: Range | Choices, value: object) -> float:
     """Where a value lies between the ends of its axis, 0 to 1."""
-    import math
-
     if isinstance(item, Choices):
         return item.choices.index(value) / (len(item.choices) - 1) if value in item.choices else 0.0
     if not isinstance(value, int | float):

@@ -103,7 +103,7 @@ def bar(check: Mapping[str, Any]) -> dict[str, Any] | None:
     low, high = low - (room if low < 0 else 0.0), high + room
 
     def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
+        return round(float(100 * (value - low) / (high - low)), 2)
 
     start, end = sorted((place(0.0), place(measured)))
     bound = "at least" if check.get("name") in _AT_LEAST else "at most"
