@@ -76,7 +76,9 @@ def platform(s3, tmp_path_factory) -> Iterator[LocalPlatform]:
         s3.put(bucket, f"night/{key}", data)
     options = LocalOptions(tmp_path_factory.mktemp("home"), port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url)
     with LocalPlatform(options) as running, Client(running.url, running.api_key) as client:
-        client.domains.create("night-cams", f"s3://{bucket}/night/", description="Nachtschicht · 夜班 · ночная смена")
+        client.domains.create(
+            "night-cams", f"s3://{bucket}/night/", description="Nachtschicht · équipe de nuit · ночная смена"
+        )
         client.domains.create("empty-cams", f"s3://{bucket}/nothing/")
         _write_sweep(f"{running.home}/store/sweeps/default/tta-night")
         deadline = time.monotonic() + 60
@@ -165,18 +167,18 @@ def test_a_domain_is_adapted_looked_at_promoted_and_rolled_back(visit, platform)
         page, "[...document.querySelectorAll('.panes img')].every((image) => image.complete && image.naturalWidth > 0)"
     )
     visit.go("/domains/night-cams/versions/1")
-    _shoot(page, "console-version")
+    _shoot(page, "console")
 
     # Promoted after a confirmation, and undone.
     page.click("summary:has-text('Promote')")
-    page.fill("details[open] input[name=reason]", "sieht besser aus · 更好")
+    page.fill("details[open] input[name=reason]", "sieht besser aus · лучше")
     page.click("details[open] button")
     page.wait_for_selector(".done:has-text('Version 1 serves now.')")
     _is_served(platform, "1")
     page.click("button:has-text('Undo')")
     page.wait_for_selector(".done:has-text('The source model serves now.')")
     _is_served(platform, "0")
-    assert "sieht besser aus · 更好" in page.inner_text(".history")
+    assert "sieht besser aus · лучше" in page.inner_text(".history")
 
     # And forth and back once more, by the buttons of the domain's page.
     for number in ("1", "0"):
