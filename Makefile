@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist
+.PHONY: help setup demo up test test-slow test-s3 test-postgres test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser docs-api bench-console
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ test-postgres: $(STAMP) ## Run the control plane's tests on a real PostgreSQL se
 
 test-faults: $(STAMP) ## Run the tests with a store that is slow, away, cut off or full of errors
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+
+test-browser: $(STAMP) ## Run the console's tests in a real browser, and write docs/images (Debian package)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "no Chromium on PATH; install it first: apt-get install -y --no-install-recommends chromium fonts-dejavu-core" >&2; exit 1; }
+	UDAIR_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -m browser $(PYTEST_ARGS)
 
 fuzz-api: $(STAMP) ## Fuzz the control API against its own schema, for at most five minutes
 	$(BIN)/python -m pytest -m fuzz $(PYTEST_ARGS)
@@ -99,6 +104,9 @@ bench-serving: $(STAMP) ## Measure serving, and simulate autoscaling (PEERS=pyth
 bench-control: $(STAMP) ## Measure the control plane (POSTGRES=postgresql://user@host/postgres measures there too)
 	$(BIN)/python benchmarks/control_plane.py $(if $(POSTGRES),--postgres $(POSTGRES)) $(if $(QUICK),--quick) \
 		--json benchmarks/results/control_plane$(if $(QUICK),-quick).json
+
+bench-console: $(STAMP) ## Measure what people wait for: console, command line, SDK (Chromium; Debian package)
+	for name in console faces; do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
 
 bench: bench-jobs bench-serving ## Run the benchmarks that need no data; results go to benchmarks/results
 	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json

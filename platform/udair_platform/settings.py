@@ -76,6 +76,10 @@ class Settings(BaseSettings):
         default_factory=lambda: {role: role for role in get_args(Role)}, description="the provider's role=ours,…"
     )
 
+    price_per_job_hour: float = Field(0.0, ge=0, description="for the console's usage page; 0 shows hours only")
+    price_per_model_hour: float = Field(0.0, ge=0, description="the same, of an hour of restoring images")
+    price_currency: str = Field("", max_length=8, description="written behind prices, e.g. EUR")
+
     gallery_images: int = Field(
         12, ge=0, le=1000, description="images of a domain that a job publishes before and after; 0 keeps none here"
     )

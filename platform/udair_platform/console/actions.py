@@ -1,4 +1,7 @@
-"""What the console's buttons do: the same verbs as the API's, with the same checks."""
+"""What the console's buttons do: the same verbs as the API's, with the same checks.
+
+The way back from a promotion or a rollback is a form on the page that follows.
+"""
 
 from __future__ import annotations
 

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
+from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from udair_platform.api.context import Context
-from udair_platform.console import actions, pages, pictures
-from udair_platform.console.rendering import page
-from udair_platform.errors import PlatformError, Unauthenticated
+from udair_platform.console import (
+    actions,
+    administration,
+    domains,
+    jobs,
+    login,
+    overview,
+    pictures,
+    serving,
+    snapshots,
+    sweeps,
+    usage,
+    versions,
+)
+from udair_platform.console.rendering import STATIC, page
+from udair_platform.console.session import Session, current
+from udair_platform.errors import BadRequest, Invalid, NotFound, PlatformError, Unauthenticated
+from udair_platform.http.problems import RETRY_AFTER_S
 
-_STATIC = Path(__file__).parent / "static"
+_ROOMS = (
+    login, overview, domains, snapshots, versions, pictures, jobs, sweeps, serving, usage, administration, actions,
+)  # fmt: skip
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "font-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -26,19 +48,55 @@ def create_console(context: Context) -> FastAPI:
     """The console over the same context as the API."""
     app = FastAPI(title="UDAIR console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = context
-    for room in (pages, actions, pictures):
+    for room in _ROOMS:
         app.include_router(room.router)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/static", _Kept(directory=STATIC), name="static")
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, PlatformError)
         if isinstance(error, Unauthenticated):
             return RedirectResponse(f"/console/login?next={request.url.path}", 303)
-        return page(request, "error.html", None, error.status, error=error)
+        answer = page(request, "error.html", _visitor(request), error.status, error=error)
+        if error.retryable:
+            answer.headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
+        return answer
+
+    async def unusable(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        fields = ", ".join(str(item["loc"][-1]) for item in error.errors()[:5])
+        kind = Invalid if request.method == "POST" else BadRequest
+        return await refused(request, kind(f"The request cannot be used as it is: {fields}. Go back and try again."))
+
+    async def missing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return await refused(request, NotFound("There is no such page."))
+        return await http_exception_handler(request, error)
 
     app.add_exception_handler(PlatformError, refused)
+    app.add_exception_handler(RequestValidationError, unusable)
+    app.add_exception_handler(HTTPException, missing)
+    # Pages hold a token and echo what was asked for, which compression could betray to whoever can make a browser
+    # ask; the cookie is SameSite=Strict, so that nobody elsewhere can.
+    app.add_middleware(GZipMiddleware, minimum_size=600, compresslevel=6)
     app.add_middleware(_Guarded)
     return app
+
+
+def _visitor(request: Request) -> Session | None:
+    """Whose page it is, so that a refusal leaves the way to other pages."""
+    with suppress(PlatformError):
+        return current(request)
+    return None
+
+
+class _Kept(StaticFiles):
+    """Files whose address changes when they do."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return answer
 
 
 class _Guarded:

@@ -14,7 +14,7 @@ from fastapi import Depends, Request, Response
 
 from udair_platform.api.auth import Principal, principal_of, refused
 from udair_platform.api.context import Context, context_of
-from udair_platform.errors import Forbidden, Unauthenticated
+from udair_platform.errors import Forbidden, TooManyRequests, Unauthenticated
 from udair_platform.keys import Claims
 
 COOKIE = "udair_console"
@@ -76,7 +76,54 @@ def current(request: Request) -> Session:
     return Session(Principal(_claims_of(context, tenant, kid)), form_token)
 
 
-Visitor = Annotated[Session, Depends(current)]
+def visit(request: Request) -> Session:
+    """The session of a request, which is counted against its key's limit like a request to the API.
+
+    Raises:
+        Unauthenticated: See `current`.
+        TooManyRequests: The key has been used too often within a minute.
+    """
+    session = current(request)
+    standing = context_of(request).limits.count(session.principal.claims.kid)
+    if standing is not None:
+        request.state.headers = standing.headers
+        if standing.exceeded:
+            detail = f"This key has asked for {standing.limit} pages and answers within a minute; wait a little."
+            raise TooManyRequests(detail, retry_after_s=standing.reset_s)
+    return session
+
+
+def read(request: Request) -> Session:
+    """The session of a request for a page. Raises Forbidden without `domain:read`; see `visit`."""
+    session = visit(request)
+    claims = session.principal.claims
+    if not claims.allows("domain:read"):
+        raise Forbidden(f"The key ak_{claims.kid} has {', '.join(claims.scopes)}; pages need domain:read.")
+    return session
+
+
+def read_tenant(request: Request) -> Session:
+    """As `read`, for what belongs to no domain. Raises Forbidden for a key that is limited to some."""
+    session = read(request)
+    claims = session.principal.claims
+    if claims.domains is not None:
+        raise Forbidden(f"The key ak_{claims.kid} is limited to its domains; this page is of the whole tenant.")
+    return session
+
+
+def administer(request: Request) -> Session:
+    """As the API's `Admin`. Raises Forbidden for other keys, and for one that is limited to some domains."""
+    session = visit(request)
+    claims = session.principal.claims
+    if not claims.allows("admin") or claims.domains is not None:
+        raise Forbidden(f"The key ak_{claims.kid} is no admin key of the whole tenant, which this page needs.")
+    return session
+
+
+Visitor = Annotated[Session, Depends(visit)]
+Reader = Annotated[Session, Depends(read)]
+TenantReader = Annotated[Session, Depends(read_tenant)]
+Admin = Annotated[Session, Depends(administer)]
 
 
 def check_form(request: Request, session: Session, token: str) -> None:

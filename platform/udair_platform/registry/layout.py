@@ -10,6 +10,11 @@ PROFILE = "profile.json"
 REPORTS = "serving/reports"
 
 
+def sweeps(tenant: str) -> str:
+    """Where a tenant's sweeps are looked for: each a folder, the `output_uri` of `udair_jobs.sweep`."""
+    return f"sweeps/{tenant}"
+
+
 def domain(tenant: str, name: str) -> str:
     """Everything of one domain."""
     return f"t/{tenant}/d/{name}"

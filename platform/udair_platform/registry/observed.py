@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ class Observed:
         blocked: Versions that a replica cannot load, with the reason.
         replicas: That have seen the domain.
         since: When the oldest of them began, seconds since the epoch.
+        failed: Images that were not restored.
     """
 
     images: int = 0
@@ -36,6 +37,24 @@ class Observed:
     blocked: list[dict[str, Any]] = field(default_factory=list)
     replicas: list[str] = field(default_factory=list)
     since: float | None = None
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica of the data plane, as it last said.
+
+    Attributes:
+        domains: Of the tenant that asks, by name; `Observed` by this replica alone.
+        load: What it is busy with, over all tenants: ``images_per_s``, ``p50_s``, ``p99_s``, ``waiting``, and of
+            its bank ``resident``, ``slots``, ``hits``, ``evictions``. Empty from a replica that does not say.
+    """
+
+    id: str
+    began: float
+    time: float
+    domains: dict[str, Observed]
+    load: dict[str, float]
 
 
 def of_domain(store: Storage, domain: Domain, now: datetime) -> Observed:
@@ -44,24 +63,63 @@ def of_domain(store: Storage, domain: Domain, now: datetime) -> Observed:
     Raises:
         StoreDown: The store does not answer.
     """
-    seen, name = Observed(), f"{domain.tenant}/{domain.name}"
-    for report in _fresh(store, now.timestamp()):
-        told = report["domains"].get(name)
-        if not isinstance(told, dict):
-            continue
-        usage = told.get("usage") or {}
-        seen.images += int(usage.get("images", 0))
-        seen.pixels += int(usage.get("pixels", 0))
-        seen.forward_s += float(usage.get("forward_s", 0.0))
-        seen.replicas.append(str(report.get("replica", "")))
-        began = float(report.get("began_time", report["time"]))
-        seen.since = began if seen.since is None else min(seen.since, began)
-        if told.get("drift"):
-            seen.drift.append(told["drift"])
-        if told.get("blocked"):
-            seen.blocked.append(told["blocked"])
-    seen.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
+    return of_tenant(store, domain.tenant, now).get(domain.name, Observed())
+
+
+def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, Observed]:
+    """What all replicas say of each of a tenant's domains that any of them has seen.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    return over(replicas(store, tenant, now))
+
+
+def over(found: Sequence[Replica]) -> dict[str, Observed]:
+    """The replicas' domains, each over all of them."""
+    seen: dict[str, Observed] = {}
+    for replica in found:
+        for name, told in replica.domains.items():
+            _add(seen.setdefault(name, Observed()), told)
+    for one in seen.values():
+        one.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
     return seen
+
+
+def replicas(store: Storage, tenant: str, now: datetime) -> list[Replica]:
+    """Every replica that has reported of late, the oldest first, with what it says of the tenant's domains.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    found = []
+    for report in _fresh(store, now.timestamp()):
+        began = float(report.get("began_time", report["time"]))
+        id, domains = str(report.get("replica", "")), report["domains"]
+        mine = {
+            name.partition("/")[2]: _told(told, id, began)
+            for name, told in domains.items() if name.startswith(f"{tenant}/") and isinstance(told, dict)
+        }  # fmt: skip
+        load = report.get("load")
+        numbers = {str(k): float(v) for k, v in load.items() if v is not None} if isinstance(load, dict) else {}
+        found.append(Replica(id, began, float(report["time"]), mine, numbers))
+    return sorted(found, key=lambda replica: replica.began)
+
+
+def _told(told: dict[str, Any], replica: str, began: float) -> Observed:
+    usage = told.get("usage") or {}
+    drift, blocked = told.get("drift"), told.get("blocked")
+    return Observed(
+        int(usage.get("images", 0)), int(usage.get("pixels", 0)), float(usage.get("forward_s", 0.0)),
+        [drift] if drift else [], [blocked] if blocked else [], [replica], began, int(usage.get("failed", 0)),
+    )  # fmt: skip
+
+
+def _add(seen: Observed, told: Observed) -> None:
+    for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
+        setattr(seen, name, getattr(seen, name) + getattr(told, name))
+    assert told.since is not None
+    seen.since = told.since if seen.since is None else min(seen.since, told.since)
 
 
 def _fresh(store: Storage, now: float) -> Iterator[dict[str, Any]]:

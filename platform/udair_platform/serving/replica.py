@@ -195,6 +195,7 @@ class Backbone:
             raise PlatformError(f"The image could not be restored: {error}") from error
         pixels = image.shape[0] * image.shape[1]
         self._metrics.cost(name, self._traffic.count(name, pixels, done.forward_s).forward_s)
+        self._traffic.took(done.queue_s + done.forward_s, time.time())
         if done.look is not None:
             self._traffic.look(name, done.look, now)
         if route.shadow and route.shadow.takes(key) and not deep:
@@ -260,10 +261,15 @@ class Backbone:
     def _look(self, image: ImageArray) -> Any:
         return look_at(self._bundle.model, self._bundle.stats, [image])
 
-    def _measure(self) -> None:
+    def _measure(self) -> dict[str, float | None]:
         bank = self._adapters.bank
         waiting = (self._engine.waiting, self._engine.waiting_pixels)
         self._metrics.state(len(bank), self._adapters.hits, bank.evictions, *waiting)
+        held: dict[str, float | None] = {
+            "resident": len(bank), "slots": self._config.slots, "hits": self._adapters.hits,
+            "evictions": bank.evictions, "waiting": self._engine.waiting,
+        }  # fmt: skip
+        return held | self._traffic.pace(time.time())
 
     def _warm_up(self) -> None:
         """The first passes are slow: they are run before Serve sends anything. Pinned adapters come, too."""

@@ -1,4 +1,4 @@
-"""What a replica tells the control plane through the store: blocked routes, drift, usage, shadows."""
+"""What a replica tells the control plane through the store: blocked routes, drift, usage, shadows, its load."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ class Reports:
         self._began = time.time()
         self._stop = threading.Event()
 
-    def every(self, seconds: float, before: Callable[[], None]) -> None:
-        """Report in a thread of its own from now on; `before` is called each time."""
-        threading.Thread(target=self._run, args=(seconds, before), name="reports", daemon=True).start()
+    def every(self, seconds: float, load: Callable[[], dict[str, float | None]]) -> None:
+        """Report in a thread of its own from now on; `load` says each time what the replica is busy with."""
+        threading.Thread(target=self._run, args=(seconds, load), name="reports", daemon=True).start()
 
     def close(self) -> None:
         """Report no more."""
         self._stop.set()
 
-    def report(self) -> dict[str, Any]:
+    def report(self, load: dict[str, float | None] | None = None) -> dict[str, Any]:
         """What is known now, JSON-ready."""
         domains: dict[str, dict[str, Any]] = self._traffic.report()
         for name, blocked in list(self._versions.blocked.items()):
             domains.setdefault(name, {})["blocked"] = vars(blocked)
         return {
             "schema_version": 1, "replica": self._replica, "began_time": round(self._began, 3),
-            "base_digest": self._base_digest, "domains": domains,
+            "base_digest": self._base_digest, "load": load or {}, "domains": domains,
         }  # fmt: skip
 
     def close_windows(self, now: float | None = None) -> None:
@@ -79,14 +79,14 @@ class Reports:
             if record["crossed"]:
                 _log.warning("drift", domain=name, confirmed=record["confirmed"], changes=said(record))
 
-    def _run(self, seconds: float, before: Callable[[], None]) -> None:
+    def _run(self, seconds: float, load: Callable[[], dict[str, float | None]]) -> None:
         last: dict[str, Any] = {}
         written = 0.0
         while not self._stop.wait(seconds):
             try:
-                before()
+                busy = load()
                 self.close_windows()
-                now = self.report()
+                now = self.report(busy)
                 if now != last or time.time() - written > _ANYWAY_S:
                     written = time.time()
                     self._store.put(report(self._replica), json.dumps(now | {"time": written}).encode())

@@ -6,7 +6,7 @@ Axes: K codes.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from udair.adaptation.drift import measure_drift
 from udair.adaptation.profile import SAMPLE, Looks, Profile
 
 MAX_DOMAINS = 4096
+_RECENT_S, _RECENT_IMAGES = 60.0, 4096
 
 
 @dataclass
@@ -87,6 +88,7 @@ class Traffic:
     def __init__(self, codes: int, window_s: float = 3600.0) -> None:
         self._codes, self.window_s = codes, window_s
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_IMAGES)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -100,6 +102,22 @@ class Traffic:
             usage.pixels += pixels
             usage.forward_s += forward_s
             return usage
+
+    def took(self, seconds: float, now: float) -> None:
+        """How long an image waited and was worked on; what it says is forgotten after a minute."""
+        with self._lock:
+            self._recent.append((now, seconds))
+
+    def pace(self, now: float) -> dict[str, float | None]:
+        """Images a second over the last minute, and how long they took; None where there was none."""
+        with self._lock:
+            recent = [(at, seconds) for at, seconds in self._recent if now - at <= _RECENT_S]
+        if not recent:
+            return {"images_per_s": 0.0, "p50_s": None, "p99_s": None}
+        whole = len(recent) < _RECENT_IMAGES  # else the minute held more than is kept
+        p50_s, p99_s = np.quantile([seconds for _, seconds in recent], (0.5, 0.99))
+        rate = len(recent) / (_RECENT_S if whole else max(now - recent[0][0], 1e-3))
+        return {"images_per_s": round(rate, 3), "p50_s": round(float(p50_s), 4), "p99_s": round(float(p99_s), 4)}
 
     def failed(self, domain: str) -> None:
         """One image that was not restored."""

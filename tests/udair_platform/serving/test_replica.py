@@ -207,7 +207,8 @@ def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_pl
     assert hazy["images"] == 24
     assert hazy["divergence"] > hazy["threshold"] > 0
     assert said(hazy)
-    until(lambda: "acme/hazy" in json.loads(plane.store.get(f"serving/reports/{plane.backbone.id}.json"))["domains"])
+    until(lambda: "acme/hazy" in _report(plane)["domains"] and _report(plane)["load"]["p99_s"])
+    assert _report(plane)["load"]["slots"] >= _report(plane)["load"]["resident"] >= 0
 
 
 def test_usage_is_the_share_of_pixels_of_every_batch(make_plane):
@@ -226,3 +227,7 @@ def test_usage_is_the_share_of_pixels_of_every_batch(make_plane):
     assert (small["images"], large["images"]) == (4, 1)
     assert (small["pixels"], large["pixels"]) == (4 * 64 * 64, 256 * 256)
     assert large["forward_s"] > small["forward_s"] > 0
+
+
+def _report(plane) -> dict:
+    return json.loads(plane.store.get(f"serving/reports/{plane.backbone.id}.json"))

@@ -79,16 +79,23 @@ def events(
     return _response(stream())
 
 
-def log(request: Request, find: Callable[[], tuple[Job, str]], after: int | None) -> EventSourceResponse:
+def log(
+    request: Request,
+    find: Callable[[], tuple[Job, str]],
+    after: int | None,
+    *,
+    check: Callable[[], object] | None = None,
+) -> EventSourceResponse:
     """A job's log, line by line as it grows, until the job has ended; ids are lines.
 
     Args:
         find: The job as it is now, and all that its attempt has printed.
         after: Lines that the caller has.
+        check: See `events`.
     """
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        sent, doorkeeper = after or 0, _Doorkeeper(request)
+        sent, doorkeeper = after or 0, _Doorkeeper(request, check)
         while True:
             job, text = await run_in_threadpool(find)
             lines = text.splitlines()

@@ -1,42 +1,45 @@
-// A job as it goes on: its events arrive one by one; its log is asked for while it runs.
-const live = document.querySelector(".live");
+// A job as it goes on: events and lines of the log arrive one by one. A stream that breaks comes back by itself and
+// goes on where it was.
+const live = document.querySelector("[data-live]");
 const logText = document.querySelector("[data-log-text]");
 const events = document.querySelector("[data-events]");
+const standing = document.querySelector("[data-standing]");
+const MOST_LINES = 2000;
 
-async function readLog() {
-  const answer = await fetch(live.dataset.log, { credentials: "same-origin" });
-  if (!answer.ok) return;
-  const text = await answer.text();
+function follow(url, kinds, take) {
+  const stream = new EventSource(url);
+  stream.addEventListener("open", () => { standing.textContent = "live"; });
+  stream.addEventListener("error", () => { standing.textContent = "reconnecting…"; });
+  for (const kind of kinds) stream.addEventListener(kind, (event) => take(event, stream));
+}
+
+function happened(event) {
+  const told = JSON.parse(event.data);
+  if (events.querySelector(`[data-id="${told.id}"]`)) return;
+  const [line, when, what] = ["li", "time", "b"].map((name) => document.createElement(name));
+  line.dataset.id = told.id;
+  when.textContent = new Date(told.time).toLocaleTimeString();
+  what.textContent = told.kind;
+  line.append(when, " ", what, ` ${(told.data.phase || "").toLowerCase()}`);
+  events.append(line);
+}
+
+const lines = [];
+function printed(event, stream) {
+  if (event.type === "end") return stream.close();
   const atEnd = logText.scrollTop + logText.clientHeight >= logText.scrollHeight - 8;
-  logText.textContent = text || "Nothing printed yet.";
+  lines.push(event.data);
+  if (lines.length > MOST_LINES) lines.shift();
+  logText.textContent = lines.join("\n");
   if (atEnd) logText.scrollTop = logText.scrollHeight;
 }
 
-function show(event) {
-  const told = JSON.parse(event.data);
-  if (!events.querySelector(`[data-id="${told.id}"]`)) {
-    const line = document.createElement("li");
-    line.dataset.id = told.id;
-    const [when, what] = [document.createElement("time"), document.createElement("b")];
-    when.textContent = new Date(told.time).toLocaleTimeString();
-    what.textContent = told.kind;
-    line.append(when, " ", what, ` ${(told.data.phase || "").toLowerCase()}`);
-    events.append(line);
-  }
-  const state = live.querySelector("[data-field=state]");
-  const badge = document.createElement("span");
-  badge.className = `state ${told.data.state.toLowerCase()}`;
-  badge.textContent = told.data.state.toLowerCase();
-  state.replaceChildren(badge);
-  live.querySelector("[data-field=phase]").textContent = (told.data.phase || "").toLowerCase();
-  live.querySelector("progress").value = told.data.progress_percent;
-  if (["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"].includes(told.data.state)) location.reload();
-}
-
-readLog();
 if (live.dataset.done === "0") {
-  const stream = new EventSource(live.dataset.stream);
-  for (const state of ["QUEUED", "PROVISIONING", "RUNNING", "RECOVERING", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"])
-    stream.addEventListener(`job.${state}`, show);
-  setInterval(readLog, 3000);
+  const states = ["QUEUED", "PROVISIONING", "RUNNING", "RECOVERING", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"];
+  follow(live.dataset.stream, states.map((state) => `job.${state}`), happened);
+  follow(live.dataset.log, ["line", "end"], printed);
+} else {
+  fetch(live.dataset.log, { credentials: "same-origin" })
+    .then((answer) => (answer.ok ? answer.text() : "The log cannot be read now."))
+    .then((text) => { logText.textContent = text || "It printed nothing."; logText.scrollTop = logText.scrollHeight; });
 }

@@ -97,11 +97,14 @@ class Domains(Repository):
         after: int | None = None,
         size: int = 100,
         names: Sequence[str] | None = None,
+        prefix: str = "",
     ) -> list[Domain]:
-        """Living domains, oldest first; with `names`, only those."""
+        """Living domains, oldest first; with `names`, only those; with `prefix`, only those whose names begin so."""
         where = [in_tenant(_DOMAINS, tenant), _LIVING]
         if names is not None:
             where.append(_DOMAINS.c.name.in_(names))
+        if prefix:
+            where.append(_DOMAINS.c.name.startswith(prefix, autoescape=True))
         return self._all(Domain, paged(_DOMAINS, *where, after=after, size=size, newest_first=False))
 
     def count(self, tenant: TenantScope) -> int:

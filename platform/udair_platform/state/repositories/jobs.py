@@ -131,6 +131,16 @@ class Jobs(Repository):
         oldest: datetime | None = self._connection.scalar(select(func.min(_JOBS.c.created_time)).where(*where))
         return oldest
 
+    def seconds(self, tenant: TenantScope, since: datetime) -> dict[str, tuple[int, float]]:
+        """By domain id: how many jobs have ended since then, and how many seconds they ran."""
+        columns = select(_JOBS.c.domain_id, _JOBS.c.started_time, _JOBS.c.finished_time)
+        ran = columns.where(in_tenant(_JOBS, tenant), _JOBS.c.finished_time >= since, _JOBS.c.started_time.is_not(None))
+        sums: dict[str, tuple[int, float]] = {}
+        for domain_id, started, finished in self._connection.execute(ran).tuples():
+            count, seconds = sums.get(domain_id, (0, 0.0))
+            sums[domain_id] = (count + 1, seconds + (finished - started).total_seconds())
+        return sums
+
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""
         return self._save(_JOBS, job, "id")
