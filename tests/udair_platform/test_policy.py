@@ -53,7 +53,7 @@ def test_retry_waits_for_its_time() -> None:
 )
 def test_room_is_never_exceeded_and_never_wasted(states: list[tuple[JobState, str]], room: int) -> None:
     jobs = [job(seq, state, tenant) for seq, (state, tenant) in enumerate(states)]
-    busy = sum(j.state in policy._BUSY for j in jobs)
+    busy = sum(j.state in policy.BUSY for j in jobs)
     waiting = sum(j.state in policy._WAITING for j in jobs)
 
     assert len(admitted(*jobs, room=room)) == max(0, min(room - busy, waiting))

@@ -12,7 +12,7 @@ from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Priority
 from udair_platform.settings import Settings
 
-_BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
+BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
 _WAITING = (JobState.QUEUED, JobState.RECOVERING)
 _STEPS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 AGING_S = 4 * 3600.0
@@ -38,13 +38,13 @@ def admit(
     Args:
         most_of: How many of a tenant's jobs may run at once; None is no limit.
     """
-    free = max_concurrent - sum(job.state in _BUSY for job in jobs)
+    free = max_concurrent - sum(job.state in BUSY for job in jobs)
     queues: dict[str, deque[Job]] = {}
     for job in sorted(jobs, key=lambda job: (-_urgency(job, now), job.seq)):
         if job.state in _WAITING and (job.not_before is None or job.not_before <= now):
             queues.setdefault(job.tenant, deque()).append(job)
     # A tenant that already runs many waits behind one that runs few.
-    running = {tenant: sum(job.tenant == tenant and job.state in _BUSY for job in jobs) for tenant in queues}
+    running = {tenant: sum(job.tenant == tenant and job.state in BUSY for job in jobs) for tenant in queues}
     admitted: list[Job] = []
 
     def full(tenant: str) -> bool:

@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
 
 def make_launcher(settings: Settings) -> Launcher:
-    """The launcher that `settings` ask for; nothing is contacted yet."""
+    """The launcher that `settings` ask for; nothing is contacted yet.
+
+    Raises:
+        SettingsError: `kuberay`, with a bad setting of its own.
+        LauncherDown: `kuberay`, and neither a kubeconfig nor a pod's account.
+    """
     if settings.launcher == "local":
         from udair_platform.scheduler.launchers.local import LocalLauncher
 
         return LocalLauncher(settings.home / "launcher", python=settings.job_python or sys.executable)
-    # ray takes seconds to import; a platform that runs subprocesses never pays for it.
+    # ray and kubernetes take seconds to import; a platform that runs subprocesses never pays for them.
+    if settings.launcher == "kuberay":
+        from udair_platform.scheduler.launchers.kuberay.launcher import make_kuberay_launcher
+        from udair_platform.scheduler.launchers.kuberay.settings import load_kube_settings
+
+        return make_kuberay_launcher(settings, load_kube_settings())
     from udair_platform.scheduler.launchers.ray import RayLauncher
 
     return RayLauncher(
