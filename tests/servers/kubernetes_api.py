@@ -1,0 +1,407 @@
+"""A small faithful Kubernetes API server in this process, for the real `kubernetes` client over real HTTP.
+
+It knows resource versions and 409, watches with bookmarks and 410, the status subresource, server-side
+apply, dry runs, CRDs with their schemas, RBAC with service accounts' tokens, quotas by count, namespaces
+that end, finalizers and owners. It has no controllers: see kubernetes_operator.py. Built-in kinds are not
+validated, and their lists are atomic.
+
+    with KubernetesDouble(tmp_path) as cluster:
+        cluster.kubeconfig      # a file for any client
+        with cluster.down(): …  # connections are refused
+        cluster.expire()        # 410 for every watch
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import kubernetes_apply as fields
+import yaml
+from kubernetes_access import Access
+from kubernetes_schema import check_metadata
+from kubernetes_status import Object, StatusError, bad_request, expired, invalid, not_found
+from kubernetes_store import CRDS, Kind, Store
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a URL names."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    subresource: str
+
+    @property
+    def resource(self) -> str:
+        """As RBAC names it."""
+        return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
+
+
+class KubernetesDouble:
+    """The server, started and stopped as a context.
+
+    Args:
+        folder: Where kubeconfigs are written.
+
+    Attributes:
+        bookmark_s: Time between two bookmarks of a watch.
+        slow_s: Added to every request.
+        logs: What pods/log answers, by (namespace, pod, container).
+        watches: Watches under way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store()
+        self.access = Access(self.store)
+        self.folder = folder
+        self.bookmark_s, self.slow_s = 0.2, 0.0
+        self.logs: dict[tuple[str, str, str], str] = {}
+        self.watches = 0
+        self.refusals: list[StatusError] = []
+        self._server: ThreadingHTTPServer | None = None
+        self._connections: set[socket.socket] = set()
+        self._port = 0
+
+    def __enter__(self) -> KubernetesDouble:
+        self._start()
+        self.kubeconfig = self.kubeconfig_of(self.access.admin_token, "admin")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def kubeconfig_of(self, token: str, name: str) -> Path:
+        """A kubeconfig file with that token."""
+        path = self.folder / f"kubeconfig-{name}"
+        path.write_text(yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "double",
+            "clusters": [{"name": "double", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "double", "context": {"cluster": "double", "user": name}}],
+        }))  # fmt: skip
+        return path
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens at the address, and what was connected is cut off."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._start()
+
+    def expire(self) -> None:
+        """Forget all history; running watches are told 410, as are those that go on from before."""
+        self.store.compact()
+
+    def _start(self) -> None:
+        handler = type("Handler", (_Handler,), {"double": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
+        self._server.daemon_threads = True
+        self._port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def _stop(self) -> None:
+        server, self._server = self._server, None
+        assert server is not None
+        server.shutdown()
+        server.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def running(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    double: KubernetesDouble
+
+    def setup(self) -> None:
+        super().setup()
+        self.double._connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.double._connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def _answer(self) -> None:
+        time.sleep(self.double.slow_s)
+        length = int(self.headers.get("Content-Length") or 0)
+        data = self.rfile.read(length)
+        parts = urlsplit(self.path)
+        query = dict(parse_qsl(parts.query))
+        try:
+            if self.double.refusals:
+                raise self.double.refusals.pop(0)
+            user = self.double.access.user(self.headers.get("Authorization") or "")
+            target = self._target(parts.path)
+            body = json.loads(data) if data else None
+            if self.command == "GET" and query.get("watch") in ("true", "1"):
+                self._watch(user, target, query)
+                return
+            code, answer = self._do(user, target, query, body)
+        except StatusError as error:
+            code, answer = error.code, error.body()
+        except BrokenPipeError:
+            return
+        except _NoSuchPath:
+            code, answer = 404, "404 page not found\n"
+        self._send(code, answer)
+
+    def _send(self, code: int, answer: Any) -> None:
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        data = text.encode()
+        with contextlib.suppress(OSError):
+            self.send_response(code)
+            self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def _target(self, path: str) -> Target:
+        words = [unquote(word) for word in path.strip("/").split("/")]
+        if words[0] == "api" and len(words) > 2:
+            group, version, rest = "", words[1], words[2:]
+        elif words[0] == "apis" and len(words) > 3:
+            group, version, rest = words[1], words[2], words[3:]
+        else:
+            raise _NoSuchPath
+        namespace = ""
+        if rest[0] == "namespaces" and len(rest) > 2 and rest[2] != "status":
+            namespace, rest = rest[1], rest[2:]
+        kind = self.double.store.kind(group, version, rest[0])
+        if kind is None:
+            raise _NoSuchPath
+        return Target(kind, namespace, rest[1] if len(rest) > 1 else "", rest[2] if len(rest) > 2 else "")
+
+    def _do(self, user: str, target: Target, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        kind, store, access = target.kind, self.double.store, self.double.access
+        verb = _VERBS.get(self.command) or ("get" if target.name else "list")
+        access.authorize(user, kind.group, target.resource, verb, target.namespace, target.name)
+        dry_run = query.get("dryRun") == "All"
+        if verb == "list":
+            return 200, self._list(target, query)
+        if verb == "get":
+            return 200, self._log(target, query) if target.subresource == "log" else store.get(
+                kind, target.namespace, target.name
+            )
+        if verb == "delete":
+            options = body or {}
+            uid = (options.get("preconditions") or {}).get("uid")
+            orphan = options.get("propagationPolicy") == "Orphan"
+            gone = store.delete(kind, target.namespace, target.name, uid=uid, orphan=orphan, dry_run=dry_run)
+            return 200, gone
+        if target.resource == "serviceaccounts/token":
+            store.get(kind, target.namespace, target.name)
+            return 201, {**body, "status": {"token": access.token_of(target.namespace, target.name)}}
+        with store.changed:
+            return self._write(user, target, query, body, verb, dry_run)
+
+    def _write(
+        self, user: str, target: Target, query: dict[str, str], body: Any, verb: str, dry_run: bool
+    ) -> tuple[int, Any]:
+        kind, store = target.kind, self.double.store
+        strict = query.get("fieldValidation") == "Strict"
+        manager = query.get("fieldManager") or (self.headers.get("User-Agent") or "unknown").split("/")[0]
+        if not isinstance(body, dict):
+            raise bad_request("the body is no object")
+        body.setdefault("metadata", {})
+        if target.namespace:
+            if body["metadata"].get("namespace", target.namespace) != target.namespace:
+                raise bad_request("the namespace of the object does not match the namespace of the request")
+            body["metadata"]["namespace"] = target.namespace
+        name = target.name or body["metadata"].get("name", "")
+        old = store.find(kind, target.namespace, name)
+        applying = verb == "patch" and "apply-patch" in (self.headers.get("Content-Type") or "")
+        owner: str | None = manager
+        if verb == "patch" and not applying:
+            if old is None:
+                raise not_found(kind.group, kind.plural, name)
+            new = _merged(old, body)
+        elif applying:
+            if "fieldManager" not in query:
+                raise invalid("PatchOptions", "meta.k8s.io", "", [("fieldManager", "Required value")])
+            if old is None:
+                self.double.access.authorize(user, kind.group, kind.plural, "create", target.namespace, name)
+            body["metadata"]["name"] = name
+            body |= {"apiVersion": kind.api_version, "kind": kind.kind}
+            # The applied configuration itself is decoded first: what it does not know is dropped or refused.
+            if kind.definition:
+                checked = kind.definition.admit(body, strict=strict, old=old)
+                body = _only(checked, body)
+            new = fields.apply(
+                old, body, kind.schema, manager=manager, force=query.get("force") == "true",
+                subresource=target.subresource,
+            )  # fmt: skip
+            owner = None
+        else:
+            new = body
+            if verb == "update" and old is None:
+                raise not_found(kind.group, kind.plural, name)
+        if kind.of != CRDS:
+            check_metadata(kind.kind, kind.group, new["metadata"])
+        if kind.definition:
+            new = kind.definition.admit(new, strict=strict, old=old)
+        if old is None:
+            if target.namespace:
+                store._check_namespace(kind, target.namespace, name)
+            self.double.access.admit(kind, new)
+            return 201, store.create(kind, new, manager=manager, dry_run=dry_run)
+        if verb == "create":
+            return 201, store.create(kind, new, manager=manager, dry_run=dry_run)
+        made = store.update(kind, new, manager=owner, subresource=target.subresource, dry_run=dry_run)
+        return 200, made
+
+    def _list(self, target: Target, query: dict[str, str]) -> Object:
+        store, chosen = self.double.store, _selected(query)
+        with store.changed:
+            found = [one for one in store.all(target.kind.of, target.namespace) if chosen(one)]
+            version = store.version
+        start = int(query.get("continue") or 0)
+        end = start + int(query.get("limit") or len(found) or 1)
+        meta: Object = {"resourceVersion": str(version)}
+        if end < len(found):
+            meta["continue"] = str(end)
+        kind = target.kind
+        return {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "metadata": meta, "items": found[start:end]}
+
+    def _log(self, target: Target, query: dict[str, str]) -> str:
+        pod = self.double.store.get(target.kind, target.namespace, target.name)
+        container = query.get("container") or pod["spec"]["containers"][0]["name"]
+        known = self.double.logs.get((target.namespace, target.name, container))
+        if known is None:
+            raise bad_request(f'container "{container}" in pod "{target.name}" is waiting to start: ContainerCreating')
+        lines = known.splitlines(keepends=True)
+        return "".join(lines[-int(query.get("tailLines") or len(lines) or 1) :])
+
+    def _watch(self, user: str, target: Target, query: dict[str, str]) -> None:
+        kind, store = target.kind, self.double.store
+        self.double.access.authorize(user, kind.group, target.resource, "watch", target.namespace)
+        chosen = _selected(query)
+        with store.changed:
+            version = int(query.get("resourceVersion") or 0) or store.version
+            too_old = version < store.compacted
+        if too_old:
+            raise expired(version, store.compacted)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        ends = time.monotonic() + float(query.get("timeoutSeconds") or 300)
+        self.double.watches += 1
+        try:
+            self._stream(target, chosen, version, ends, bookmarks=query.get("allowWatchBookmarks") == "true")
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+        finally:
+            self.double.watches -= 1
+
+    def _stream(
+        self, target: Target, chosen: Callable[[Object], bool], version: int, ends: float, *, bookmarks: bool
+    ) -> None:
+        store, kind = self.double.store, target.kind
+        marked = time.monotonic()
+        while time.monotonic() < ends and self.double.running:
+            with store.changed:
+                if version < store.compacted:
+                    self._event("ERROR", expired(version, store.compacted).body())
+                    return
+                if not (changes := store.since(version, kind.of)):
+                    store.changed.wait(min(0.05, max(0.0, ends - time.monotonic())))
+                    changes = store.since(version, kind.of) if version >= store.compacted else []
+                reached = store.version if version >= store.compacted else version
+            for change in changes:
+                version = change.version
+                if target.namespace and change.object["metadata"].get("namespace") != target.namespace:
+                    continue
+                if seen := _seen(change.type, chosen, change.object, change.before):
+                    self._event(seen, change.object)
+            if bookmarks and time.monotonic() - marked >= self.double.bookmark_s:
+                marked, version = time.monotonic(), max(version, reached if not changes else version)
+                meta = {"resourceVersion": str(version)}
+                self._event("BOOKMARK", {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta})
+
+    def _event(self, change: str, one: Object) -> None:
+        line = json.dumps({"type": change, "object": one}).encode() + b"\n"
+        self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+
+
+class _NoSuchPath(Exception):
+    pass
+
+
+def _seen(change: str, chosen: Callable[[Object], bool], now: Object, before: Object | None) -> str | None:
+    was = before is not None and chosen(before)
+    if change == "DELETED":
+        return "DELETED" if was else None
+    if chosen(now):
+        return "MODIFIED" if was else "ADDED"
+    return "DELETED" if was else None
+
+
+def _selected(query: dict[str, str]) -> Callable[[Object], bool]:
+    labels = dict(pair.split("=", 1) for pair in (query.get("labelSelector") or "").split(",") if pair)
+    wanted = dict(pair.split("=", 1) for pair in (query.get("fieldSelector") or "").split(",") if pair)
+    for path in wanted:
+        if path not in ("metadata.name", "involvedObject.name", "involvedObject.kind"):
+            raise bad_request(f'field label not supported: "{path}"')
+
+    def chosen(one: Object) -> bool:
+        have = one["metadata"].get("labels") or {}
+        if any(have.get(name) != value for name, value in labels.items()):
+            return False
+        for path, value in wanted.items():
+            top, _, rest = path.partition(".")
+            if (one.get(top) or {}).get(rest) != value:
+                return False
+        return True
+
+    return chosen
+
+
+def _merged(old: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    out = dict(old) if isinstance(old, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            out.pop(name, None)
+        else:
+            out[name] = _merged(out.get(name), value)
+    return out
+
+
+def _only(checked: Any, asked: Any) -> Any:
+    """`checked` without the defaults that `asked` did not hold: nobody applied those."""
+    if isinstance(checked, dict) and isinstance(asked, dict):
+        return {name: _only(value, asked[name]) for name, value in checked.items() if name in asked}
+    if isinstance(checked, list) and isinstance(asked, list):
+        return [_only(one, two) for one, two in zip(checked, asked, strict=True)]
+    return checked
