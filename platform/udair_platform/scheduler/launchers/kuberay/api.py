@@ -169,7 +169,7 @@ class KubeApi:
     def log(self, namespace: str, pod: str, container: str, *, max_bytes: int) -> str:
         """The end of what the container printed; empty if it has not started or is gone."""
         # limitBytes keeps the beginning, so the end is asked for by lines.
-        query = _given(container=container, tailLines=str(max(1, max_bytes // 80)))
+        query = _given(container=container, tailLines=str(max(100, max_bytes // 80)))
         try:
             answer = self._ask("GET", PODS.path(namespace, pod) + "/log", query, accept="*/*")
         except Refused as error:
