@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,8 +110,7 @@ class KubernetesDouble:
 
     def _start(self) -> None:
         handler = type("Handler", (_Handler,), {"double": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self._port), handler)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -129,8 +129,18 @@ class KubernetesDouble:
         return self._server is not None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # whoever watched has gone
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One packet for an answer: two would wait for each other's acknowledgement.
+    wbufsize, disable_nagle_algorithm = 2**16, True
     double: KubernetesDouble
 
     def setup(self) -> None:
@@ -275,7 +285,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 201, store.create(kind, new, manager=manager, dry_run=dry_run)
         if verb == "create":
             return 201, store.create(kind, new, manager=manager, dry_run=dry_run)
-        made = store.update(kind, new, manager=owner, subresource=target.subresource, dry_run=dry_run)
+        made = store.update(
+            kind, new, manager=owner, subresource=target.subresource, dry_run=dry_run, merged=verb == "patch"
+        )
         return 200, made
 
     def _list(self, target: Target, query: dict[str, str]) -> Object:
@@ -313,11 +325,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        self.wfile.flush()
         ends = time.monotonic() + float(query.get("timeoutSeconds") or 300)
         self.double.watches += 1
         try:
             self._stream(target, chosen, version, ends, bookmarks=query.get("allowWatchBookmarks") == "true")
             self.wfile.write(b"0\r\n\r\n")
+            self.wfile.flush()
         except OSError:
             self.close_connection = True
         finally:
@@ -351,6 +365,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _event(self, change: str, one: Object) -> None:
         line = json.dumps({"type": change, "object": one}).encode() + b"\n"
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        self.wfile.flush()
 
 
 class _NoSuchPath(Exception):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from kubernetes_apply import note_update
 from kubernetes_schema import Definition
-from kubernetes_status import Object, exists, not_found, stale, terminating
+from kubernetes_status import Object, exists, invalid, not_found, stale, terminating
 
 CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 NAMESPACES = ("", "namespaces")
@@ -142,12 +142,22 @@ class Store:
             return deepcopy(new)
 
     def update(
-        self, kind: Kind, body: Object, *, manager: str | None, subresource: str = "", dry_run: bool = False
+        self,
+        kind: Kind,
+        body: Object,
+        *,
+        manager: str | None,
+        subresource: str = "",
+        dry_run: bool = False,
+        merged: bool = False,
     ) -> Object:
-        """Replace an object, or only its status; `manager` None: managedFields are in `body`."""
+        """Replace an object, or only its status; `manager` None: managedFields are in `body`; `merged`: a patch."""
         with self.changed:
             meta = body["metadata"]
             old = self.get(kind, meta.get("namespace", ""), meta["name"])
+            if kind.definition and manager is not None and not meta.get("resourceVersion") and not merged:
+                text = "Invalid value: 0: must be specified for an update"
+                raise invalid(kind.kind, kind.group, meta["name"], [("metadata.resourceVersion", text)])
             if meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
                 raise stale(kind.group, kind.plural, meta["name"])
             if meta.get("uid") not in (None, "", old["metadata"]["uid"]):

@@ -446,6 +446,7 @@ def test_no_rule_can_be_spared_and_the_missing_one_is_named(cluster, namespace, 
             assert f"cannot {verb} resource" in str(caught.value), caught.value
         else:
             assert rule in WATCHED
+            assert "watch" in str(caught.value)
         for job in cluster.rayjobs(namespace):
             cluster.custom.delete_namespaced_custom_object(
                 "ray.io", "v1", namespace, "rayjobs", job["metadata"]["name"]

@@ -106,7 +106,8 @@ class Informer:
                 self._stop.wait(random.uniform(0, self._pace.first_wait_s))
                 continue
             except LauncherDown as error:
-                _log.info("watch interrupted", resource=self._resource.plural, detail=error.detail)
+                say = _log.warning if wait_s == self._pace.first_wait_s else _log.debug
+                say("watch interrupted", resource=self._resource.plural, detail=error.detail)
             except Exception:
                 _log.exception("watch failed; starting anew", resource=self._resource.plural)
             self._contact = None
