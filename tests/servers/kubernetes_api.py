@@ -261,8 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.double.access.authorize(user, kind.group, kind.plural, "create", target.namespace, name)
             body["metadata"]["name"] = name
             body |= {"apiVersion": kind.api_version, "kind": kind.kind}
-            # The applied configuration itself is decoded first: what it does not know is dropped or refused.
             if kind.definition:
+                kind.definition.check_applied(body)
                 checked = kind.definition.admit(body, strict=strict, old=old)
                 body = _only(checked, body)
             new = fields.apply(

@@ -103,6 +103,8 @@ class Cluster:
         name = name or f"udair-test-{secrets.token_hex(4)}"
         self.core.create_namespace({"metadata": {"name": name, "labels": labels}})
         self._made.append(name)
+        with contextlib.suppress(client.ApiException):  # where no controller makes it; pods need it
+            self.core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
         return name
 
     def rayjob(self, namespace: str, name: str) -> dict[str, Any]:
@@ -132,6 +134,8 @@ class Cluster:
                 "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
             },
         )
+        if self.double is None:
+            time.sleep(1)  # until the server's own copy of the rules has them
         token = self.core.create_namespaced_service_account_token(name, namespace, {"spec": {}}).status.token
         return self.kubeconfig_with(token, name)
 
@@ -141,6 +145,9 @@ class Cluster:
         current = document.get("current-context")
         context = next(one for one in document["contexts"] if one["name"] == current)
         context["context"]["user"] = name
+        for one in document["clusters"]:
+            if authority := one["cluster"].get("certificate-authority"):
+                one["cluster"]["certificate-authority"] = str(self.kubeconfig.parent / authority)
         document["users"] = [{"name": name, "user": {"token": token}}]
         document["contexts"] = [context]
         path = self.folder / f"kubeconfig-{name}"

@@ -168,6 +168,16 @@ def test_dry_run_answers_and_keeps_nothing(jobs) -> None:
 # Server-side apply
 
 
+@pytest.mark.parametrize("strict", [{}, {"field_validation": "Strict"}])
+@pytest.mark.parametrize("spec", [{"retryOnMondays": True}, {"backoffLimit": "none"}])
+def test_unknown_field_or_wrong_type_is_never_applied(jobs, spec: dict, strict: dict) -> None:
+    """With 500 up to Kubernetes 1.36, and 400 once kubernetes/kubernetes#139255 is in."""
+    status = refusal(jobs.apply, body(**spec), "us", **strict)
+
+    assert status["code"] in (400, 500)
+    assert next(iter(spec)) in status["message"]
+
+
 def test_applied_field_of_another_manager_is_a_conflict_unless_forced(jobs) -> None:
     jobs.apply(body(), "us")
 

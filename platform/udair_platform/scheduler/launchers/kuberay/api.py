@@ -24,6 +24,7 @@ from udair_platform.telemetry import redact_text
 FIELD_MANAGER = "udair-launcher"
 _CONNECT_S, _READ_S = 5.0, 15.0
 _PAGE = 500
+_NOT_OF_THE_SCHEMA = "failed to create typed patch object"
 Object = dict[str, Any]
 
 
@@ -266,6 +267,9 @@ def _error(answer: urllib3.BaseHTTPResponse) -> Exception:
         return LauncherDown(
             f"The launcher's account lacks a permission: {message}. scheduler/launchers/kuberay/rules.py lists all."
         )
+    if _NOT_OF_THE_SCHEMA in message:
+        # An applied field that the schema lacks is answered 500: kubernetes/kubernetes#139253.
+        return Refused(HTTPStatus.BAD_REQUEST, "BadRequest", message, details)
     if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return LauncherDown(f"The Kubernetes API server cannot answer now ({code}): {message[:300]}")
     return Refused(code, reason, message, details)
