@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +32,7 @@ from kubernetes_access import Access
 from kubernetes_schema import check_metadata
 from kubernetes_status import Object, StatusError, bad_request, expired, invalid, not_found
 from kubernetes_store import CRDS, Kind, Store
+from kubernetes_watch import events, selected
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -253,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         if verb == "patch" and not applying:
             if old is None:
                 raise not_found(kind.group, kind.plural, name)
-            new = _merged(old, body)
+            new = fields.merge_patch(old, body)
         elif applying:
             if "fieldManager" not in query:
                 raise invalid("PatchOptions", "meta.k8s.io", "", [("fieldManager", "Required value")])
@@ -264,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
             if kind.definition:
                 kind.definition.check_applied(body)
                 checked = kind.definition.admit(body, strict=strict, old=old)
-                body = _only(checked, body)
+                body = fields.only_asked(checked, body)
             new = fields.apply(
                 old, body, kind.schema, manager=manager, force=query.get("force") == "true",
                 subresource=target.subresource,
@@ -291,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, made
 
     def _list(self, target: Target, query: dict[str, str]) -> Object:
-        store, chosen = self.double.store, _selected(query)
+        store, chosen = self.double.store, selected(query)
         with store.changed:
             found = [one for one in store.all(target.kind.of, target.namespace) if chosen(one)]
             version = store.version
@@ -315,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _watch(self, user: str, target: Target, query: dict[str, str]) -> None:
         kind, store = target.kind, self.double.store
         self.double.access.authorize(user, kind.group, target.resource, "watch", target.namespace)
-        chosen = _selected(query)
+        chosen = selected(query)
         with store.changed:
             version = int(query.get("resourceVersion") or 0) or store.version
             too_old = version < store.compacted
@@ -329,38 +330,18 @@ class _Handler(BaseHTTPRequestHandler):
         ends = time.monotonic() + float(query.get("timeoutSeconds") or 300)
         self.double.watches += 1
         try:
-            self._stream(target, chosen, version, ends, bookmarks=query.get("allowWatchBookmarks") == "true")
+            bookmark_s = self.double.bookmark_s if query.get("allowWatchBookmarks") == "true" else None
+            follow = events(store, kind, target.namespace, chosen, version=version, ends=ends, bookmark_s=bookmark_s)
+            for change, one in follow:
+                self._event(change, one)
+                if not self.double.running:
+                    return
             self.wfile.write(b"0\r\n\r\n")
             self.wfile.flush()
         except OSError:
             self.close_connection = True
         finally:
             self.double.watches -= 1
-
-    def _stream(
-        self, target: Target, chosen: Callable[[Object], bool], version: int, ends: float, *, bookmarks: bool
-    ) -> None:
-        store, kind = self.double.store, target.kind
-        marked = time.monotonic()
-        while time.monotonic() < ends and self.double.running:
-            with store.changed:
-                if version < store.compacted:
-                    self._event("ERROR", expired(version, store.compacted).body())
-                    return
-                if not (changes := store.since(version, kind.of)):
-                    store.changed.wait(min(0.05, max(0.0, ends - time.monotonic())))
-                    changes = store.since(version, kind.of) if version >= store.compacted else []
-                reached = store.version if version >= store.compacted else version
-            for change in changes:
-                version = change.version
-                if target.namespace and change.object["metadata"].get("namespace") != target.namespace:
-                    continue
-                if seen := _seen(change.type, chosen, change.object, change.before):
-                    self._event(seen, change.object)
-            if bookmarks and time.monotonic() - marked >= self.double.bookmark_s:
-                marked, version = time.monotonic(), max(version, reached if not changes else version)
-                meta = {"resourceVersion": str(version)}
-                self._event("BOOKMARK", {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta})
 
     def _event(self, change: str, one: Object) -> None:
         line = json.dumps({"type": change, "object": one}).encode() + b"\n"
@@ -370,53 +351,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _NoSuchPath(Exception):
     pass
-
-
-def _seen(change: str, chosen: Callable[[Object], bool], now: Object, before: Object | None) -> str | None:
-    was = before is not None and chosen(before)
-    if change == "DELETED":
-        return "DELETED" if was else None
-    if chosen(now):
-        return "MODIFIED" if was else "ADDED"
-    return "DELETED" if was else None
-
-
-def _selected(query: dict[str, str]) -> Callable[[Object], bool]:
-    labels = dict(pair.split("=", 1) for pair in (query.get("labelSelector") or "").split(",") if pair)
-    wanted = dict(pair.split("=", 1) for pair in (query.get("fieldSelector") or "").split(",") if pair)
-    for path in wanted:
-        if path not in ("metadata.name", "involvedObject.name", "involvedObject.kind"):
-            raise bad_request(f'field label not supported: "{path}"')
-
-    def chosen(one: Object) -> bool:
-        have = one["metadata"].get("labels") or {}
-        if any(have.get(name) != value for name, value in labels.items()):
-            return False
-        for path, value in wanted.items():
-            top, _, rest = path.partition(".")
-            if (one.get(top) or {}).get(rest) != value:
-                return False
-        return True
-
-    return chosen
-
-
-def _merged(old: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    out = dict(old) if isinstance(old, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            out.pop(name, None)
-        else:
-            out[name] = _merged(out.get(name), value)
-    return out
-
-
-def _only(checked: Any, asked: Any) -> Any:
-    """`checked` without the defaults that `asked` did not hold: nobody applied those."""
-    if isinstance(checked, dict) and isinstance(asked, dict):
-        return {name: _only(value, asked[name]) for name, value in checked.items() if name in asked}
-    if isinstance(checked, list) and isinstance(asked, list):
-        return [_only(one, two) for one, two in zip(checked, asked, strict=True)]
-    return checked

@@ -80,6 +80,28 @@ def note_update(old: Object | None, new: Object, schema: Object, *, manager: str
     new["metadata"]["managedFields"] = [one for one in entries if one["fieldsV1"]]
 
 
+def merge_patch(old: Any, patch: Any) -> Any:
+    """`old` after a JSON merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    out = dict(old) if isinstance(old, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            out.pop(name, None)
+        else:
+            out[name] = merge_patch(out.get(name), value)
+    return out
+
+
+def only_asked(checked: Any, asked: Any) -> Any:
+    """`checked` without the defaults that `asked` did not hold: nobody applied those."""
+    if isinstance(checked, dict) and isinstance(asked, dict):
+        return {name: only_asked(value, asked[name]) for name, value in checked.items() if name in asked}
+    if isinstance(checked, list) and isinstance(asked, list):
+        return [only_asked(one, two) for one, two in zip(checked, asked, strict=True)]
+    return checked
+
+
 def _owned_part(whole: Object) -> Object:
     part = {key: value for key, value in whole.items() if key not in ("apiVersion", "kind", "metadata")}
     meta = {key: value for key, value in (whole.get("metadata") or {}).items() if key not in _IDENTITY}

@@ -49,6 +49,7 @@ class Cluster:
     folder: Path
     double: KubernetesDouble | None = None
     _made: list[str] = field(default_factory=list)
+    _roles: list[str] = field(default_factory=list)
 
     @cached_property
     def connection(self) -> client.ApiClient:
@@ -119,21 +120,19 @@ class Cluster:
         """The operator's double there."""
         return OperatorDouble(self.connection, namespace)
 
-    def account(self, namespace: str, rules: Rules) -> Path:
-        """A kubeconfig of a new service account that may do there what `rules` say."""
-        name = f"launcher-{secrets.token_hex(3)}"
-        listed = [{"apiGroups": [group], "resources": [what], "verbs": list(verbs)} for group, what, verbs in rules]
+    def account(self, namespace: str, rules: Rules, *, everywhere: Rules = ()) -> Path:
+        """A kubeconfig of a new service account that may do there what `rules` say, and more in all namespaces."""
+        name = f"udair-test-{secrets.token_hex(3)}"
         rbac = client.RbacAuthorizationV1Api(self.connection)
+        subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
         self.core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
-        rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": listed})
-        rbac.create_namespaced_role_binding(
-            namespace,
-            {
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-            },
-        )
+        role = {"metadata": {"name": name}, "rules": _listed(rules)}
+        rbac.create_namespaced_role(namespace, role)
+        rbac.create_namespaced_role_binding(namespace, _binding(name, "Role", subjects))
+        if everywhere:
+            rbac.create_cluster_role({"metadata": {"name": name}, "rules": _listed(everywhere)})
+            rbac.create_cluster_role_binding(_binding(name, "ClusterRole", subjects))
+            self._roles.append(name)
         if self.double is None:
             time.sleep(1)  # until the server's own copy of the rules has them
         token = self.core.create_namespaced_service_account_token(name, namespace, {"spec": {}}).status.token
@@ -166,7 +165,21 @@ class Cluster:
                 self.core.delete_namespace(name)
             with contextlib.suppress(client.ApiException):
                 self.operator(name).reap()
+        rbac = client.RbacAuthorizationV1Api(self.connection)
+        for name in self._roles:
+            rbac.delete_cluster_role_binding(name)
+            rbac.delete_cluster_role(name)
         self._made.clear()
+        self._roles.clear()
+
+
+def _listed(rules: Rules) -> list[dict[str, Any]]:
+    return [{"apiGroups": [group], "resources": [what], "verbs": list(verbs)} for group, what, verbs in rules]
+
+
+def _binding(name: str, kind: str, subjects: list[dict[str, str]]) -> dict[str, Any]:
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    return {"metadata": {"name": name}, "roleRef": ref, "subjects": subjects}
 
 
 def real_kubeconfig() -> Path | None:

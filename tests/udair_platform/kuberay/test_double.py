@@ -296,6 +296,20 @@ def test_place_that_is_too_old_is_gone(jobs, double) -> None:
     assert refusal(jobs.api.list_namespaced_custom_object, *jobs.at, **late)["reason"] == "Expired"
 
 
+def first_word(jobs: Jobs, version: str) -> str:
+    """What a watch from there is told first."""
+    try:
+        watched = Watched(jobs, resource_version=version)
+    except client.ApiException as error:
+        return str(error.reason)
+    wait_for(lambda: watched.events)
+    return watched.events[0][1]
+
+
+def test_place_from_long_ago_is_gone(jobs) -> None:
+    assert first_word(jobs, "1") in ("Gone", "Expired")  # as an answer or as an event: real servers do both
+
+
 def test_bookmarks_move_the_place_on(jobs, double, cluster, namespace) -> None:
     first = int(jobs.create(body())["metadata"]["resourceVersion"])
     watched = Watched(jobs, resource_version=str(first))

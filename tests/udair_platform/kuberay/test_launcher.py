@@ -15,8 +15,10 @@ from kubernetes_operator import WOUNDS
 
 from udair_platform.errors import LauncherDown, NoCapacity, NotLaunched
 from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
+from udair_platform.scheduler.launchers import make_launcher as make_launcher_of
 from udair_platform.scheduler.launchers.kuberay import launcher as launcher_module
 from udair_platform.scheduler.launchers.kuberay.rules import LAUNCHER_RULES, WATCHED, Rule
+from udair_platform.settings import load_settings
 
 pytestmark = pytest.mark.k8s
 
@@ -27,6 +29,11 @@ ID = REQUEST.submission_id
 
 def reach(launcher, *states: LaunchState, within_s: float = 20) -> None:
     assert wait_for(lambda: launcher.status(ID) in states, within_s), launcher.status(ID)
+
+
+def seen_status(launcher) -> dict | None:
+    """Of the watched copy."""
+    return next((job.get("status") for job in launcher._rayjobs.all_with("udair/attempt", ID)), None)
 
 
 def reason(launcher) -> str | None:
@@ -46,7 +53,7 @@ def test_attempt_becomes_one_rayjob_that_its_labels_find(launcher, cluster, name
         "app.kubernetes.io/managed-by": "udair", "app.kubernetes.io/instance": "udair",
         "udair/job": "j-5f0c1e2ab94d", "udair/attempt": ID, "udair/tenant": "acme",
     }  # fmt: skip
-    assert job["spec"]["entrypoint"] == (
+    assert job["spec"]["entrypoint"].endswith(
         "python -m udair_jobs.adapt_domain spec=s3://store/t/acme/spec.json spec_endpoint_url=http://s3.internal:9000"
     )
     assert [one["manager"] for one in job["metadata"]["managedFields"] if one["operation"] == "Apply"] == [
@@ -139,6 +146,26 @@ def test_object_that_the_cluster_does_not_take_is_refused_with_its_field(
         launcher.launch(REQUEST)
     assert caught.value.reason == "CONTROLLER_ERROR"
     assert cluster.rayjobs(namespace) == []
+
+
+def test_it_is_the_launcher_that_the_settings_name(cluster, monkeypatch, tmp_path, namespace) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    monkeypatch.setenv("UDAIR_KUBE_IMAGE", "example.org/udair-jobs:1")
+    monkeypatch.setenv("UDAIR_KUBE_NAMESPACE", namespace)
+
+    launcher = make_launcher_of(load_settings(home=tmp_path, launcher="kuberay"))
+    launcher.launch(REQUEST)
+
+    assert len(cluster.rayjobs(namespace)) == 1
+    launcher.close()
+
+
+def test_no_way_to_a_cluster_is_told(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("UDAIR_KUBE_IMAGE", "i")
+    monkeypatch.setenv("UDAIR_KUBE_KUBECONFIG", str(tmp_path / "none"))
+
+    with pytest.raises(LauncherDown, match="Set UDAIR_KUBE_KUBECONFIG"):
+        make_launcher_of(load_settings(home=tmp_path, launcher="kuberay"))
 
 
 # Namespaces and quotas
@@ -400,11 +427,10 @@ def test_every_wound_has_a_reason_of_its_own(cluster) -> None:
 # Access
 
 
-def exercise(launcher, cluster) -> None:
+def exercise(launcher, cluster, request: LaunchRequest, namespace: str) -> None:
     """Everything that the launcher ever asks of the server."""
-    namespace = launcher._settings.namespace
-    launcher.check("acme")
-    launcher.launch(REQUEST)
+    launcher.check(request.tenant)
+    launcher.launch(request)
     if not cluster.operated:
         cluster.operator(namespace).start(ID)
     assert launcher.status(ID) is LaunchState.PENDING
@@ -421,11 +447,26 @@ def test_launcher_works_with_its_rules_and_asks_for_nothing_else(cluster, namesp
     if cluster.double:
         cluster.double.access.checked.clear()
 
-    exercise(make_launcher(namespace, kube={"kubeconfig": kubeconfig}), cluster)
+    exercise(make_launcher(namespace, kube={"kubeconfig": kubeconfig}), cluster, REQUEST, namespace)
 
     if cluster.double:
         asked = {tuple(what) for who, *what in cluster.double.access.checked if who != "admin"}
         assert asked == {(group, resource, verb) for group, resource, verbs in RULES for verb in verbs}
+
+
+def test_tenants_namespaces_need_the_watched_rules_everywhere_and_the_others_there(cluster, make_launcher) -> None:
+    tenant = f"t{secrets.token_hex(4)}"
+    namespace = cluster.namespace(f"udair-t-{tenant}")
+    try:
+        watched = [(rule.group, rule.resource, rule.verbs) for rule in WATCHED]
+        kubeconfig = cluster.account(namespace, [one for one in RULES if one not in watched], everywhere=watched)
+        launcher = make_launcher("udair", kube={"namespace_per_tenant": True, "kubeconfig": kubeconfig})
+
+        exercise(launcher, cluster, replace(REQUEST, tenant=tenant), namespace)
+        with pytest.raises(LauncherDown, match=r"cannot patch resource .* in the namespace \"udair-t-globex"):
+            launcher.launch(LaunchRequest("j-2-1", "s3://b/s", None, "globex"))
+    finally:
+        cluster.clean()
 
 
 @pytest.mark.parametrize("rule", LAUNCHER_RULES, ids=lambda rule: f"{rule.group or 'core'}/{rule.resource}")
@@ -437,7 +478,7 @@ def test_no_rule_can_be_spared_and_the_missing_one_is_named(cluster, namespace, 
         kubeconfig = cluster.account(namespace, fewer)
 
         with pytest.raises((LauncherDown, AssertionError)) as caught:
-            exercise(make_launcher(namespace, kube={"kubeconfig": kubeconfig}), cluster)
+            exercise(make_launcher(namespace, kube={"kubeconfig": kubeconfig}), cluster, REQUEST, namespace)
 
         if caught.type is LauncherDown:
             assert f"cannot {verb} resource" in str(caught.value), caught.value
@@ -511,7 +552,7 @@ def test_watch_that_has_expired_lists_anew_and_misses_nothing(launcher, operator
     operator.run(ID)
 
     assert wait_for(lambda: launcher._rayjobs.lists > lists)
-    assert wait_for(lambda: (launcher._rayjobs.find("udair/attempt", ID) or {}).get("status"))
+    assert wait_for(lambda: seen_status(launcher))
     assert launcher.status(ID) is LaunchState.RUNNING
 
 
@@ -526,7 +567,7 @@ def test_watch_goes_on_where_it_was_thanks_to_bookmarks(launcher, operator, doub
     wait_for(lambda: False, within_s=2.6)  # a watch is two seconds long here
     operator.run(ID)
 
-    assert wait_for(lambda: (launcher._rayjobs.find("udair/attempt", ID) or {}).get("status"))
+    assert wait_for(lambda: seen_status(launcher))
     assert launcher._rayjobs.lists == lists
 
 
@@ -556,18 +597,22 @@ def test_closed_launcher_leaves_no_thread_behind(make_launcher, namespace) -> No
 # Logs
 
 
-def test_log_is_the_heads_while_it_lives_and_nothing_after(launcher, operator, double, namespace) -> None:
+def test_log_is_what_the_pods_printed_while_they_live(launcher, operator, double, namespace) -> None:
     launcher.launch(REQUEST)
     assert launcher.logs(ID) == ""
     operator.start(ID)
-    (head,) = operator.pods(ID, "head")
-    assert launcher.logs(ID) == ""  # its container is being made
-    double.logs[namespace, head, "ray-head"] = "Ray runtime started.\n" + "x" * 5000 + "\nend\n"
+    (head,), (worker,) = operator.pods(ID, "head"), operator.pods(ID, "worker")
+    assert launcher.logs(ID) == ""  # their containers are being made
+    double.logs[namespace, head, "ray-head"] = "Ray runtime started.\n"
+    double.logs[namespace, worker, "ray-worker"] = "step 1\n" + "x" * 5000 + "\nstep 2\n"
 
-    assert launcher.logs(ID).startswith("Ray runtime started.")
-    assert launcher.logs(ID, max_bytes=8) == "xxx\nend\n"
+    assert launcher.logs(ID).startswith(f"==> {head} <==\nRay runtime started.\n\n==> {worker} <==\nstep 1\n")
+    assert launcher.logs(ID, max_bytes=11) == "xxx\nstep 2\n"
+    launcher.status(ID)
+    assert wait_for(lambda: launcher._pods.fresh)
     operator.lose(head)
-    assert launcher.logs(ID) == ""
+    operator.lose(worker)
+    assert wait_for(lambda: launcher.logs(ID) == "")
 
 
 # With a real operator

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
 from functools import cache
 from typing import Any
 
@@ -171,12 +173,34 @@ def test_credentials_are_named_never_held(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("uri", ["/a b/spec.json", "/a';rm -rf ~;'/spec.json", "s3://b/$(id)/`x`/spec.json"])
-def test_entrypoint_is_quoted_for_the_shell(tmp_path, uri: str) -> None:
-    import shlex
-
+def test_entrypoint_survives_the_shell_with_its_output_and_its_end(uri: str) -> None:
     request = LaunchRequest("j-1-1", uri, None, "acme")
+    saying = 'printf "%s\\n" "$@"; echo wrong >&2; exit 7'
 
-    assert shlex.split(built(tmp_path, request=request)["spec"]["entrypoint"]) == ["python", *request.arguments()]
+    said = subprocess.run(
+        body.entrypoint("bash", request).replace("bash -m", f"bash -c {shlex.quote(saying)} -m"),
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert said.stdout.splitlines() == request.arguments()[1:]
+    assert (said.stderr, said.returncode) == ("wrong\n", 7)
+
+
+def test_what_the_job_prints_is_in_the_log_of_the_pod_that_runs_it(tmp_path) -> None:
+    """A process tree of its own stands for the container: its first process is called as KubeRay calls Ray."""
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this machine makes no process namespaces")
+    entrypoint = body.entrypoint("echo", LaunchRequest("j-1-1", "file:///spec.json"))
+    (tmp_path / "job").write_text(f"{entrypoint} > {tmp_path}/driver 2>&1; echo $? > {tmp_path}/code; sleep 0.2")
+
+    pod = subprocess.run(
+        [*alone, "bash", "-c", f": ray start --head; sh {tmp_path}/job; echo over"], capture_output=True, text=True
+    )
+
+    assert pod.stdout == "-m udair_jobs.adapt_domain spec=file:///spec.json\nover\n", pod.stderr
+    assert (tmp_path / "driver").read_text() == "-m udair_jobs.adapt_domain spec=file:///spec.json\n"
+    assert (tmp_path / "code").read_text() == "0\n"
 
 
 @given(st.text(min_size=1, max_size=120))

@@ -228,7 +228,7 @@ def connect(settings: KubeSettings) -> KubeApi:
         if in_cluster:
             config.load_incluster_config(client_configuration=chosen)  # type: ignore[no-untyped-call]
         else:
-            path = str(settings.kubeconfig) if settings.kubeconfig else None
+            path = str(settings.kubeconfig or "") or os.environ.get("KUBECONFIG")
             config.load_kube_config(path, settings.context, client_configuration=chosen, persist_config=False)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
         raise LauncherDown(

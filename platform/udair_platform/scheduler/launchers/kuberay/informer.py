@@ -84,14 +84,11 @@ class Informer:
             thread.join(0.05)
         self._contact = None
 
-    def find(self, label: str, value: str) -> Object | None:
-        """The object with that label, if the copy has one."""
-        return next((one for one in self.all() if (one["metadata"].get("labels") or {}).get(label) == value), None)
-
-    def all(self) -> list[Object]:
-        """All objects of the copy."""
+    def all_with(self, label: str, value: str) -> list[Object]:
+        """The copy's objects with that label."""
         with self._lock:
-            return list(self._objects.values())
+            every = list(self._objects.values())
+        return [one for one in every if (one["metadata"].get("labels") or {}).get(label) == value]
 
     def _run(self) -> None:
         wait_s = self._pace.first_wait_s

@@ -25,7 +25,6 @@ from udair_platform.settings import Settings
 from udair_platform.telemetry import logger
 
 HOPELESS_AFTER_S = 120.0
-_SUBMITTER, _HEAD = "ray-job-submitter", "ray-head"
 _log = logger("launcher.kuberay")
 
 
@@ -109,20 +108,16 @@ class KubeRayLauncher(Launcher):
                 self._api.delete(RAYJOBS, meta["namespace"], meta["name"], uid=meta["uid"])
 
     def logs(self, submission_id: str, *, max_bytes: int = 2**20) -> str:
-        """What the submitter or else the head printed, while that pod exists.
-
-        In HTTPMode the driver's own output stays with the Ray head; here is what Ray says around it.
-        """
-        pods, _ = self._api.find(PODS, self._scope, labels=body.selector(self._settings, submission_id))
-        heads = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "head"]
-        for pod in heads:
-            there = {one["name"] for one in (pod.get("spec") or {}).get("containers") or ()}
+        """What its pods printed, head first, while they exist: Ray's words, and the job's from where it ran."""
+        printed = []
+        for pod in self._pods_of(submission_id):
             meta = pod["metadata"]
-            for container in (_SUBMITTER, _HEAD):
-                if container in there:
-                    with self._refusals(submission_id, meta["namespace"]):
-                        return self._api.log(meta["namespace"], meta["name"], container, max_bytes=max_bytes)
-        return ""
+            container = pod["spec"]["containers"][0]["name"]
+            with self._refusals(submission_id, meta["namespace"]):
+                text = self._api.log(meta["namespace"], meta["name"], container, max_bytes=max_bytes)
+            if text:
+                printed.append(f"==> {meta['name']} <==\n{text}")
+        return "\n".join(printed).encode()[-max_bytes:].decode(errors="replace")
 
     def held(self) -> Collection[str]:
         """Attempts whose RayJobs live, or have ended and are past the time at which KubeRay deletes them."""
@@ -159,9 +154,9 @@ class KubeRayLauncher(Launcher):
         self._rayjobs.start()
         self._pods.start()
         if self._rayjobs.fresh:
-            known = self._rayjobs.find(body.ATTEMPT, self._label(submission_id))
-            if known is not None:
-                return known
+            known = self._rayjobs.all_with(body.ATTEMPT, self._label(submission_id))
+            if known:
+                return known[0]
         return self._ask(submission_id)
 
     def _ask(self, submission_id: str) -> Object | None:
@@ -171,9 +166,15 @@ class KubeRayLauncher(Launcher):
     def _label(self, submission_id: str) -> str:
         return body.labels_of(self._settings, LaunchRequest(submission_id, ""))[body.ATTEMPT]
 
+    def _pods_of(self, submission_id: str) -> list[Object]:
+        if self._pods.fresh:
+            found = self._pods.all_with(body.ATTEMPT, self._label(submission_id))
+        else:
+            found, _ = self._api.find(PODS, self._scope, labels=body.selector(self._settings, submission_id))
+        return sorted(found, key=lambda pod: (_role(pod) != "head", pod["metadata"]["name"]))
+
     def _look_at_pods(self, submission_id: str) -> None:
-        pods, _ = self._api.find(PODS, self._scope, labels=body.selector(self._settings, submission_id))
-        for pod in pods:
+        for pod in self._pods_of(submission_id):
             if finding_in(pod) is not None:
                 self._findings.note(pod)
 
@@ -207,6 +208,10 @@ def make_kuberay_launcher(platform: Settings, settings: KubeSettings) -> KubeRay
 
 def _attempt(found: Object) -> str:
     return str((found["metadata"].get("labels") or {}).get(body.ATTEMPT, ""))
+
+
+def _role(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("ray.io/node-type", ""))
 
 
 def _explained(error: Refused, submission_id: str, namespace: str) -> Exception:

@@ -26,6 +26,12 @@ MAX_NAME_CHARS = 47
 KEPT_LONGER_S = 3600
 # Of the operator's deadlines over ours: the control plane decides first, if there is one.
 _SLACK_S = 120
+# Ray keeps what a job prints in a file of its pod. Where the pod's first process is Ray's, it goes to the
+# pod's log as well, and the copying process outlives the signal that stops the job.
+_SHOWING = (
+    "if tr '\\0' ' ' < /proc/1/cmdline | grep -q 'ray start'; then "
+    "exec > >(trap '' TERM INT; exec tee -a /proc/1/fd/1) 2>&1; fi; exec \"$@\""
+)
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -62,7 +68,7 @@ def rayjob(platform: Settings, settings: KubeSettings, request: LaunchRequest) -
     if settings.queue:
         labels["kueue.x-k8s.io/queue-name"] = settings.queue
     spec: dict[str, Any] = {
-        "entrypoint": shlex.join([platform.job_python or "python", *request.arguments()]),
+        "entrypoint": entrypoint(platform.job_python or "python", request),
         "jobId": request.submission_id,
         "submissionMode": settings.submission_mode,
         "backoffLimit": 0,
@@ -85,6 +91,11 @@ def rayjob(platform: Settings, settings: KubeSettings, request: LaunchRequest) -
         },
         "spec": spec,
     }
+
+
+def entrypoint(python: str, request: LaunchRequest) -> str:
+    """The shell command of the attempt, every word quoted; what it prints is in the pod's log too."""
+    return shlex.join(["bash", "-c", _SHOWING, "udair", python, *request.arguments()])
 
 
 def cluster(platform: Settings, settings: KubeSettings, labels: dict[str, str]) -> dict[str, Any]:
