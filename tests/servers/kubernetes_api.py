@@ -20,36 +20,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import kubernetes_apply as fields
 import yaml
 from kubernetes_access import Access
+from kubernetes_paths import NoSuchPath, Target, target_of
 from kubernetes_schema import check_metadata
 from kubernetes_status import Object, StatusError, bad_request, expired, invalid, not_found
-from kubernetes_store import CRDS, Kind, Store
+from kubernetes_store import CRDS, Store
 from kubernetes_watch import events, selected
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a URL names."""
-
-    kind: Kind
-    namespace: str
-    name: str
-    subresource: str
-
-    @property
-    def resource(self) -> str:
-        """As RBAC names it."""
-        return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
 
 
 class KubernetesDouble:
@@ -171,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.double.refusals:
                 raise self.double.refusals.pop(0)
             user = self.double.access.user(self.headers.get("Authorization") or "")
-            target = self._target(parts.path)
+            target = target_of(self.double.store, parts.path)
             body = json.loads(data) if data else None
             if self.command == "GET" and query.get("watch") in ("true", "1"):
                 self._watch(user, target, query)
@@ -181,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             code, answer = error.code, error.body()
         except BrokenPipeError:
             return
-        except _NoSuchPath:
+        except NoSuchPath:
             code, answer = 404, "404 page not found\n"
         self._send(code, answer)
 
@@ -194,22 +179,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-
-    def _target(self, path: str) -> Target:
-        words = [unquote(word) for word in path.strip("/").split("/")]
-        if words[0] == "api" and len(words) > 2:
-            group, version, rest = "", words[1], words[2:]
-        elif words[0] == "apis" and len(words) > 3:
-            group, version, rest = words[1], words[2], words[3:]
-        else:
-            raise _NoSuchPath
-        namespace = ""
-        if rest[0] == "namespaces" and len(rest) > 2 and rest[2] != "status":
-            namespace, rest = rest[1], rest[2:]
-        kind = self.double.store.kind(group, version, rest[0])
-        if kind is None:
-            raise _NoSuchPath
-        return Target(kind, namespace, rest[1] if len(rest) > 1 else "", rest[2] if len(rest) > 2 else "")
 
     def _do(self, user: str, target: Target, query: dict[str, str], body: Any) -> tuple[int, Any]:
         kind, store, access = target.kind, self.double.store, self.double.access
@@ -347,7 +316,3 @@ class _Handler(BaseHTTPRequestHandler):
         line = json.dumps({"type": change, "object": one}).encode() + b"\n"
         self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
         self.wfile.flush()
-
-
-class _NoSuchPath(Exception):
-    pass
