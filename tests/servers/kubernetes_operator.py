@@ -213,6 +213,7 @@ WOUNDS: Mapping[str, Callable[[str], Object]] = {
     ),
     "drained": _condition("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting", "Running"),
     "node shut down": _failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
+    "node without room": _failed("OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu"),
     "node gone": _condition("DisruptionTarget", "True", "DeletionByPodGC", "PodGC: node no longer exists", "Failed"),
     "node unreachable": _condition(
         "DisruptionTarget",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,11 +74,19 @@ def retry_class(reason: str) -> RetryClass:
     return RETRY_CLASS.get(cast(Reason, reason), "SYSTEM")
 
 
-def after_failure(reason: str, attempts: Sequence[Attempt], *, now: datetime, max_attempts: int) -> Decision:
+def after_failure(
+    reason: str,
+    attempts: Sequence[Attempt],
+    *,
+    now: datetime,
+    max_attempts: int,
+    pending_timeout_s: float = math.inf,
+) -> Decision:
     """What follows when the last of `attempts` failed for `reason`.
 
     USER and NUMERIC fail at once: the same input fails the same way. DEADLINE expires. SYSTEM is
-    tried again until `max_attempts` are spent. CAPACITY spends nothing.
+    tried again until `max_attempts` are spent. CAPACITY spends nothing, but a job that found no room for
+    `pending_timeout_s`, over however many attempts, expires.
     """
     kind = retry_class(reason)
     if kind in ("USER", "NUMERIC"):
@@ -88,7 +97,19 @@ def after_failure(reason: str, attempts: Sequence[Attempt], *, now: datetime, ma
     spent = sum(retry_class(known) != "CAPACITY" for known in earlier if known) + (kind != "CAPACITY")
     if spent >= max_attempts:
         return Decision(JobState.FAILED)
+    if kind == "CAPACITY" and _without_room_s(attempts, now) > pending_timeout_s:
+        return Decision(JobState.EXPIRED)
     return Decision(JobState.RECOVERING, now + timedelta(seconds=backoff_s(len(attempts))))
+
+
+def _without_room_s(attempts: Sequence[Attempt], now: datetime) -> float:
+    """Since when no attempt has shown a sign of life."""
+    since = now
+    for attempt in reversed(attempts):
+        if attempt.heartbeat_seen_time is not None:
+            break
+        since = attempt.created_time
+    return (now - since).total_seconds()
 
 
 def backoff_s(attempts: int) -> float:

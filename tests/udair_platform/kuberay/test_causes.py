@@ -22,6 +22,7 @@ pytestmark = pytest.mark.k8s
         ("preempted by the scheduler", "worker", "PREEMPTED"),
         ("drained", "worker", "PREEMPTED"),
         ("node shut down", "worker", "PREEMPTED"),
+        ("node without room", "worker", "NO_CAPACITY"),
         ("node gone", "head", "NODE_LOST"),
         ("node gone", "worker", "PREEMPTED"),
         ("node unreachable", "worker", "PREEMPTED"),

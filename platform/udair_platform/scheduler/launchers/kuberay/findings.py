@@ -108,6 +108,8 @@ def finding_in(pod: Object) -> Finding | None:
     if reason == "Evicted":
         # Whoever fills the disk or the memory of a node would do so on the next one: that spends an attempt.
         return _found("OOM" if "memory" in text else "NODE_LOST", f"{name}: evicted from its node. {text}".strip())
+    if reason.startswith("OutOf") or reason == "UnexpectedAdmissionError":
+        return _found("NO_CAPACITY", f"{name}: its node had no room after all ({reason}). {text}".strip())
     if reason in _SHUTDOWN:
         return _found("PREEMPTED", f"{name}: its node was shut down or wanted by others ({reason}). {text}".strip())
     if reason == "NodeLost":
