@@ -1,4 +1,4 @@
-"""A small faithful Kubernetes API server in this process, for the real `kubernetes` client over real HTTP.
+"""A small faithful Kubernetes API server in this process, for any client over TLS.
 
 It knows resource versions and 409, watches with bookmarks and 410, the status subresource, server-side
 apply, dry runs, CRDs with their schemas, RBAC with service accounts' tokens, quotas by count, namespaces
@@ -13,6 +13,7 @@ validated, and their lists are atomic.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -28,10 +29,11 @@ from urllib.parse import parse_qsl, urlsplit
 import kubernetes_apply as fields
 import yaml
 from kubernetes_access import Access
-from kubernetes_paths import NoSuchPath, Target, target_of
+from kubernetes_paths import NoSuchPath, Target, discovery, target_of
 from kubernetes_schema import check_metadata
 from kubernetes_status import Object, StatusError, bad_request, expired, invalid, not_found
 from kubernetes_store import CRDS, Store
+from kubernetes_tls import make_certificate
 from kubernetes_watch import events, selected
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -58,6 +60,7 @@ class KubernetesDouble:
         self.logs: dict[tuple[str, str, str], str] = {}
         self.watches = 0
         self.refusals: list[StatusError] = []
+        self._tls, self._trusted = make_certificate(folder)
         self._server: ThreadingHTTPServer | None = None
         self._connections: set[socket.socket] = set()
         self._port = 0
@@ -75,7 +78,10 @@ class KubernetesDouble:
         path = self.folder / f"kubeconfig-{name}"
         path.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
+            "clusters": [{"name": "double", "cluster": {
+                "server": f"https://127.0.0.1:{self._port}",
+                "certificate-authority-data": base64.b64encode(self._trusted).decode(),
+            }}],
             "users": [{"name": name, "user": {"token": token}}],
             "contexts": [{"name": "double", "context": {"cluster": "double", "user": name}}],
         }))  # fmt: skip
@@ -98,6 +104,9 @@ class KubernetesDouble:
         handler = type("Handler", (_Handler,), {"double": self})
         self._server = _Server(("127.0.0.1", self._port), handler)
         self._port = self._server.server_address[1]
+        self._server.socket = self._tls.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def _stop(self) -> None:
@@ -107,7 +116,8 @@ class KubernetesDouble:
         server.server_close()
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not TLS's own shutdown, which takes the connection from the thread that uses it.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     @property
     def running(self) -> bool:
@@ -130,6 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
     double: KubernetesDouble
 
     def setup(self) -> None:
+        self.request.do_handshake()
         super().setup()
         self.double._connections.add(self.connection)
 
@@ -156,6 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.double.refusals:
                 raise self.double.refusals.pop(0)
             user = self.double.access.user(self.headers.get("Authorization") or "")
+            if self.command == "GET" and (found := discovery(self.double.store, parts.path)) is not None:
+                self._send(200, found)
+                return
             target = target_of(self.double.store, parts.path)
             body = json.loads(data) if data else None
             if self.command == "GET" and query.get("watch") in ("true", "1"):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from kubernetes_status import Object
 from kubernetes_store import Kind, Store
+
+_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 class NoSuchPath(Exception):
@@ -43,3 +46,38 @@ def target_of(store: Store, path: str) -> Target:
     if kind is None:
         raise NoSuchPath
     return Target(kind, namespace, rest[1] if len(rest) > 1 else "", rest[2] if len(rest) > 2 else "")
+
+
+def discovery(store: Store, path: str) -> Object | None:
+    """What kubectl asks before anything else: versions, groups and resources; None if `path` is none of these."""
+    words = path.strip("/").split("/")
+    kinds = store.kinds()
+    if words == ["version"]:
+        return {"major": "1", "minor": "36", "gitVersion": "v1.36.0-double"}
+    if words == ["api"]:
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if words == ["apis"]:
+        groups = {kind.group: kind.version for kind in kinds if kind.group}
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in groups.items()]}
+    if words[0] == "api" and len(words) == 2:
+        group, version = "", words[1]
+    elif words[0] == "apis" and len(words) == 3:
+        group, version = words[1], words[2]
+    else:
+        return None
+    resources = []
+    for kind in kinds:
+        if (kind.group, kind.version) == (group, version):
+            made = {"name": kind.plural, "singularName": kind.kind.lower(), "namespaced": kind.namespaced,
+                    "kind": kind.kind}  # fmt: skip
+            resources.append({**made, "verbs": [*_VERBS]})
+            resources.append({**made, "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]})
+    if not resources:
+        raise NoSuchPath
+    of = f"{group}/{version}" if group else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": of, "resources": resources}
+
+
+def _group(name: str, version: str) -> Object:
+    served = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [served], "preferredVersion": served}

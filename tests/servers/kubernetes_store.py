@@ -66,7 +66,17 @@ BUILT_IN = [
     *(Kind("", "v1", plural, kind) for plural, kind in (
         ("pods", "Pod"), ("events", "Event"), ("configmaps", "ConfigMap"), ("secrets", "Secret"),
         ("services", "Service"), ("serviceaccounts", "ServiceAccount"), ("resourcequotas", "ResourceQuota"),
+        ("persistentvolumeclaims", "PersistentVolumeClaim"), ("limitranges", "LimitRange"),
     )),
+    Kind("apps", "v1", "deployments", "Deployment"),
+    Kind("apps", "v1", "statefulsets", "StatefulSet"),
+    Kind("batch", "v1", "jobs", "Job"),
+    Kind("batch", "v1", "cronjobs", "CronJob"),
+    Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    Kind("networking.k8s.io", "v1", "ingresses", "Ingress"),
+    Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+    Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
     Kind(_RBAC, "v1", "roles", "Role"),
     Kind(_RBAC, "v1", "rolebindings", "RoleBinding"),
@@ -93,6 +103,10 @@ class Store:
     def kind(self, group: str, version: str, plural: str) -> Kind | None:
         """The resource, if it is served."""
         return self._kinds.get((group, version, plural))
+
+    def kinds(self) -> list[Kind]:
+        """Every resource that is served."""
+        return sorted(self._kinds.values(), key=lambda kind: (kind.group, kind.version, kind.plural))
 
     def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """A copy of the object, or None."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import urllib3
 from kubernetes import client
-from kubernetes_cluster import wait_for
+from kubernetes_cluster import Cluster, wait_for
 from kubernetes_schema import DATA, KUBERAY, kuberay_crd
 
 pytestmark = pytest.mark.k8s
@@ -360,9 +360,7 @@ def test_pod_that_asks_for_too_much_is_not_let_in(cluster, namespace) -> None:
 
 
 def test_installed_definitions_are_served_and_uninstalled_ones_are_no_page(empty_double) -> None:
-    chosen = client.Configuration(host=f"http://127.0.0.1:{empty_double._port}")
-    chosen.api_key = {"BearerToken": f"Bearer {empty_double.access.admin_token}"}
-    api = client.CustomObjectsApi(client.ApiClient(chosen))
+    api = Cluster(empty_double.kubeconfig, empty_double.folder, empty_double).custom
 
     with pytest.raises(client.ApiException) as caught:
         api.list_cluster_custom_object(*RAYJOBS, "rayjobs")

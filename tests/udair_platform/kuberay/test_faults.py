@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kubernetes import client, config
 from kubernetes_attempt import ID, REQUEST, reach
-from kubernetes_cluster import wait_for
+from kubernetes_cluster import Cluster, wait_for
 from kubernetes_status import StatusError
 
 from udair_platform.errors import LauncherDown
@@ -19,19 +18,13 @@ def seen_status(launcher) -> dict | None:
     return next((job.get("status") for job in launcher._rayjobs.all_with("udair/attempt", ID)), None)
 
 
-def test_cluster_without_kuberay_names_the_version_wanted(empty_double, make_launcher) -> None:
-    client.CoreV1Api(_admin(empty_double)).create_namespace({"metadata": {"name": "udair"}})
+def test_cluster_without_kuberay_names_the_version_wanted(empty_double, make_launcher, tmp_path) -> None:
+    Cluster(empty_double.kubeconfig, tmp_path, empty_double).namespace("udair")
     launcher = make_launcher("udair", kube={"kubeconfig": empty_double.kubeconfig})
 
     for ask in (lambda: launcher.launch(REQUEST), lambda: launcher.check("acme"), lambda: launcher.status(ID)):
         with pytest.raises(LauncherDown, match=r"install KubeRay 1\.7\.0"):
             ask()
-
-
-def _admin(double) -> client.ApiClient:
-    chosen = client.Configuration()
-    config.load_kube_config(str(double.kubeconfig), client_configuration=chosen)
-    return client.ApiClient(chosen)
 
 
 def test_api_server_that_is_away_is_down_not_unknown_and_is_found_again(launcher, operator, double) -> None:
