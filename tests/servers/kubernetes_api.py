@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, found)
                 return
             target = target_of(self.double.store, parts.path)
-            body = json.loads(data) if data else None
+            body = self._body(data)
             if self.command == "GET" and query.get("watch") in ("true", "1"):
                 self._watch(user, target, query)
                 return
@@ -183,6 +183,15 @@ class _Handler(BaseHTTPRequestHandler):
         except NoSuchPath:
             code, answer = 404, "404 page not found\n"
         self._send(code, answer)
+
+    def _body(self, data: bytes) -> Any:
+        if "protobuf" in (self.headers.get("Content-Type") or ""):
+            text = "the body of the request was in an unknown format - accepted media types include: application/json"
+            raise StatusError(415, "UnsupportedMediaType", text)
+        try:
+            return json.loads(data) if data else None
+        except ValueError as error:
+            raise bad_request(f"the object provided is no JSON: {error}") from error
 
     def _send(self, code: int, answer: Any) -> None:
         text = answer if isinstance(answer, str) else json.dumps(answer)

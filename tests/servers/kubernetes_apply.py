@@ -126,7 +126,7 @@ def _leaves(value: Any, schema: Object, path: Path) -> Any:
         for one in value:
             key = json.dumps({name: one.get(name) for name in keys}, sort_keys=True)
             yield from _leaves(one, schema.get("items") or {}, (*path, f"k:{key}"))
-    else:
+    elif path:
         yield path, value
 
 

@@ -57,7 +57,10 @@ def discovery(store: Store, path: str) -> Object | None:
     if words == ["api"]:
         return {"kind": "APIVersions", "versions": ["v1"]}
     if words == ["apis"]:
-        groups = {kind.group: kind.version for kind in kinds if kind.group}
+        groups: dict[str, list[str]] = {}
+        for kind in kinds:
+            if kind.group and kind.version not in groups.setdefault(kind.group, []):
+                groups[kind.group].append(kind.version)
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in groups.items()]}
     if words[0] == "api" and len(words) == 2:
         group, version = "", words[1]
@@ -78,6 +81,6 @@ def discovery(store: Store, path: str) -> Object | None:
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": of, "resources": resources}
 
 
-def _group(name: str, version: str) -> Object:
-    served = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [served], "preferredVersion": served}
+def _group(name: str, versions: list[str]) -> Object:
+    served = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": served, "preferredVersion": served[0]}

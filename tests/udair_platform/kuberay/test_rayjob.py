@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -251,6 +252,19 @@ def test_bad_setting_is_named_with_what_was_expected(monkeypatch, name: str, val
 def test_image_must_be_named() -> None:
     with pytest.raises(SettingsError, match=r"UDAIR_KUBE_IMAGE is not set; expected image of head and workers"):
         load_kube_settings()
+
+
+def test_kubernetes_client_that_is_not_installed_is_named_with_its_extra(tmp_path) -> None:
+    program = (
+        "import sys; sys.modules['kubernetes'] = None\n"
+        "from udair_platform.scheduler.launchers import make_launcher\n"
+        "from udair_platform.settings import load_settings\n"
+        f"make_launcher(load_settings(home={str(tmp_path)!r}, launcher='kuberay'))"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert "pip install 'udair[k8s]'" in ended.stderr
 
 
 def test_settings_come_from_the_environment(monkeypatch) -> None:
