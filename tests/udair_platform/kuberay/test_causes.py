@@ -8,7 +8,8 @@ from kubernetes_cluster import wait_for
 from kubernetes_operator import WOUNDS
 
 from udair_platform.scheduler.launcher import LaunchState
-from udair_platform.scheduler.launchers.kuberay.findings import finding_in
+from udair_platform.scheduler.launchers.kuberay.findings import Findings, finding_in
+from udair_platform.scheduler.launchers.kuberay.rayjob import ATTEMPT
 
 pytestmark = pytest.mark.k8s
 
@@ -89,6 +90,35 @@ def test_pod_that_found_its_node_after_all_leaves_no_trace(launcher, operator) -
     operator.write_pod(worker, {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]})
 
     assert wait_for(lambda: launcher.cause(ID) is None)
+
+
+def test_pod_that_waits_in_the_place_of_a_lost_one_hides_nothing(launcher, operator) -> None:
+    launcher.launch(REQUEST)
+    operator.start(ID)
+    reach(launcher, LaunchState.PENDING)
+    assert wait_for(lambda: launcher._pods.fresh)
+    operator.hurt(operator.pods(ID, "worker")[0], "oom killed")
+    assert wait_for(lambda: reason(launcher) == "OOM")
+    operator.hurt(operator.pods(ID, "head")[0], "unschedulable")
+    operator.hurt(operator.pods(ID, "head")[0], "drained")
+
+    assert wait_for(lambda: reason(launcher) == "PREEMPTED")  # the later of two ends; the wait was never told
+
+
+def test_hopeless_wait_is_not_forgotten_over_one_that_may_pass() -> None:
+    now = [0.0]
+    findings = Findings(clock=lambda: now[0])
+
+    def note(pod: str, wound: str) -> None:
+        spec = {"containers": [{"name": "ray-head", "image": "i"}]}
+        findings.note({"metadata": {"name": pod, "labels": {ATTEMPT: ID}}, "spec": spec, "status": WOUNDS[wound](pod)})
+
+    note("x-head-0", "image back-off")
+    now[0] = 60
+    note("x-worker-0", "unschedulable")
+    note("x-head-0", "image not found")
+    assert findings.of(ID).cause.reason == "IMAGE_UNAVAILABLE"
+    assert (findings.hopeless(ID, 61), findings.hopeless(ID, 60)) == (False, True)
 
 
 def test_quota_that_stops_the_pods_is_read_from_events(launcher, operator) -> None:

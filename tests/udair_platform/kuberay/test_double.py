@@ -26,7 +26,10 @@ def body(name: str = "one", **spec) -> dict:
     cluster = {"headGroupSpec": {"rayStartParams": {}, "template": pod}}
     return {
         "apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name},
-        "spec": {"entrypoint": "true", "rayClusterSpec": cluster, **spec},
+        # Managed elsewhere: an operator that is there leaves it alone.
+        "spec": {
+            "entrypoint": "true", "managedBy": "kueue.x-k8s.io/multikueue", "rayClusterSpec": cluster, **spec,
+        },
     }  # fmt: skip
 
 

@@ -83,11 +83,18 @@ class Finding:
     """What is wrong with a pod.
 
     Attributes:
-        standing: It is so as long as nobody acts, and the pod waits for it to change.
+        waiting: The pod waits for it to change, and may yet be well.
+        standing: It waits for what only people can change.
     """
 
     cause: Cause
+    waiting: bool = False
     standing: bool = False
+
+    @property
+    def weight(self) -> int:
+        """What ended a pod explains more than what people must change, and that more than what may pass."""
+        return 2 - self.waiting - (self.waiting and not self.standing)
 
 
 def finding_in(pod: Object) -> Finding | None:
@@ -124,12 +131,12 @@ def finding_in(pod: Object) -> Finding | None:
     scheduled = _condition(status, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         text = _one_line(scheduled.get("message") or "")
-        return Finding(Cause("NO_CAPACITY", f"{name}: no node can take it. {text}".strip()))
+        return Finding(Cause("NO_CAPACITY", f"{name}: no node can take it. {text}".strip()), waiting=True)
     return None
 
 
 class Findings:
-    """The last finding of each attempt, by its label, and since when it stands."""
+    """The last of the weightiest findings of each attempt, by its label, and since when it stands."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -145,9 +152,10 @@ class Findings:
         with self._lock:
             before = self._of.get(attempt)
             if found is None:
-                waited = before is not None and (before[0].standing or before[0].cause.reason == "NO_CAPACITY")
-                if before is not None and before[1] == name and waited:
+                if before is not None and before[0].waiting and before[1] == name:
                     del self._of[attempt]
+                return
+            if before is not None and before[1] != name and found.weight < before[0].weight:
                 return
             same = before is not None and before[0].cause.reason == found.cause.reason
             self._of[attempt] = (found, name, before[2] if same and before is not None else self._clock())
@@ -169,7 +177,7 @@ class Findings:
 
 
 def _found(reason: Reason, detail: str, *, standing: bool = False) -> Finding:
-    return Finding(Cause(reason, detail.strip()), standing)
+    return Finding(Cause(reason, detail.strip()), waiting=standing, standing=standing)
 
 
 def _containers(status: Object) -> Iterator[Object]:
