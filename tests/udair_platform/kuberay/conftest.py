@@ -80,8 +80,10 @@ def make_launcher(tmp_path: Path, cluster: Cluster) -> Iterator[MakeLauncher]:
     def make(namespace: str, *, kube: dict[str, Any] | None = None, patience_s: float = 60.0, **platform: Any) -> Any:
         chosen = {"namespace": namespace, "image": "example.org/udair-jobs:1", "kubeconfig": cluster.kubeconfig}
         settings = load_kube_settings(**{**chosen, **(kube or {})})
+        api = connect(settings)
+        api.away_s = 0.0
         launcher = KubeRayLauncher(
-            load_settings(home=tmp_path, **platform), settings, connect(settings),
+            load_settings(home=tmp_path, **platform), settings, api,
             hopeless_after_s=patience_s, pace=QUICK,
         )  # fmt: skip
         made.append(launcher)

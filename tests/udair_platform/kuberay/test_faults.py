@@ -45,6 +45,19 @@ def test_api_server_that_is_away_is_down_not_unknown_and_is_found_again(launcher
     assert wait_for(lambda: launcher._rayjobs.fresh and double.watches >= 2)
 
 
+def test_server_that_did_not_answer_is_left_alone_for_a_moment(launcher, double) -> None:
+    """One wait for all jobs of a tick, not one for each."""
+    launcher.launch(REQUEST)
+    launcher._api.away_s = 60.0
+    with double.down(), pytest.raises(LauncherDown):
+        launcher.stop(ID)
+
+    with pytest.raises(LauncherDown, match="does not answer"):
+        launcher.stop(ID)
+    launcher._api._away = (0.0, "")  # the moment is over
+    launcher.stop(ID)
+
+
 def test_watch_that_has_expired_lists_anew_and_misses_nothing(launcher, operator, double) -> None:
     launcher.launch(REQUEST)
     reach(launcher, LaunchState.PENDING)

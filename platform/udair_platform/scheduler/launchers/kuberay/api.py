@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -107,10 +108,16 @@ class KubeApi:
 
     Args:
         connection: A client that knows where the server is and who we are.
+
+    Attributes:
+        away_s: A server that did not answer is not asked again for so long: a reconciler with many jobs
+            would otherwise wait for each of them, and have no time for anything else.
     """
 
     def __init__(self, connection: client.ApiClient) -> None:
         self._client = connection
+        self.away_s = 2.0
+        self._away: tuple[float, str] | None = None
 
     def find(
         self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = ""
@@ -195,6 +202,8 @@ class KubeApi:
         read_s: float = _READ_S,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
+        if (away := self._away) is not None and time.monotonic() < away[0]:
+            raise LauncherDown(away[1])
         headers = {"Accept": accept, **({"Content-Type": content_type} if content_type else {})}
         try:
             request = self._client.param_serialize(
@@ -208,9 +217,9 @@ class KubeApi:
                 answer.read(cache_content=True)
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             said = redact_text(str(error)).strip().splitlines() or [type(error).__name__]
-            raise LauncherDown(
-                f"The Kubernetes API server at {self._client.configuration.host} does not answer: {said[0][:300]}"
-            ) from error
+            text = f"The Kubernetes API server at {self._client.configuration.host} does not answer: {said[0][:300]}"
+            self._away = (time.monotonic() + self.away_s, text)
+            raise LauncherDown(text) from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise _error(answer)
         return answer
