@@ -86,7 +86,11 @@ def run_scheduler(settings: Settings) -> None:
     deliveries = Deliveries(database, [signing_key, previous] if previous else [signing_key], outbound, utc_now)
     telling = threading.Thread(target=deliveries.run_forever, args=(stop, settings.webhook_interval_s), daemon=True)
     telling.start()
-    Reconciler(database, store, make_launcher(settings), settings).run_forever(stop, beat=(settings.home / ALIVE).touch)
+    launcher = make_launcher(settings)
+    try:
+        Reconciler(database, store, launcher, settings).run_forever(stop, beat=(settings.home / ALIVE).touch)
+    finally:
+        launcher.close()
 
 
 def run_serving(settings: Settings) -> None:

@@ -33,7 +33,8 @@
         ├── StoreDown          STORE_UNAVAILABLE     503  the object store does not answer
         ├── LauncherDown       LAUNCHER_UNAVAILABLE  503  the cluster does not answer
         ├── IdentityDown       IDENTITY_UNAVAILABLE  503  the identity provider does not answer
-        ├── NoCapacity         NO_CAPACITY           503  the cluster answers and has no room
+        ├── NotLaunched        NOT_LAUNCHED          503  the cluster answers and does not take the attempt
+        │   └── NoCapacity     NO_CAPACITY           503  it has no room
         └── LeaseLost          LEASE_LOST            503  another reconciler took over
 
 A message says what happened, the value, what was expected and what to do next.
@@ -261,10 +262,27 @@ class IdentityDown(Unavailable):
     code, title = "IDENTITY_UNAVAILABLE", "The identity provider does not answer"
 
 
-class NoCapacity(Unavailable):
+class NotLaunched(Unavailable):
+    """The cluster answers and does not take the attempt.
+
+    Attributes:
+        reason: Of the attempt's failure; its class decides what follows.
+    """
+
+    code, title = "NOT_LAUNCHED", "The job cluster does not take the job"
+
+    def __init__(self, detail: str, *, reason: str = "CONTROLLER_ERROR") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class NoCapacity(NotLaunched):
     """The cluster answers and has no room."""
 
     code, title = "NO_CAPACITY", "The job cluster has no room"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="NO_CAPACITY")
 
 
 class LeaseLost(Unavailable):

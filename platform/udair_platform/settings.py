@@ -7,19 +7,22 @@ the Ray token are read from the environment by the libraries that use them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as PydanticSettingsError
 
 from udair_platform.errors import SettingsError
 from udair_platform.roles import Role
 
+S = TypeVar("S", bound=BaseSettings)
 _EXPECTED = {
     "database_url": "sqlite:////absolute/file.db or postgresql+psycopg://user@host/name",
     "store_uri": "s3://bucket/prefix, file:///absolute/folder or a folder",
-    "launcher": "local or ray",
+    "launcher": "local, ray or kuberay",
     "api_port": "a port, 0 to 65535 (0 picks a free one)",
     "oidc_roles": f"provider's role=role of ours, comma-separated; ours are {', '.join(get_args(Role))}",
 }
@@ -46,11 +49,13 @@ class Settings(BaseSettings):
         None, description="the signing key before this one, while the keys that it signed shall still be good"
     )
 
-    launcher: Literal["local", "ray"] = Field("local", description="what runs jobs")
+    launcher: Literal["local", "ray", "kuberay"] = Field(
+        "local", description="what runs jobs; kuberay has settings of its own, UDAIR_KUBE_*"
+    )
     ray_address: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard (Jobs API)")
-    job_cpus: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a job")
+    job_cpus: float = Field(1.0, ge=0, description="CPUs that Ray reserves for a job; 0: none")
     job_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a job")
-    job_python: str = Field("", description="Python that runs jobs; default: this one (local) or 'python' (ray)")
+    job_python: str = Field("", description="Python that runs jobs; default: this one (local) or 'python'")
 
     api_host: str = Field("127.0.0.1", description="address that the API listens at; put TLS in front of it")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
@@ -173,16 +178,30 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: One line per bad setting: its name, its value, and what was expected.
     """
+    return load_checked(Settings, "UDAIR_", overrides)
+
+
+def load_checked(kind: type[S], prefix: str, overrides: Mapping[str, Any]) -> S:
+    """Settings of that kind, whose variables begin with `prefix`; `overrides` that are None are left out.
+
+    Raises:
+        SettingsError: One line per bad setting: its name, its value, and what was expected.
+    """
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return kind(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         lines = []
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"]) or "settings"
+            if item["type"] == "missing":
+                lines.append(f"{prefix}{name.upper()} is not set; expected {kind.model_fields[name].description}.")
+                continue
             expected = _EXPECTED.get(name) or item["msg"].removeprefix("Value error, ")
             value = _without_password(str(item["input"]))
-            lines.append(f"UDAIR_{name.upper()} has value {value!r}; expected {expected}.")
+            lines.append(f"{prefix}{name.upper()} has value {value!r}; expected {expected}.")
         raise SettingsError("\n".join(lines)) from None
+    except PydanticSettingsError as error:  # a map or list that is no JSON
+        raise SettingsError(f"{prefix}*: {error}; expected JSON.") from None
 
 
 def _without_password(value: str) -> str:

@@ -38,7 +38,7 @@ from udair_platform.client import Client
 from udair_platform.entities.domain import BaseModel, Domain, GateRules
 from udair_platform.entities.job import Job
 from udair_platform.registry import access, domains, first_start, jobs
-from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
+from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.reconciler import Reconciler
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database, open_database
@@ -75,7 +75,7 @@ class Clock:
 
 
 @dataclass
-class FinishingLauncher:
+class FinishingLauncher(Launcher):
     """Runs a job by writing, at launch, what the real one writes: files first, result.json last.
 
     `script` says how the attempts of any job end, in order; after its end they succeed.

@@ -53,7 +53,7 @@ def test_retry_waits_for_its_time() -> None:
 )
 def test_room_is_never_exceeded_and_never_wasted(states: list[tuple[JobState, str]], room: int) -> None:
     jobs = [job(seq, state, tenant) for seq, (state, tenant) in enumerate(states)]
-    busy = sum(j.state in policy._BUSY for j in jobs)
+    busy = sum(j.state in policy.BUSY for j in jobs)
     waiting = sum(j.state in policy._WAITING for j in jobs)
 
     assert len(admitted(*jobs, room=room)) == max(0, min(room - busy, waiting))
@@ -82,6 +82,17 @@ def test_system_faults_spend_attempts_and_capacity_does_not() -> None:
     assert after("OOM", "NODE_LOST", "OOM") is JobState.FAILED
     assert after("OOM", "PREEMPTED", "NO_CAPACITY", "OOM") is JobState.RECOVERING
     assert after(*["PREEMPTED"] * 50) is JobState.RECOVERING
+
+
+def test_room_that_is_never_found_is_not_waited_for_for_ever() -> None:
+    def after(hours: float, **last) -> JobState:
+        attempts = [attempt(1, "NO_CAPACITY"), attempt(2, "QUOTA_EXCEEDED"), attempt(3, "NO_CAPACITY", **last)]
+        now = NOW + timedelta(hours=hours)
+        return policy.after_failure("NO_CAPACITY", attempts, now=now, max_attempts=3, pending_timeout_s=24 * 3600).state
+
+    assert after(23) is JobState.RECOVERING
+    assert after(25) is JobState.EXPIRED
+    assert after(25, heartbeat_seen_time=NOW) is JobState.RECOVERING  # it found some, and lost it
 
 
 def test_unknown_reason_is_taken_for_a_fault_of_ours() -> None:

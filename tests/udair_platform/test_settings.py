@@ -35,7 +35,7 @@ def test_environment_is_read_and_arguments_win(tmp_path: Path, monkeypatch: pyte
         ("database_url", "mysql://db/x", "sqlite:////absolute/file.db"),
         ("store_uri", "gs://bucket", "s3://bucket/prefix"),
         ("api_port", "70000", "a port, 0 to 65535"),
-        ("launcher", "slurm", "local or ray"),
+        ("launcher", "slurm", "local, ray or kuberay"),
         ("s3_endpoint_url", "127.0.0.1:5000", "http://host:port"),
         ("max_attempts", "0", "greater than or equal to 1"),
         ("default_tenant", "No Good", "match pattern"),

@@ -1,18 +1,25 @@
-"""What runs jobs, as the reconciler sees it. Four verbs; launching the same id twice launches once."""
+"""What runs jobs, as the reconciler sees it. Launching the same id twice launches once."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from udair_jobs.specs import Reason
 
 MODULE = "udair_jobs.adapt_domain"
 
 
 class LaunchState(StrEnum):
-    """UNKNOWN: the launcher has never heard of it, or has lost it with its cluster."""
+    """UNKNOWN: the launcher has never heard of it, or has lost it with its cluster.
+
+    SUSPENDED: a queue of the cluster's holds it, and nothing of it runs; it may have run before.
+    """
 
     PENDING = "PENDING"
+    SUSPENDED = "SUSPENDED"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -20,7 +27,15 @@ class LaunchState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-ALIVE = (LaunchState.PENDING, LaunchState.RUNNING)
+ALIVE = (LaunchState.PENDING, LaunchState.SUSPENDED, LaunchState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why an attempt ended without a result, or does not start."""
+
+    reason: Reason
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -31,11 +46,13 @@ class LaunchRequest:
         submission_id: ``{job}-{attempt}``: the same request is the same launch.
         spec_uri: Where the job reads what to do.
         spec_endpoint_url: S3 endpoint of spec_uri, if not AWS.
+        tenant: Whose job it is.
     """
 
     submission_id: str
     spec_uri: str
     spec_endpoint_url: str | None = None
+    tenant: str = ""
 
     def arguments(self) -> list[str]:
         """What follows the interpreter on the command line."""
@@ -52,7 +69,7 @@ class Launcher(Protocol):
         """Start the attempt, unless an attempt of that id was started before.
 
         Raises:
-            NoCapacity: There is no room; nothing was started.
+            NotLaunched: It was not started and will not be, for the reason that the error names.
         """
         ...
 
@@ -67,3 +84,15 @@ class Launcher(Protocol):
     def logs(self, submission_id: str, *, max_bytes: int = 2**20) -> str:
         """The last `max_bytes` of what the attempt printed; empty if there is nothing."""
         ...
+
+    def cause(self, submission_id: str) -> Cause | None:
+        """Why it ended without a result or does not start, if the launcher knows more than that."""
+        return None
+
+    def held(self) -> Collection[str]:
+        """Attempts that take room which only `stop` frees, whoever started them; asked now and then."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of connections and threads; attempts run on."""
+        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Priority
 from udair_platform.settings import Settings
 
-_BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
+BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
 _WAITING = (JobState.QUEUED, JobState.RECOVERING)
 _STEPS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 AGING_S = 4 * 3600.0
@@ -38,13 +39,13 @@ def admit(
     Args:
         most_of: How many of a tenant's jobs may run at once; None is no limit.
     """
-    free = max_concurrent - sum(job.state in _BUSY for job in jobs)
+    free = max_concurrent - sum(job.state in BUSY for job in jobs)
     queues: dict[str, deque[Job]] = {}
     for job in sorted(jobs, key=lambda job: (-_urgency(job, now), job.seq)):
         if job.state in _WAITING and (job.not_before is None or job.not_before <= now):
             queues.setdefault(job.tenant, deque()).append(job)
     # A tenant that already runs many waits behind one that runs few.
-    running = {tenant: sum(job.tenant == tenant and job.state in _BUSY for job in jobs) for tenant in queues}
+    running = {tenant: sum(job.tenant == tenant and job.state in BUSY for job in jobs) for tenant in queues}
     admitted: list[Job] = []
 
     def full(tenant: str) -> bool:
@@ -73,11 +74,19 @@ def retry_class(reason: str) -> RetryClass:
     return RETRY_CLASS.get(cast(Reason, reason), "SYSTEM")
 
 
-def after_failure(reason: str, attempts: Sequence[Attempt], *, now: datetime, max_attempts: int) -> Decision:
+def after_failure(
+    reason: str,
+    attempts: Sequence[Attempt],
+    *,
+    now: datetime,
+    max_attempts: int,
+    pending_timeout_s: float = math.inf,
+) -> Decision:
     """What follows when the last of `attempts` failed for `reason`.
 
     USER and NUMERIC fail at once: the same input fails the same way. DEADLINE expires. SYSTEM is
-    tried again until `max_attempts` are spent. CAPACITY spends nothing.
+    tried again until `max_attempts` are spent. CAPACITY spends nothing, but a job that found no room for
+    `pending_timeout_s`, over however many attempts, expires.
     """
     kind = retry_class(reason)
     if kind in ("USER", "NUMERIC"):
@@ -88,7 +97,19 @@ def after_failure(reason: str, attempts: Sequence[Attempt], *, now: datetime, ma
     spent = sum(retry_class(known) != "CAPACITY" for known in earlier if known) + (kind != "CAPACITY")
     if spent >= max_attempts:
         return Decision(JobState.FAILED)
+    if kind == "CAPACITY" and _without_room_s(attempts, now) > pending_timeout_s:
+        return Decision(JobState.EXPIRED)
     return Decision(JobState.RECOVERING, now + timedelta(seconds=backoff_s(len(attempts))))
+
+
+def _without_room_s(attempts: Sequence[Attempt], now: datetime) -> float:
+    """Since when no attempt has shown a sign of life."""
+    since = now
+    for attempt in reversed(attempts):
+        if attempt.heartbeat_seen_time is not None:
+            break
+        since = attempt.created_time
+    return (now - since).total_seconds()
 
 
 def backoff_s(attempts: int) -> float:

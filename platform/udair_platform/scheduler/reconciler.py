@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from udair_jobs.storage import Storage
-from udair_platform.entities.job import Job, JobState
+from udair_platform.entities.job import Job, JobState, submission_id
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
 from udair_platform.registry import approval, routes, schedules, tenants
 from udair_platform.registry.reports import Reports
@@ -74,6 +74,7 @@ class Reconciler:
         self._quota = tenants.default_quota(settings)
         self._reports = Reports(store, self._write, self._quota)
         self._reported: datetime | None = None
+        self._launcher = launcher
         self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
 
     def tick(self) -> bool:
@@ -223,3 +224,15 @@ class Reconciler:
             self._swept = now
             with self._write() as state:
                 state.replies.forget_before(now - REPLIES_KEPT)
+            with self._noted("strays"):
+                self._stop_strays()
+
+    def _stop_strays(self) -> None:
+        # Asked before the database: whatever is held by then was committed as an attempt before.
+        held = set(self._launcher.held())
+        if not held:
+            return
+        under_way = {submission_id(job.id, job.attempt) for job in self._unfinished() if job.state in policy.BUSY}
+        for stray in sorted(held - under_way):
+            _log.warning("stopping what no job needs", submission_id=stray)
+            self._launcher.stop(stray)

@@ -68,7 +68,10 @@ def fail(
     with tools.write() as state:
         attempts = state.attempts.of_job(job.tenant, job.id)
         tools.change_attempt(state, work.attempt, AttemptState.FAILED, reason=reason, detail=detail)
-        decision = policy.after_failure(reason, attempts, now=tools.now(), max_attempts=tools.settings.max_attempts)
+        decision = policy.after_failure(
+            reason, attempts, now=tools.now(), max_attempts=tools.settings.max_attempts,
+            pending_timeout_s=tools.settings.pending_timeout_s,
+        )  # fmt: skip
         if decision.state is JobState.RECOVERING:
             waiting = replace(job, not_before=decision.not_before)
             tools.change(state, waiting, JobState.RECOVERING, reason=reason, detail=detail)

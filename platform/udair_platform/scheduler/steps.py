@@ -9,11 +9,11 @@ from udair_jobs.specs import AdaptResult, Progress
 from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
 from udair_platform.entities.version import AdapterVersion
-from udair_platform.errors import NoCapacity
+from udair_platform.errors import NotLaunched
 from udair_platform.registry import gate, jobs, layout
 from udair_platform.scheduler import policy, settling
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
-from udair_platform.scheduler.launcher import ALIVE, LaunchRequest, LaunchState
+from udair_platform.scheduler.launcher import ALIVE, Cause, LaunchRequest, LaunchState
 from udair_platform.scheduler.work import ACTOR, Tools, Work
 from udair_platform.state.repositories import State
 
@@ -80,9 +80,11 @@ class Steps:
         )  # fmt: skip
         uri = work.files.write_spec(spec)
         try:
-            tools.launcher.launch(LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url))
-        except NoCapacity as error:
-            settling.fail(tools, work, "NO_CAPACITY", error.detail)
+            tools.launcher.launch(
+                LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url, work.job.tenant)
+            )
+        except NotLaunched as error:
+            settling.fail(tools, work, error.reason, error.detail)
             return
         with tools.write() as state:
             tools.change_attempt(state, work.attempt, AttemptState.LAUNCHED)
@@ -95,14 +97,21 @@ class Steps:
             work = self._note(work, work.files.progress(), status)
             self._keep_log_sometimes(work)
             if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
-                settling.fail(tools, work, *late, decided=False)
+                reason, detail = late
+                if status is LaunchState.PENDING and (cause := tools.launcher.cause(work.attempt.submission_id)):
+                    detail = f"{detail}: {cause.detail}"
+                settling.fail(tools, work, reason, detail, decided=False)
+                return
+            if status is LaunchState.SUSPENDED and work.attempt.state is AttemptState.RUNNING:
+                settling.fail(tools, work, "PREEMPTED", "the cluster's queue took its place away", decided=False)
                 return
             if status in ALIVE or self._too_early(work.attempt, status):
                 return
             # It may have written its result and ended between the two questions.
             result, damage = _result(work.files)
             if result is None and damage is None:
-                settling.fail(tools, work, "NODE_LOST", _gone(status), decided=False)
+                cause = tools.launcher.cause(work.attempt.submission_id) or Cause("NODE_LOST", _gone(status))
+                settling.fail(tools, work, cause.reason, cause.detail, decided=False)
                 return
         self._logged.pop(work.attempt.submission_id, None)
         if result is None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from udair_platform.errors import LauncherDown
-from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
+from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.launchers.supervise import CLAIM, EXIT_CODE, LOG, start_time, write_whole
 
 _STOP, _REQUESTED = "stop", "requested"
@@ -32,7 +32,7 @@ _NOT_FOR_JOBS = (
 )
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Each attempt is a process group of its own, watched by a small supervisor process.
 
     Args:

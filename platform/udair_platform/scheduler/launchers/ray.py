@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from udair_platform.errors import LauncherDown
-from udair_platform.scheduler.launcher import LaunchRequest, LaunchState
+from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.telemetry import logger, redact_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _log = logger("launcher.ray")
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """Submits attempts to the cluster whose dashboard is at `address`.
 
     With RAY_AUTH_MODE=token in this process's environment the token of RAY_AUTH_TOKEN (or of the
