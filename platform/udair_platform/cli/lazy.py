@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "events": ("events.events", "The audit log, oldest first."),
         "key": ("keys.app", "API keys."),
         "webhook": ("webhooks.app", "Where events are sent."),
+        "deploy": ("deploy.app", "A platform on Kubernetes, from one settings file."),
         "admin": ("admin.app", "For who runs the platform."),
     },
 }

@@ -42,9 +42,9 @@ class Manifests:
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
         """One object. Raises KeyError."""
         for item in self.objects:
-            if item["kind"] == kind and item["metadata"]["name"] == name:
-                if namespace in (None, item["metadata"].get("namespace")):
-                    return item
+            metadata = item["metadata"]
+            if (item["kind"], metadata["name"]) == (kind, name) and namespace in (None, metadata.get("namespace")):
+                return item
         raise KeyError(f"{kind} {name}")
 
     def of_kind(self, *kinds: str) -> Iterator[Object]:

@@ -176,7 +176,10 @@ def _image(template: Object, image: str, settings: DeploySettings) -> None:
 
 def _restart_on_change(made: Manifests) -> None:
     """Pods read settings at their start: a change of them must be a change of the pods."""
-    for deployment, maps in (("udair-api", ("udair-settings",)), ("udair-scheduler", ("udair-settings", "udair-scheduler"))):
+    for deployment, maps in (
+        ("udair-api", ("udair-settings",)),
+        ("udair-scheduler", ("udair-settings", "udair-scheduler")),
+    ):
         data = [made.get("ConfigMap", name)["data"] for name in maps]
         digest = hashlib.sha256(_json(data).encode()).hexdigest()[:16]
         metadata = made.get("Deployment", deployment)["spec"]["template"]["metadata"]

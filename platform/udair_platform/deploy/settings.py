@@ -88,7 +88,9 @@ class Jobs(_Strict):
     node_selector: dict[str, str] = Field({}, description="of the workers")
     tolerations: list[dict[str, Any]] = Field([], description="of the workers")
     quota: Resources = Field(Resources(cpu="64", memory="256Gi"), description="of each namespace of jobs")
-    env_secret: Name | None = Field("udair-s3", description="Secret that becomes the jobs' environment; null with roles")
+    env_secret: Name | None = Field(
+        "udair-s3", description="Secret that becomes the jobs' environment; null with roles"
+    )
 
 
 class Roles(_Strict):

@@ -1,0 +1,193 @@
+"""A cluster as `udair deploy` speaks to it: what is there, and server-side apply."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import urllib3
+import yaml
+from kubernetes import client, config
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+
+from udair_platform.deploy.manifests import Object
+from udair_platform.errors import PlatformError
+from udair_platform.telemetry import redact_text
+
+FIELD_MANAGER = "udair-deploy"
+_TIMEOUT_S = (5.0, 30.0)
+_WANTED = {
+    "ray.io": "KubeRay 1.7 (its CRDs, by `kubectl apply --server-side`, and its operator)",
+    "monitoring.coreos.com": "the Prometheus operator's CRDs, or `monitoring: false`",
+    "kueue.x-k8s.io": "Kueue 0.19",
+}
+# What a server writes into every object.
+_SERVER_SIDE = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
+
+
+class ClusterError(PlatformError):
+    """The cluster does not do what was asked; the message says why and what to do."""
+
+    code, title = "CLUSTER_REFUSED", "The cluster does not do it"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did to one object: ``created``, ``changed`` or ``unchanged``."""
+
+    kind: str
+    name: str
+    namespace: str
+    result: str
+
+
+class Cluster:
+    """A cluster by a kubeconfig, or by the account of the pod that this runs in.
+
+    Args:
+        kubeconfig, context: As kubectl takes them; KUBECONFIG and the current context if None.
+
+    Raises:
+        ClusterError: There is no way to a cluster.
+    """
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        chosen = client.Configuration()
+        try:
+            config.load_config(  # type: ignore[no-untyped-call]
+                config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=chosen
+            )
+            chosen.retries = 2
+            self.host: str = chosen.host
+            self._client = client.ApiClient(chosen)
+            self._dynamic: Any = DynamicClient(self._client)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError, ValueError) as error:
+            raise ClusterError(
+                f"There is no way to a cluster: {error}. Set KUBECONFIG, or pass --kubeconfig."
+            ) from error
+        except (urllib3.exceptions.HTTPError, client.ApiException, DynamicApiError) as error:
+            self._refuse(error, f"the API server at {chosen.host}")
+
+    def close(self) -> None:
+        """Give the connections up."""
+        self._client.close()  # type: ignore[no-untyped-call]
+
+    def version(self) -> str:
+        """The API server's version, e.g. ``v1.36.0``."""
+        return str(self._dynamic.version["kubernetes"]["gitVersion"])
+
+    def knows(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster has such objects."""
+        try:
+            self._resource(api_version, kind)
+        except ClusterError:
+            return False
+        return True
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """One object as it is now, or None."""
+        resource = self._resource(api_version, kind)
+        try:
+            found: Object = resource.get(name=name, namespace=namespace, _request_timeout=_TIMEOUT_S).to_dict()
+        except NotFoundError:
+            return None
+        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
+            self._refuse(error, f"{kind} {name}")
+        return found
+
+    def find(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
+        """Objects with those labels."""
+        resource = self._resource(api_version, kind)
+        try:
+            page = resource.get(namespace=namespace, label_selector=labels, _request_timeout=_TIMEOUT_S).to_dict()
+        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
+            self._refuse(error, f"{kind} of {namespace}")
+        items: list[Object] = page.get("items") or []
+        return items
+
+    def apply(self, item: Object, *, dry_run: bool = False, force: bool = False) -> tuple[Applied, Object]:
+        """Make the fields of `item` true; fields that others own are a conflict, unless `force`.
+
+        Raises:
+            ClusterError: Of the schema, a permission, a conflict, or an object that cannot be changed so.
+        """
+        resource = self._resource(item["apiVersion"], item["kind"])
+        name, namespace = item["metadata"]["name"], item["metadata"].get("namespace")
+        before = self._before(item)
+        query = [("fieldValidation", "Strict")]
+        try:
+            after: Object = resource.server_side_apply(
+                body=item, name=name, namespace=namespace, field_manager=FIELD_MANAGER, force_conflicts=force,
+                dry_run="All" if dry_run else None, query_params=query, _request_timeout=_TIMEOUT_S,
+            ).to_dict()  # fmt: skip
+        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
+            self._refuse(error, f"{item['kind']} {name}")
+        same = before is not None and bare(before) == bare(after)
+        result = "created" if before is None else "unchanged" if same else "changed"
+        return Applied(item["kind"], name, namespace or "", result), after
+
+    def diff(self, items: list[Object]) -> Iterator[str]:
+        """What an apply of `items` would change, as unified diffs of YAML; nothing is changed."""
+        for item in items:
+            name, namespace = item["metadata"]["name"], item["metadata"].get("namespace")
+            before = self._before(item)
+            if before is None and namespace and self.get("v1", "Namespace", namespace) is None:
+                after = item  # a server cannot try what lies in a namespace that is not there yet
+            else:
+                after = self.apply(item, dry_run=True, force=True)[1]
+            label = "/".join(part for part in (namespace, item["kind"], name) if part)
+            lines = difflib.unified_diff(
+                _lines(before), _lines(after), f"live/{label}", f"settings/{label}", n=3, lineterm=""
+            )
+            yield from lines
+
+    def _before(self, item: Object) -> Object | None:
+        metadata = item["metadata"]
+        return self.get(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace"))
+
+    def _resource(self, api_version: str, kind: str) -> Any:
+        try:
+            return self._dynamic.resources.get(api_version=api_version, kind=kind)
+        except ResourceNotFoundError:
+            group = api_version.partition("/")[0]
+            what = _WANTED.get(group, f"what defines {api_version}")
+            raise ClusterError(f"The cluster has no {kind} of {api_version}: install {what}.") from None
+        except (urllib3.exceptions.HTTPError, client.ApiException, DynamicApiError) as error:
+            self._refuse(error, f"{kind} of {api_version}")
+
+    def _refuse(self, error: Exception, what: str) -> NoReturn:
+        status = getattr(error, "status", None)
+        said = redact_text(_message(error))[:600]
+        if status is None:
+            raise ClusterError(f"The cluster does not answer ({what}): {said}") from error
+        advice = {
+            401: " The kubeconfig's credentials are stale.",
+            403: " The account of the kubeconfig lacks that permission.",
+            409: " Somebody else owns these fields; --force-conflicts takes them over.",
+        }.get(status, "")
+        raise ClusterError(f"{what} is refused ({status}): {said}{advice}") from error
+
+
+def bare(item: Object) -> Object:
+    """`item` without what the server writes."""
+    metadata = {name: value for name, value in item["metadata"].items() if name not in _SERVER_SIDE}
+    return {name: value for name, value in item.items() if name not in ("status", "metadata")} | {"metadata": metadata}
+
+
+def _lines(item: Object | None) -> list[str]:
+    return [] if item is None else yaml.safe_dump(bare(item), sort_keys=True, width=120).splitlines()
+
+
+def _message(error: Exception) -> str:
+    body = getattr(error, "body", None)
+    if isinstance(body, bytes | str):
+        try:
+            found = yaml.safe_load(body)
+            return str(found["message"])
+        except (yaml.YAMLError, KeyError, TypeError):
+            pass
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
