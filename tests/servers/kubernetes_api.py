@@ -50,6 +50,7 @@ class KubernetesDouble:
         slow_s: Added to every request.
         logs: What pods/log answers, by (namespace, pod, container).
         watches: Watches under way.
+        writes: Method and query of every request that was no GET.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,6 +60,7 @@ class KubernetesDouble:
         self.bookmark_s, self.slow_s = 0.2, 0.0
         self.logs: dict[tuple[str, str, str], str] = {}
         self.watches = 0
+        self.writes: list[tuple[str, dict[str, str]]] = []
         self.refusals: list[StatusError] = []
         self._tls, self._trusted = make_certificate(folder)
         self._server: ThreadingHTTPServer | None = None
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             target = target_of(self.double.store, parts.path)
             body = self._body(data)
+            if self.command != "GET":
+                self.double.writes.append((self.command, query))
             if self.command == "GET" and query.get("watch") in ("true", "1"):
                 self._watch(user, target, query)
                 return

@@ -176,13 +176,13 @@ def test_a_tenants_limit_is_never_exceeded_and_room_is_not_wasted(states, room, 
     chosen = set(_admitted(*jobs, room=room, acme=most))
     for tenant, limit in (("acme", most), ("globex", None)):
         mine = [job for job in jobs if job.tenant == tenant]
-        busy = sum(job.state in policy._BUSY for job in mine)
+        busy = sum(job.state in policy.BUSY for job in mine)
         started = sum(job.id in chosen for job in mine)
         waiting = sum(job.state in policy._WAITING for job in mine)
         if limit is not None:
             assert started == 0 or busy + started <= limit
         else:
-            all_busy = sum(job.state in policy._BUSY for job in jobs)
+            all_busy = sum(job.state in policy.BUSY for job in jobs)
             assert started == waiting or len(chosen) + all_busy >= room
 
 

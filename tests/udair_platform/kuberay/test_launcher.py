@@ -125,6 +125,15 @@ def test_object_that_the_cluster_does_not_take_is_refused_with_its_field(
     assert cluster.rayjobs(namespace) == []
 
 
+def test_every_write_is_strict_signed_and_never_forced(launcher, double) -> None:
+    double.writes.clear()
+    launcher.check("acme")
+    launcher.launch(REQUEST)
+
+    ours = {"fieldManager": "udair-launcher", "fieldValidation": "Strict", "force": "false"}
+    assert double.writes == [("PATCH", {**ours, "dryRun": "All"}), ("PATCH", ours)]
+
+
 def test_it_is_the_launcher_that_the_settings_name(cluster, monkeypatch, tmp_path, namespace) -> None:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     monkeypatch.setenv("UDAIR_KUBE_IMAGE", "example.org/udair-jobs:1")
