@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console
+.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ test-postgres: $(STAMP) ## Run the control plane's tests on a real PostgreSQL se
 			"and add /usr/lib/postgresql/*/bin to PATH" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/udair_platform --ignore tests/udair_platform/serving --postgres \
 		-m "not slow and not faults and not radosgw" $(PYTEST_ARGS)
+
+k8s-validate: $(STAMP) ## Check the manifests against the schemas of Kubernetes 1.36 and KubeRay 1.7
+	@command -v kubectl >/dev/null || { echo "kubectl is needed (its kustomize builds the overlays); install it first" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/test_manifests.py $(PYTEST_ARGS)
 
 test-k8s: $(STAMP) ## Run the KubeRay launcher's contract (UDAIR_TEST_KUBECONFIG=file: on a real cluster)
 	$(BIN)/python -m pytest tests/udair_platform -m k8s $(PYTEST_ARGS)

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import typer
 from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
 from udair_platform import client as sdk
 from udair_platform.cli.lazy import SECTIONS, Commands
+from udair_platform.scheduler.launchers.kuberay.settings import KubeSettings
 from udair_platform.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -87,18 +89,26 @@ def python_sdk() -> str:
 
 def settings() -> str:
     """Every environment variable of the platform's processes."""
+    titles = ("variable", "type", "default", "range", "what")
+    return (
+        f"# Settings\n\n{_MADE}\nEnvironment variables of the API, the scheduler and serving, checked at start. A bad one is "
+        "named with its value and what was expected. Serving also wants `UDAIR_RAY_GCS`, the address of its Ray cluster; "
+        "commands and the SDK read `UDAIR_URL` and `UDAIR_API_KEY`, or `UDAIR_PROFILE` of the file `UDAIR_CONFIG`.\n\n"
+        + _table(titles, _variables(Settings, "UDAIR_"))
+        + "\n## The KubeRay launcher\n\nOf the scheduler, with `UDAIR_LAUNCHER=kuberay`. Maps and lists are JSON.\n\n"
+        + _table(titles, _variables(KubeSettings, "UDAIR_KUBE_"))
+    )
+
+
+def _variables(kind: type[BaseSettings], prefix: str) -> list[tuple[str, ...]]:
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name, field in kind.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "" if default is PydanticUndefined or default is None or default == "" else f"`{default}`"
         bounds = [str(item) for item in field.metadata if re.match(r"^(Ge|Gt|Le|Lt)\(", str(item))]
         limits = ", ".join(re.sub(r"^(G|L)(e|t)\(\w+=(.*)\)$", _sign, bound) for bound in bounds)
-        rows.append((f"`UDAIR_{name.upper()}`", _kind(field.annotation), shown, limits, field.description or ""))
-    return (
-        f"# Settings\n\n{_MADE}\nEnvironment variables of the API, the scheduler and serving, checked at start. A bad one is "
-        "named with its value and what was expected.\n\n"
-        + _table(("variable", "type", "default", "range", "what"), rows)
-    )
+        rows.append((f"`{prefix}{name.upper()}`", _kind(field.annotation), shown, limits, field.description or ""))
+    return rows
 
 
 def configuration() -> str:
@@ -229,7 +239,7 @@ def _sign(match: re.Match[str]) -> str:
 def _kind(annotation: Any) -> str:
     text = annotation.__name__ if inspect.isclass(annotation) else str(annotation)
     return (
-        re.sub(r"typing\.|pathlib\.\w*\.?|udair_platform\.roles\.", "", text)
+        re.sub(r"typing\.|pathlib\.(?:_local\.)?|udair_platform\.roles\.", "", text)
         .replace("|", "or")
         .replace("NoneType", "None")
     )

@@ -48,7 +48,8 @@ def test_every_command_is_in_the_reference_and_has_a_sentence() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    assert [name for name, field in reference.Settings.model_fields.items() if not field.description] == []
+    for kind in (reference.Settings, reference.KubeSettings):
+        assert [name for name, field in kind.model_fields.items() if not field.description] == []
 
 
 def test_every_metric_that_is_scraped_is_in_the_table(live_metrics: set[str]) -> None:

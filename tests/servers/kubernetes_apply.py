@@ -123,8 +123,10 @@ def _leaves(value: Any, schema: Object, path: Path) -> Any:
             yield from _leaves(one, inner, (*path, f"f:{name}"))
     elif isinstance(value, list) and value and schema.get("x-kubernetes-list-type") == "map":
         keys = schema["x-kubernetes-list-map-keys"]
+        known = (schema.get("items") or {}).get("properties") or {}
         for one in value:
-            key = json.dumps({name: one.get(name) for name in keys}, sort_keys=True)
+            # A key that is left out has its default: the protocol of a port is TCP.
+            key = json.dumps({name: one.get(name, known.get(name, {}).get("default")) for name in keys}, sort_keys=True)
             yield from _leaves(one, schema.get("items") or {}, (*path, f"k:{key}"))
     elif path:
         yield path, value

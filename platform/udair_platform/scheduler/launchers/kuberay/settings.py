@@ -45,12 +45,16 @@ class KubeSettings(BaseSettings):
         "HTTPMode", description="SidecarMode's submitter does not meet the Pod Security level restricted"
     )
     workers: int = Field(1, ge=0, le=1000, description="0: the job runs in the head pod")
-    head_resources: dict[str, str] = Field(default_factory=lambda: {"cpu": "1", "memory": "4Gi"})
-    worker_resources: dict[str, str] = Field(default_factory=lambda: {"cpu": "2", "memory": "8Gi"})
+    head_resources: dict[str, str] = Field(
+        default_factory=lambda: {"cpu": "1", "memory": "4Gi"}, description="requests and limits of the head"
+    )
+    worker_resources: dict[str, str] = Field(
+        default_factory=lambda: {"cpu": "2", "memory": "8Gi"}, description="requests and limits of each worker"
+    )
     gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="what the nodes call their GPUs")
     head_node_selector: dict[str, str] = Field(default_factory=dict, description="on-demand nodes")
-    worker_node_selector: dict[str, str] = Field(default_factory=dict)
-    head_tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    worker_node_selector: dict[str, str] = Field(default_factory=dict, description="spot nodes, for example")
+    head_tolerations: list[dict[str, Any]] = Field(default_factory=list, description="of the head")
     worker_tolerations: list[dict[str, Any]] = Field(default_factory=list, description="of spot nodes, for example")
     workers_on_spot: bool = Field(False, description="workers' nodes may be taken away: losing one spends no attempt")
     priority_class: str = Field("", description="priorityClassName of the pods")
@@ -58,7 +62,7 @@ class KubeSettings(BaseSettings):
 
     service_account: str = Field("", description="of the pods; its role may give access to S3 (IRSA)")
     env_secret: str = Field("", description="Secret whose keys become environment variables of the job")
-    image_pull_secrets: list[str] = Field(default_factory=list)
+    image_pull_secrets: list[str] = Field(default_factory=list, description="of the registry that has the image")
     ray_token_secret: str = Field(
         "", description="Secret with the Ray token under auth_token; default: one per cluster"
     )
