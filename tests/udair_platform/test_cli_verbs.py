@@ -107,7 +107,8 @@ def test_a_job_that_failed_says_why_and_is_run_again(live) -> None:
     out, err = udair(live, "run", "-d", "foggy-cams", code=3)
     job = next(line[1] for line in words(out) if line[0] == "job")
     assert "TOO_FEW_IMAGES" in err
-    assert f"next  udair job logs {job}   udair job retry {job}" in err
+    assert "why   The gate needs images to hold back, and there are too few." in err
+    assert f"udair job logs {job}   udair job retry {job}" in err
     out, _ = udair(live, "job", "retry", job)
     udair(live, "job", "wait", words(out)[0][1])
 

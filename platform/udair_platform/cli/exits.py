@@ -52,7 +52,7 @@ def exit_code_of(error: Exception) -> tuple[int | None, str]:
             f"CONNECTION_FAILED: {error}", "nothing answers there, or it is no platform", "udair doctor"
         )
     if isinstance(error, JobFailed):
-        return JOB_FAILED, three(str(error), "", f"udair job logs {error.job.id}   udair job retry {error.job.id}")
+        return JOB_FAILED, _failed(error.job.id, str(error), error.job.reason)
     if isinstance(error, WaitTimeout):
         return TIMED_OUT, three(str(error), "--timeout has passed", f"udair job wait {error.job.id}")
     if isinstance(error, PlatformError):
@@ -78,3 +78,10 @@ def _api(error: object) -> str:
         "udair doctor; quote the request to who runs the platform" if error.status >= 500 else ""
     )
     return three(f"{code}: {error}", status, next)
+
+
+def _failed(job: str, what: str, reason: str | None) -> str:
+    from udair_platform.entities.endings import ENDINGS, UNKNOWN_ENDING
+
+    why, remedy = ENDINGS.get(reason or "", UNKNOWN_ENDING)
+    return three(what, why, f"{remedy}  udair job logs {job}   udair job retry {job}")
