@@ -188,7 +188,7 @@ class VersionRow(Base):
     adapter_digest: Mapped[str] = mapped_column(String(128))
     candidate_uri: Mapped[str] = mapped_column(Text)
     state: Mapped[VersionState] = mapped_column(Word(VersionState))
-    verdict: Mapped[str | None] = mapped_column(String(16))
+    verdict: Mapped[str | None] = mapped_column(String(16), index=True)
     gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any]]
