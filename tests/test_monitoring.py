@@ -147,6 +147,15 @@ def test_an_alert_says_what_it_is_how_bad_and_what_to_do(rule: dict[str, Any]) -
     assert anchor in {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
 
 
+def test_saturation_is_told_in_the_pixels_that_autoscaling_aims_at() -> None:
+    from udair_platform.serving.autoscaling import Scaling
+
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "UdairSaturated"]
+    factors = [float(number) for number in rule["expr"].partition(">")[2].split("*")]
+    assert factors[0] > 1
+    assert factors[1] * factors[2] * factors[3] == Scaling().target_pixels
+
+
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_can_be_imported_anywhere(name: str) -> None:
     dashboard = DASHBOARDS[name]

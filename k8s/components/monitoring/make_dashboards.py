@@ -72,7 +72,7 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
         Panel("Stages, p50", "s", (("{{stage}}", _quantile(0.5, "ray_udair_stage_seconds", "stage")),)),
         Panel("Stages, p99", "s", (("{{stage}}", _quantile(0.99, "ray_udair_stage_seconds", "stage")),)),
         Panel("Waiting pixels of a replica", "short", (
-            ("{{pod}}", f'sum by (pod) (ray_udair_waiting{{{_N}, what="pixels"}})'), ("autoscaling aims at", "vector(8 * 288 * 288)"),
+            ("{{pod}}", f'sum by (pod) (ray_udair_waiting{{{_N}, what="pixels"}})'), ("autoscaling aims at", "vector(8 * 256 * 256)"),
         )),
         Panel("Images and adapters of a step", "short", (
             ("images, p50", _quantile(0.5, "ray_udair_batch_images")), ("adapters, p50", _quantile(0.5, "ray_udair_batch_domains")),
