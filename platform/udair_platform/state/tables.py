@@ -142,6 +142,7 @@ class JobRow(Base):
     finished_time: Mapped[datetime | None]
     version: Mapped[int | None]
     priority: Mapped[Priority] = mapped_column(Word(Priority))
+    trace: Mapped[str | None] = mapped_column(String(64))
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
