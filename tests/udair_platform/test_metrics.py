@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from udair_platform.scheduler.reconciler import LEASE
+
 
 def figures(plane, **headers: str) -> dict[tuple, float]:
     reply = plane.client.get("/metrics", headers=headers)
@@ -73,7 +75,7 @@ def test_a_silent_reconciler_is_told_by_its_lease(make_plane) -> None:
     plane = operated(make_plane)
     assert figures(plane)["udair_reconciler_silent_seconds",] == 0
     with plane.database.write() as state:
-        state.leases.acquire("reconciler", "one", now=plane.clock(), ttl_s=15)
+        state.leases.acquire(LEASE, "one", now=plane.clock(), ttl_s=15)
     plane.clock.forward(10)
     assert figures(plane)["udair_reconciler_silent_seconds",] == 0
     plane.clock.forward(65)
