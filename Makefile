@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console
+.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console images docker-lint sbom audit test-rules bench-capacity
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -120,6 +120,37 @@ bench: bench-jobs bench-serving ## Run the benchmarks that need no data; results
 
 dist: $(STAMP) ## Build wheel and sdist into dist/
 	$(BIN)/python -m build
+
+# A client without a server is no engine.
+ENGINE ?= $(firstword $(shell for name in docker podman; do $$name info >/dev/null 2>&1 && echo $$name; done))
+TAG ?= dev
+TORCH_BUILD ?= cpu
+AUDIT := build/audit
+
+images: ## Build the images udair-platform and udair-worker (docker or podman; TAG=dev, TORCH_BUILD=cpu or cu128)
+	@test -n "$(ENGINE)" || { echo "no docker or podman answers here; start one, or name it: make images ENGINE=..." >&2; exit 1; }
+	$(ENGINE) build -f docker/platform.Dockerfile -t udair-platform:$(TAG) .
+	$(ENGINE) build -f docker/worker.Dockerfile -t udair-worker:$(TAG) --build-arg TORCH_BUILD=$(TORCH_BUILD) .
+
+docker-lint: $(STAMP) ## hadolint: the Dockerfiles
+	$(BIN)/hadolint docker/*.Dockerfile
+
+sbom: $(STAMP) ## Write build/sbom.json: everything that is installed, as CycloneDX
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
+
+# --strict: without it, a service that knows nothing of a package, or cannot be asked, looks like a clean result.
+audit: ## Ask PyPI's advisories about every pinned version; whatever cannot be asked is a failure
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
+
+test-rules: $(STAMP) ## Run the alerts' unit tests (promtool; Debian package prometheus)
+	@command -v promtool >/dev/null || { \
+		echo "promtool is needed; install it first: apt-get install -y --no-install-recommends prometheus" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/test_monitoring.py $(PYTEST_ARGS)
+
+bench-capacity: $(STAMP) ## Compute what 10 to 100,000 domains cost, from the measured results
+	$(BIN)/python benchmarks/capacity.py --json benchmarks/results/capacity.json --picture benchmarks/results/capacity.png
 
 clean: ## Remove what the targets made, the environment too
 	rm -rf $(VENV) dist build runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,8 +48,17 @@ class Figure:
 DATA = Path(os.environ.get("UDAIR_DATA", "data"))
 
 
-def arguments(description: str, *, quality: bool = False, postgres: bool = False) -> argparse.Namespace:
-    """What every benchmark takes: --json FILE, --quick, --seed; with `quality` also --data, --base, --picture."""
+def arguments(
+    description: str,
+    *,
+    quality: bool = False,
+    postgres: bool = False,
+    assumptions: Mapping[str, tuple[float, str]] | None = None,
+) -> argparse.Namespace:
+    """What every benchmark takes: --json FILE, --quick, --seed; with `quality` also --data, --base, --picture.
+
+    A computation has `assumptions`, each (default, what it is), and --picture.
+    """
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     if quality:
         parser.add_argument("--data", type=Path, default=DATA, help="folder of test images, or $UDAIR_DATA")
@@ -58,6 +67,12 @@ def arguments(description: str, *, quality: bool = False, postgres: bool = False
         parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     if postgres:
         parser.add_argument("--postgres", metavar="URL", help="measure there too: postgresql://user@host/postgres")
+    if assumptions is not None:
+        parser.add_argument("--picture", type=Path, help="draw the figures there")
+        for name, (default, said) in assumptions.items():
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", type=float, default=default, help=f"{said} ({default:g})"
+            )
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--seed", type=int, default=0)

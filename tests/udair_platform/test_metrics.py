@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from udair_platform.scheduler.reconciler import LEASE
+
 
 def figures(plane, **headers: str) -> dict[tuple, float]:
     reply = plane.client.get("/metrics", headers=headers)
@@ -49,6 +51,35 @@ def test_jobs_and_events_are_those_of_the_database(make_plane) -> None:
     assert told["udair_oldest_unfinished_job_seconds",] == 120
     with plane.database.read() as state:
         assert told["udair_events_total",] == len(state.events.page("acme")) + len(state.events.page("globex"))
+
+
+def test_verdicts_are_counted_over_all_tenants_and_domains(make_plane) -> None:
+    plane = operated(make_plane)
+    assert [figures(plane)["udair_gate_verdicts_total", v] for v in ("PASSED", "FAILED", "INCONCLUSIVE", "WAIVED")] == [
+        0
+    ] * 4
+    plane.version(plane.domain())
+    plane.version(plane.domain("other-cams"))
+
+    with plane.database.read() as state:
+        verdicts = [version.verdict for version in state.versions.every()]
+    told = figures(plane)
+
+    assert len(verdicts) == 2
+    assert {name[1]: count for name, count in told.items() if name[0] == "udair_gate_verdicts_total" and count} == {
+        verdict: verdicts.count(verdict) for verdict in verdicts
+    }
+
+
+def test_a_silent_reconciler_is_told_by_its_lease(make_plane) -> None:
+    plane = operated(make_plane)
+    assert figures(plane)["udair_reconciler_silent_seconds",] == 0
+    with plane.database.write() as state:
+        state.leases.acquire(LEASE, "one", now=plane.clock(), ttl_s=15)
+    plane.clock.forward(10)
+    assert figures(plane)["udair_reconciler_silent_seconds",] == 0
+    plane.clock.forward(65)
+    assert figures(plane)["udair_reconciler_silent_seconds",] == 60
 
 
 def test_applications_do_not_share_their_figures(make_plane) -> None:

@@ -30,8 +30,10 @@ from udair_platform.api.routes import (
     webhooks,
 )
 from udair_platform.api.streams.feed import Feed
+from udair_platform.api.traced import Traced
 from udair_platform.http import problems
 from udair_platform.http.edge import Edge
+from udair_platform.http.tracing import Tracing
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
@@ -96,4 +98,7 @@ def create_app(
     problems.install(app)
     app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Measured, metrics=figures)
+    tracing = Tracing("udair-api")
+    if tracing.enabled:
+        app.add_middleware(Traced, tracing=tracing)
     return app

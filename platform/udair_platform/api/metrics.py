@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from udair_platform.entities.job import JobState
+from udair_platform.registry.gate import STATE_AFTER
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS
 
@@ -63,16 +64,26 @@ class _State(Collector):
         return []  # nothing is asked of the database when the collector is registered
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        now = self._clock()
         with self._database.read() as state:
             counts, oldest = state.jobs.counts(ALL_TENANTS), state.jobs.oldest_unfinished(ALL_TENANTS)
-            events = state.events.newest(ALL_TENANTS)
+            events, verdicts = state.events.newest(ALL_TENANTS), state.versions.verdicts(ALL_TENANTS)
+            expires = state.leases.expires("reconciler")
         jobs = GaugeMetricFamily("udair_jobs", "Jobs by state.", labels=["state"])
         for job_state in JobState:
             jobs.add_metric([job_state.value], counts.get(job_state, 0))
         yield jobs
-        age = max(0.0, (self._clock() - oldest).total_seconds()) if oldest else 0.0
+        age = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
         yield GaugeMetricFamily("udair_oldest_unfinished_job_seconds", "Age of the oldest job that is not done.", age)
         yield CounterMetricFamily("udair_events", "Number of the newest event.", events)
+        judged = CounterMetricFamily("udair_gate_verdicts", "Versions by the gate's verdict.", labels=["verdict"])
+        for verdict in STATE_AFTER:
+            judged.add_metric([verdict], verdicts.get(verdict, 0))
+        yield judged
+        silent = max(0.0, (now - expires).total_seconds()) if expires else 0.0
+        yield GaugeMetricFamily(
+            "udair_reconciler_silent_seconds", "Since the reconciler's lease ran out; 0 while one acts.", silent
+        )
 
 
 class Measured:

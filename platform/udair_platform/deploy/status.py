@@ -78,7 +78,7 @@ def secrets_of(settings: DeploySettings) -> dict[str, tuple[str, ...]]:
     if settings.serving.head_fault_tolerance:
         wanted["udair-redis"] = ("password",)
     if settings.monitoring:
-        wanted["udair-metrics-key"] = ("token",)
+        wanted["udair-metrics"] = ("token",)
     if not settings.roles.api:
         wanted["udair-s3"] = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     return wanted | dict.fromkeys(settings.images.pull_secrets, (".dockerconfigjson",))

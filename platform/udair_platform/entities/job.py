@@ -81,6 +81,7 @@ class Job:
         recipe: Fields of `udair_jobs.specs.RecipeSpec` that the customer set.
         heartbeat_time: As the job's own clock wrote it.
         version: The adapter version that came of it.
+        trace: W3C ``traceparent`` of the request that wanted it, where requests are traced.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Job:
     finished_time: datetime | None = None
     version: int | None = None
     priority: Priority = Priority.NORMAL
+    trace: str | None = None
     row_version: int = 1
     seq: int = 0
 

@@ -38,6 +38,7 @@ def submit(
     priority: Priority = Priority.NORMAL,
     quota: Quota = _NO_LIMIT,
     job_id: str | None = None,
+    trace: str | None = None,
 ) -> Job:
     """Queue an adaptation of `domain`.
 
@@ -47,6 +48,7 @@ def submit(
         cause: Why, for the event.
         quota: Limits of tenants that have none of their own.
         job_id: A name derived from an idempotency key: a job of that name is returned as it is.
+        trace: W3C ``traceparent`` of the request.
 
     Raises:
         NotFound: There is no such snapshot.
@@ -74,6 +76,7 @@ def submit(
         actor=actor,
         recipe=dict(recipe),
         priority=priority,
+        trace=trace,
         created_time=now,
         updated_time=now,
     )
@@ -92,6 +95,7 @@ def retry(
     actor: str,
     now: datetime,
     job_id: str | None = None,
+    trace: str | None = None,
 ) -> Job:
     """Queue a job like `job`, of the images that it had listed if it got that far.
 
@@ -108,6 +112,7 @@ def retry(
         state, store, domain,
         recipe=job.recipe, snapshot=listed.id if listed.state is SnapshotState.ACTIVE else None,
         actor=actor, now=now, cause=f"retry of {job.id}", priority=job.priority, quota=quota, job_id=job_id,
+        trace=trace,
     )  # fmt: skip
 
 

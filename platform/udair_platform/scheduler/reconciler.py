@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from udair_jobs.storage import Storage
 from udair_platform.entities.job import Job, JobState, submission_id
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
+from udair_platform.http.tracing import Tracing
 from udair_platform.registry import approval, routes, schedules, tenants
 from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
@@ -75,7 +76,7 @@ class Reconciler:
         self._reports = Reports(store, self._write, self._quota)
         self._reported: datetime | None = None
         self._launcher = launcher
-        self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock))
+        self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock, Tracing("udair-scheduler")))
 
     def tick(self) -> bool:
         """One pass over everything that is unfinished; False if another reconciler holds the lease.

@@ -13,7 +13,9 @@ from udair_jobs.storage import Storage
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
 from udair_platform.errors import LauncherDown, PlatformError, StoreDown
+from udair_platform.http.tracing import Tracing
 from udair_platform.registry import jobs
+from udair_platform.scheduler import traces
 from udair_platform.scheduler.attempt_files import AttemptFiles, read_summary
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.settings import Settings
@@ -45,6 +47,7 @@ class Tools:
     launcher: Launcher
     settings: Settings
     now: Callable[[], datetime]
+    tracing: Tracing
 
     def change(self, state: State, job: Job, to: JobState, *, reason: str | None = None, detail: str = "") -> Job:
         """Move the job, with its event."""
@@ -69,12 +72,15 @@ class Tools:
         detail: str = "",
         summary: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Move the job to a final state and settle its snapshot."""
-        return jobs.finish(
+        """Move the job to a final state, settle its snapshot, and tell its trace."""
+        ended = jobs.finish(
             state, job, to,
             now=self.now(), actor=ACTOR, cause=f"attempt {job.attempt}",
             reason=reason, detail=detail, summary=summary,
         )  # fmt: skip
+        if self.tracing.enabled:
+            traces.tell(self.tracing, ended, state.attempts.of_job(job.tenant, job.id))
+        return ended
 
     def running(self, state: State, work: Work) -> Work:
         """Say that the attempt has been seen to run, unless that is known."""

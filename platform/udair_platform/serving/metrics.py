@@ -66,6 +66,9 @@ class ReplicaMetrics:
         self._waiting = Gauge("udair_waiting", "Images and pixels that are not done.", ("what",))
         self._cost = Gauge("udair_domain_forward_seconds", "Model seconds of a domain since the start.", ("domain",))
         self._drift = Gauge("udair_drift_bits", "Divergence of the last window from the snapshot.", ("domain",))
+        self._drifted = Gauge(
+            "udair_drift_confirmed", "1 after two windows in a row that drifted, else 0.", ("domain",)
+        )
         self._codes = Gauge("udair_class_share", "Share of a domain's images by source class.", ("domain", "class"))
 
     def loaded(self, tier: str, seconds: float) -> None:
@@ -85,12 +88,15 @@ class ReplicaMetrics:
         if label != OTHER:  # a gauge cannot add up several domains
             self._cost.set(forward_s, {"domain": label})
 
-    def window(self, domain: str, divergence: float | None, class_shares: dict[str, float]) -> None:
+    def window(
+        self, domain: str, divergence: float | None, class_shares: dict[str, float], confirmed: bool = False
+    ) -> None:
         """A drift window ended."""
         label = self._labels.label(domain)
         if label == OTHER:
             return
         if divergence is not None:
             self._drift.set(divergence, {"domain": label})
+            self._drifted.set(float(confirmed), {"domain": label})
         for name, share in class_shares.items():
             self._codes.set(share, {"domain": label, "class": name})

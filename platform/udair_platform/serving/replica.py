@@ -31,13 +31,13 @@ from udair.models.modulation import Modulation
 from udair_jobs.base_models import local_folder
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
+from udair_platform.http.tracing import Tracing
 from udair_platform.serving.adapters import Adapters, Refused, Unreachable
 from udair_platform.serving.engine import Engine
 from udair_platform.serving.metrics import ReplicaMetrics
 from udair_platform.serving.question import Question
 from udair_platform.serving.reports import Reports
 from udair_platform.serving.router import Router, Target
-from udair_platform.serving.tracing import Tracing
 from udair_platform.serving.traffic import Traffic
 from udair_platform.serving.versions import Versions
 from udair_platform.serving.work import DeadlinePassed, Done, EngineError, Overloaded

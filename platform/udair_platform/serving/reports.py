@@ -75,7 +75,7 @@ class Reports:
             record = self._traffic.close_window(name, self._reference(name), now)
             if record is None:
                 continue
-            self._metrics.window(name, record["divergence"], record["class_shares"])
+            self._metrics.window(name, record["divergence"], record["class_shares"], record["confirmed"])
             if record["crossed"]:
                 _log.warning("drift", domain=name, confirmed=record["confirmed"], changes=said(record))
 

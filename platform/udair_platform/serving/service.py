@@ -17,10 +17,10 @@ from udair.data.encoding import ImageMetadata, encode, encode_png16, read_metada
 from udair.data.images import DecodeLimits, ImageArray, decode
 from udair.errors import ImageError
 from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, PlatformError, TooManyRequests
+from udair_platform.http.tracing import Tracing
 from udair_platform.serving.metrics import IngressMetrics
 from udair_platform.serving.question import JPEG, PNG, TIFF, WEBP, Question
 from udair_platform.serving.replica import Restored
-from udair_platform.serving.tracing import Tracing
 
 _FORMATS = {PNG: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff"}
 _TOO_LARGE = ("TOO_MANY_BYTES", "TOO_MANY_PIXELS")

@@ -142,6 +142,7 @@ class JobRow(Base):
     finished_time: Mapped[datetime | None]
     version: Mapped[int | None]
     priority: Mapped[Priority] = mapped_column(Word(Priority))
+    trace: Mapped[str | None] = mapped_column(String(64))
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
@@ -188,7 +189,7 @@ class VersionRow(Base):
     adapter_digest: Mapped[str] = mapped_column(String(128))
     candidate_uri: Mapped[str] = mapped_column(Text)
     state: Mapped[VersionState] = mapped_column(Word(VersionState))
-    verdict: Mapped[str | None] = mapped_column(String(16))
+    verdict: Mapped[str | None] = mapped_column(String(16), index=True)
     gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any]]

@@ -21,6 +21,7 @@ from udair_platform.api.views.platform import EventView
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
 from udair_platform.errors import NotFound
+from udair_platform.http import tracing
 from udair_platform.registry import jobs, tenants
 from udair_platform.state.repositories import State
 
@@ -46,6 +47,7 @@ def create_job(
             actor=who.actor,
             now=context.clock(),
             job_id=derived(request, "j", who),
+            trace=tracing.current(),
         )
     response.headers["Location"] = f"/v1/domains/{found.name}/jobs/{job.id}"
     return JobView.of(job, found.name)
@@ -79,7 +81,7 @@ def retry_job(domain: str, job: str, request: Request, response: Response, conte
         found, owner = _job(state, who, domain, job)
         again = jobs.retry(
             state, context.store, owner, found, quota=tenants.default_quota(context.settings),
-            actor=who.actor, now=context.clock(), job_id=derived(request, "j", who),
+            actor=who.actor, now=context.clock(), job_id=derived(request, "j", who), trace=tracing.current(),
         )  # fmt: skip
     response.headers["Location"] = f"/v1/domains/{owner.name}/jobs/{again.id}"
     return JobView.of(again, owner.name)

@@ -99,6 +99,11 @@ class Leases(Repository):
         if self._connection.scalar(select(_LEASES.c.name).where(*where)) is None:
             raise LeaseLost(f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written.")
 
+    def expires(self, name: str) -> datetime | None:
+        """Until when somebody has the lease, or had it; None if nobody ever did."""
+        expires: datetime | None = self._connection.scalar(select(_LEASES.c.expires_time).where(_LEASES.c.name == name))
+        return expires
+
     def release(self, name: str, holder: str, *, now: datetime) -> None:
         """Let another take it at once."""
         where = (_LEASES.c.name == name, _LEASES.c.holder == holder)

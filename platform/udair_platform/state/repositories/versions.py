@@ -82,6 +82,12 @@ class Versions(Repository):
                 found[version.domain_id, version.number] = version
         return found
 
+    def verdicts(self, tenant: TenantScope) -> dict[str, int]:
+        """How many versions the gate gave each verdict that it gave any."""
+        counted = select(_VERSIONS.c.verdict, func.count()).where(in_tenant(_VERSIONS, tenant))
+        rows = self._connection.execute(counted.group_by(_VERSIONS.c.verdict)).tuples().all()
+        return {verdict: count for verdict, count in rows if verdict is not None}
+
     def every(self) -> list[AdapterVersion]:
         """Every version of every tenant."""
         return self._all(AdapterVersion, select(_VERSIONS))
