@@ -74,10 +74,12 @@ def test_aliases_and_routes_are_moved_and_moved_back(two_versions) -> None:
     out, _ = udair(live, "alias", "history", "foggy-cams", "stable")
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [["2", "1"], ["1", "-"]]
 
+    udair(live, "route", "set", "foggy-cams", "--shadow", "1:3")
     out, err = udair(live, "promote", "foggy-cams@2", "--canary", "10")
     assert ["canary", "foggy-cams@2", "10", "%"] in words(out)
     out, _ = udair(live, "route", "show", "foggy-cams")
     assert ["state", "CANARYING"] in words(out)
+    assert ["shadow", "foggy-cams@1", "3", "%"] in words(out), "a canary takes nothing away"
     out, _ = udair(live, "route", "set", "foggy-cams", "--shadow", "1:5")
     assert ["canary", "-"] in words(out)
     assert ["shadow", "foggy-cams@1", "5", "%"] in words(out)

@@ -22,7 +22,7 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 # Routes that name nothing of anybody; where they list something, `test_lists_hold_only_ones_own` looks into it.
 OWN = {
     "/healthz", "/readyz", "/metrics", "/v1/platform", "/v1/baseModels", "/v1/openapi.json", "/v1/domains",
-    "/v1/apiKeys", "/v1/events", "/v1/webhooks",
+    "/v1/apiKeys", "/v1/events", "/v1/webhooks", "/v1/usage",
 }  # fmt: skip
 
 

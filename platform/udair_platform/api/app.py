@@ -26,6 +26,7 @@ from udair_platform.api.routes import (
     platform,
     route,
     sources,
+    usage,
     versions,
     webhooks,
 )
@@ -85,6 +86,7 @@ def create_app(
         platform,
         domains,
         sources,
+        usage,
         jobs,
         versions,
         lineage,

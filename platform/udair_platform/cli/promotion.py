@@ -23,10 +23,11 @@ def promote(
     name, number = split_version(version)
     domain = connect(home).domains.get(name)
     if canary is not None:
-        chosen = domain.version(number).number
-        route = domain.share_out(canary=(chosen, canary), reason=reason)
-        show(output, route, [("live", f"{name}@{route.version}"), ("canary", f"{name}@{chosen} {canary:g} %")])
-        note(f"all of it: udair promote {name}@{chosen}   none of it: udair route set {name}")
+        chosen = domain.version(number)
+        route = chosen.promote(canary=canary, reason=reason)
+        lines = [("live", f"{name}@{route.version}"), ("canary", f"{name}@{chosen.number} {canary:g} %")]
+        show(output, route, lines)
+        note(f"all of it: udair promote {name}@{chosen.number}   none of it: udair route set {name}")
         return
     alias = domain.promote(number, reason=reason)
     show(output, alias, [("live", f"{name}@{alias.version}"), ("was", f"{name}@{domain.champion}")])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from udair_platform.cli.options import Format, Home, Named, Output, connect
 from udair_platform.cli.render import note, show, table
-
-if TYPE_CHECKING:
-    from udair_platform.client import Domain
 
 
 def drift(domain: Named, home: Home = "", output: Format = Output.TABLE) -> None:
@@ -32,24 +29,16 @@ def cost(
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:
-    """What each domain has had restored and adapted: since the replicas began, and by its jobs."""
-    client = connect(home)
-    domains = [client.domains.get(domain)] if domain else client.domains.list()
-    rows = [_cost(one) for one in domains]
+    """What each domain has had restored and adapted: since the replicas began, and by jobs of the last 30 days."""
+    used = [one for one in connect(home).usage() if domain in (None, one.domain)]
+    rows = [
+        {
+            "domain": one.domain, "images": one.images, "megapixels": round(one.pixels / 1e6, 1),
+            "model_s": round(one.forward_s, 1),
+            "model_s_per_1000": round(1000 * one.forward_s / one.images, 1) if one.images else None,
+            "jobs": one.jobs, "job_s": round(one.job_s),
+        }
+        for one in used
+    ]  # fmt: skip
     columns = dict.fromkeys(("domain", "images", "megapixels", "model_s", "model_s_per_1000", "jobs", "job_s"))
-    table(output, rows, columns, empty="no domains yet; udair domain create")
-
-
-def _cost(domain: Domain) -> dict[str, Any]:
-    usage = domain.usage()
-    seconds = [
-        (job.finished_time - job.started_time).total_seconds()
-        for job in domain.jobs()
-        if job.started_time and job.finished_time
-    ]
-    per_1000 = 1000 * usage.forward_s / usage.images if usage.images else None
-    return {
-        "domain": domain.name, "images": usage.images, "megapixels": round(usage.pixels / 1e6, 1),
-        "model_s": round(usage.forward_s, 1), "model_s_per_1000": per_1000 and round(per_1000, 1),
-        "jobs": len(seconds), "job_s": round(sum(seconds)),
-    }  # fmt: skip
+    table(output, rows, columns, empty="nothing has been used yet; udair run, udair restore")

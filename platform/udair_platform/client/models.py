@@ -119,6 +119,17 @@ class Usage(Model):
     since: datetime | None = None
 
 
+class DomainUsage(Model):
+    """What one domain has used: jobs that ended lately, and images since its replicas began."""
+
+    domain: str
+    jobs: int
+    job_s: float
+    images: int
+    pixels: int
+    forward_s: float
+
+
 class Drift(Model):
     """The newest window of every replica that has ended one, newest first."""
 

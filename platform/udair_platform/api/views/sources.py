@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from udair_platform.registry.observed import Observed
 from udair_platform.registry.sources import Step
+from udair_platform.registry.usage import Use
 
 
 class StepView(BaseModel):
@@ -64,6 +65,32 @@ class UsageView(BaseModel):
             images=seen.images, pixels=seen.pixels, forward_s=round(seen.forward_s, 4),
             replicas=len(seen.replicas), since=since,
         )  # fmt: skip
+
+
+class DomainUsageView(BaseModel):
+    """What one domain has used: jobs that ended lately, and images since its replicas began."""
+
+    domain: str
+    jobs: int
+    job_s: float
+    images: int
+    pixels: int
+    forward_s: float
+
+    @classmethod
+    def of_use(cls, use: Use) -> DomainUsageView:
+        """The view of `use`."""
+        return cls(
+            domain=use.name, jobs=use.jobs, job_s=round(use.job_s, 1), images=use.seen.images, pixels=use.seen.pixels,
+            forward_s=round(use.seen.forward_s, 4),
+        )  # fmt: skip
+
+
+class TenantUsageView(BaseModel):
+    """Usage by domain; `days` is how far back jobs are counted."""
+
+    days: int
+    domains: list[DomainUsageView]
 
 
 class DriftView(BaseModel):

@@ -14,7 +14,7 @@ from udair_platform.client.asynchronous.restoring import restore
 from udair_platform.client.asynchronous.transport import AsyncTransport
 from udair_platform.client.asynchronous.webhooks import AsyncWebhooks
 from udair_platform.client.errors import ClientError
-from udair_platform.client.models import BaseModelInfo, Event, PlatformInfo
+from udair_platform.client.models import BaseModelInfo, DomainUsage, Event, PlatformInfo
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.waiting import async_concurrently
 
@@ -76,6 +76,11 @@ class AsyncClient:
         """Base models, the current one last."""
         page = await self._transport.json("GET", "/v1/baseModels")
         return [BaseModelInfo.model_validate(item) for item in page["base_models"]]
+
+    async def usage(self) -> list[DomainUsage]:
+        """Domains that have used anything, those that used most first: jobs of 30 days, images since the replicas began."""
+        found = await self._transport.json("GET", "/v1/usage")
+        return [DomainUsage.model_validate(item) for item in found["domains"]]
 
     async def events(
         self, *, domain: str | None = None, noun: str | None = None, follow: bool = False

@@ -97,9 +97,12 @@ class AsyncVersion(AsyncBound):
             Conflict: The version is in no such state, or another than `if_current` serves.
         """
         if canary is not None:
+            # A route is set as a whole: what else it says stays.
+            path = f"/v1/domains/{self.domain}/route"
+            now = await self._transport.json("GET", path)
             share = {"canary": {"version": self.number, "percent": canary}, "reason": reason}
-            route = await self._transport.json("PUT", f"/v1/domains/{self.domain}/route", body=share)
-            return Route.model_validate(route)
+            kept = {"shadow": now["shadow"], "pinned": now["pinned"]}
+            return Route.model_validate(await self._transport.json("PUT", path, body=share | kept))
         body = {"reason": reason, "if_current": if_current}
         return Alias.model_validate(await self._transport.json("POST", f"{self._path}:promote", body=body))
 

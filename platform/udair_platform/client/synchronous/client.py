@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from udair_platform.client import connection
 from udair_platform.client.errors import ClientError
-from udair_platform.client.models import BaseModelInfo, Event, PlatformInfo
+from udair_platform.client.models import BaseModelInfo, DomainUsage, Event, PlatformInfo
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.synchronous.domains import Domains
 from udair_platform.client.synchronous.jobs import Jobs
@@ -76,6 +76,11 @@ class Client:
         """Base models, the current one last."""
         page = self._transport.json("GET", "/v1/baseModels")
         return [BaseModelInfo.model_validate(item) for item in page["base_models"]]
+
+    def usage(self) -> list[DomainUsage]:
+        """Domains that have used anything, those that used most first: jobs of 30 days, images since the replicas began."""
+        found = self._transport.json("GET", "/v1/usage")
+        return [DomainUsage.model_validate(item) for item in found["domains"]]
 
     def events(self, *, domain: str | None = None, noun: str | None = None, follow: bool = False) -> Iterator[Event]:
         """The audit log, oldest first; with `follow`, what happens from now on, for ever."""
