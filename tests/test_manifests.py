@@ -32,7 +32,7 @@ needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kube
 def built(name: str) -> list[dict]:
     """The objects of an overlay, by kubectl; or of `udair deploy render`."""
     if name == "rendered":
-        return render(load(K8S / "settings.example.yaml")).objects
+        return render(load(K8S / "settings.example.yaml").model_copy(update={"monitoring": True})).objects
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     done = subprocess.run(["kubectl", "kustomize", str(K8S / "overlays" / name)], capture_output=True, text=True)
