@@ -183,6 +183,7 @@ def test_a_job_on_unusable_data_fails_with_its_reason_and_is_not_retried(client,
     assert job.detail
 
 
+@pytest.mark.slow
 def test_a_restarted_platform_goes_on_with_nothing_lost(s3, tmp_path):
     options = LocalOptions(tmp_path / "home", port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url, launcher="local")
     bucket = s3.bucket()

@@ -200,6 +200,7 @@ def test_checkpoints_of_another_recipe_or_damaged_ones_are_not_used(tmp_path, no
     assert result.manifest.digest == unbroken
 
 
+@pytest.mark.slow
 def test_two_copies_at_once_give_one_result_and_both_end_well(tmp_path, noisy, base_model, unbroken):
     path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE)
     copies = [
@@ -212,6 +213,7 @@ def test_two_copies_at_once_give_one_result_and_both_end_well(tmp_path, noisy, b
     assert all(unbroken in out for out, _ in said)
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_from_the_champion(tmp_path, noisy, base_model, unbroken):
     path, output = write_spec(tmp_path, base_model, noisy.uri, **RECIPE)
     assert main([f"spec={path}"]) == 0

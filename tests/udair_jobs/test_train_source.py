@@ -57,10 +57,12 @@ def trained(s3, picture, tmp_path_factory):
     return arguments, output, text
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(trained):
     assert "continues from step" in trained[2]
 
 
+@pytest.mark.slow
 def test_the_published_base_model_loads_and_knows_its_origin(trained, tmp_path, s3):
     _, output, text = trained
     folder = local_folder(output.at("base").uri, tmp_path, endpoint_url=s3.endpoint_url)
@@ -71,6 +73,7 @@ def test_the_published_base_model_loads_and_knows_its_origin(trained, tmp_path, 
     assert bundle.replay_NCHW.shape == (4, 3, 96, 96)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_one_line_of_figures_and_the_best_is_published(trained, tmp_path, s3):
     _, output, _ = trained
     rows = [json.loads(line) for line in output.get("metrics.jsonl").decode().splitlines()]
@@ -82,6 +85,7 @@ def test_every_checkpoint_is_one_line_of_figures_and_the_best_is_published(train
     assert card["steps"] == best["steps"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_publishes_nothing_and_is_continued_by_the_same_command(tmp_path, picture):
     data, output = open_storage(str(tmp_path / "photos")), open_storage(str(tmp_path / "out"))
     for number in range(3):
@@ -138,6 +142,7 @@ def test_lines_of_steps_that_are_taken_again_are_dropped(tmp_path):
     assert rows == [{"steps": 20.0, "loss": None}, {"steps": 40.0, "loss": None}, {"steps": 60.0, "loss": 1.0}]
 
 
+@pytest.mark.slow
 def test_running_it_again_returns_what_was_published_without_training(trained, capsys):
     arguments, output, text = trained
     before = {item.key: item.etag for item in output.list()}
@@ -149,6 +154,7 @@ def test_running_it_again_returns_what_was_published_without_training(trained, c
     assert {item.key: item.etag for item in output.list()} == before
 
 
+@pytest.mark.slow
 def test_no_checkpoint_holds_anything_but_safetensors_and_json(trained):
     names = [item.key for item in trained[1].at("checkpoints").list() if "/step-" in item.key]
     assert names

@@ -108,5 +108,6 @@ def test_where_a_version_comes_from_and_its_files(plane):
     for item in files:
         data = plane.client.get(f"{path}/{item['name']}")
         assert len(data.content) == item["size_bytes"]
-    for name in ("MANIFEST.json", "..%2f..%2fresult.json", "nothing"):
+    assert set(plane.client.get(f"{path}/MANIFEST.json").json()["files"]) == {item["name"] for item in files}
+    for name in ("..%2f..%2fresult.json", "nothing"):
         assert plane.client.get(f"{path}/{name}").status_code == 404
