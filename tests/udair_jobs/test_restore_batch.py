@@ -186,6 +186,7 @@ def test_what_was_lost_too_often_is_listed_and_the_same_command_tries_it_alone(p
     assert (again.state, again.restored, again.unchanged) == ("SUCCEEDED", len(lost), 16 - len(lost))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_keeps_what_it_did(place, picture, tmp_path):
     source, output, spec = place
     for number in range(60):

@@ -151,6 +151,7 @@ def test_a_space_that_makes_no_sense_is_refused_before_anything_runs(spec, chang
     assert not open_storage(spec.output_uri).exists("spec.json")
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_dies_says_so_and_the_sweep_ends(spec):
     spec = SweepSpec.model_validate(spec.model_dump() | {"retries": 0, "concurrent": 1, "pairs": 12, "trials": 3})
     killed = kill_first(b".train")

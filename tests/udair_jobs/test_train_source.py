@@ -107,6 +107,7 @@ def test_a_run_that_is_asked_to_stop_publishes_nothing_and_is_continued_by_the_s
     assert output.at("base").exists(MANIFEST)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_is_the_settings_fault(tmp_path, picture):
     data, output = open_storage(str(tmp_path / "photos")), open_storage(str(tmp_path / "out"))
     data.put("a.png", picture(0, size=(160, 128)))
