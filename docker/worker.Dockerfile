@@ -15,12 +15,12 @@ RUN python -m venv --without-pip /opt/udair
 COPY constraints.txt .
 # The version of the constraints in the wanted build. Its local version is only on torch's own index, so that nothing
 # of the same name elsewhere can take its place.
-RUN sed -E "s/^torch==([0-9.]+).*/torch==\1+${TORCH_BUILD}/" constraints.txt > /tmp/constraints.txt \
-    && grep -q "^torch==.*+${TORCH_BUILD}$" /tmp/constraints.txt \
-    && pip --python /opt/udair/bin/python install --constraint /tmp/constraints.txt \
+RUN sed -E "s/^torch==([0-9.]+).*/torch==\1+${TORCH_BUILD}/" constraints.txt > /opt/constraints.txt \
+    && grep -q "^torch==.*+${TORCH_BUILD}$" /opt/constraints.txt \
+    && pip --python /opt/udair/bin/python install --constraint /opt/constraints.txt \
         --extra-index-url "${TORCH_INDEX}/${TORCH_BUILD}" torch
 COPY . .
-RUN pip --python /opt/udair/bin/python install --constraint /tmp/constraints.txt \
+RUN pip --python /opt/udair/bin/python install --constraint /opt/constraints.txt \
         --extra-index-url "${TORCH_INDEX}/${TORCH_BUILD}" ".[${EXTRAS}]"
 
 FROM ${BASE}@${PYTHON_DIGEST}

@@ -21,7 +21,7 @@ from udair.data.images import encode_png
 from udair_jobs.storage import open_storage
 from udair_jobs.sweep_report import write_table
 from udair_jobs.sweep_specs import Choices, Range, SweepResult, SweepSpec, Trial
-from udair_platform.client import Client
+from udair_platform.client import ApiError, Client
 from udair_platform.demo.customer import night_camera, photographs, uploads
 from udair_platform.local.platform import LocalOptions, LocalPlatform
 
@@ -87,8 +87,10 @@ def platform(s3, tmp_path_factory) -> Iterator[LocalPlatform]:
                 for image in seen[:8]:
                     client.restore(encode_png(image), "night-cams")
                 break
-            except Exception:  # the route is on its way
+            except ApiError:  # the route is on its way
                 time.sleep(0.5)
+        else:
+            pytest.fail("no image was restored within a minute")
         yield running
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from typing import Any, TypeVar
 
 # asyncio and concurrent.futures are loaded where they are used: they cost an import 30 ms.
 
@@ -43,7 +43,7 @@ def concurrently(work: Callable[[Item], Result], items: Iterable[Item], most: in
 
 
 async def async_concurrently(
-    work: Callable[[Item], Awaitable[Result]], items: Iterable[Item], most: int
+    work: Callable[[Item], Coroutine[Any, Any, Result]], items: Iterable[Item], most: int
 ) -> AsyncIterator[Result]:
     """`work` on items as they are taken from `items`, `most` at a time; results come as they are ready."""
     import asyncio
@@ -52,7 +52,7 @@ async def async_concurrently(
     try:
         while True:
             for item in rest:
-                running.add(asyncio.ensure_future(work(item)))  # type: ignore[arg-type]
+                running.add(asyncio.create_task(work(item)))
                 if len(running) >= most:
                     break
             if not running:

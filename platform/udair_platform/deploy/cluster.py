@@ -35,6 +35,10 @@ class ClusterError(PlatformError):
     code, title = "CLUSTER_REFUSED", "The cluster does not do it"
 
 
+class KindMissing(ClusterError):
+    """The cluster has no such objects: what defines them is not installed."""
+
+
 @dataclass(frozen=True)
 class Applied:
     """What an apply did to one object: ``created``, ``changed`` or ``unchanged``."""
@@ -80,13 +84,9 @@ class Cluster:
         """The API server's version, e.g. ``v1.36.0``."""
         return str(self._dynamic.version["kubernetes"]["gitVersion"])
 
-    def knows(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster has such objects."""
-        try:
-            self._resource(api_version, kind)
-        except ClusterError:
-            return False
-        return True
+    def require(self, api_version: str, kind: str) -> None:
+        """Raise KindMissing if the cluster has no such objects."""
+        self._resource(api_version, kind)
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """One object as it is now, or None."""
@@ -155,7 +155,7 @@ class Cluster:
         except ResourceNotFoundError:
             group = api_version.partition("/")[0]
             what = _WANTED.get(group, f"what defines {api_version}")
-            raise ClusterError(f"The cluster has no {kind} of {api_version}: install {what}.") from None
+            raise KindMissing(f"The cluster has no {kind} of {api_version}: install {what}.") from None
         except (urllib3.exceptions.HTTPError, client.ApiException, DynamicApiError) as error:
             self._refuse(error, f"{kind} of {api_version}")
 

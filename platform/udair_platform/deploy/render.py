@@ -14,7 +14,6 @@ from udair_platform.scheduler.launchers.kuberay.rules import LAUNCHER_RULES, WAT
 from udair_platform.scheduler.launchers.kuberay.settings import KubeSettings
 
 SYSTEM, JOBS = "udair", "udair-jobs"
-_JOB_KINDS = ("ServiceAccount", "ResourceQuota", "LimitRange", "NetworkPolicy")
 
 
 def render(settings: DeploySettings) -> Manifests:
@@ -33,6 +32,12 @@ def render(settings: DeploySettings) -> Manifests:
         _tenants(made, settings)
     _restart_on_change(made)
     return made
+
+
+def job_namespaces(settings: DeploySettings) -> list[str]:
+    """Where jobs run: one namespace for all, or one for each tenant."""
+    kube = KubeSettings(image=settings.images.worker, namespace_per_tenant=True)
+    return [namespace_of(kube, tenant) for tenant in settings.jobs.tenants] or [JOBS]
 
 
 def _settings(made: Manifests, settings: DeploySettings) -> None:
@@ -64,8 +69,8 @@ def _settings(made: Manifests, settings: DeploySettings) -> None:
         "UDAIR_KUBE_IMAGE_PULL_SECRETS": _json(settings.images.pull_secrets),
         "UDAIR_KUBE_NAMESPACE_PER_TENANT": str(bool(jobs.tenants)).lower(),
     }
-    if jobs.env_secret:
-        scheduler["UDAIR_KUBE_ENV_SECRET"] = jobs.env_secret
+    if settings.env_secret:
+        scheduler["UDAIR_KUBE_ENV_SECRET"] = settings.env_secret
     for name, value in settings.settings.items():
         (scheduler if name.startswith("UDAIR_KUBE_") else common)[name] = value
 
@@ -137,9 +142,7 @@ def _tenants(made: Manifests, settings: DeploySettings) -> None:
     shared = [item for item in made.objects if item["metadata"].get("namespace") == JOBS]
     space = made.get("Namespace", JOBS)
     made.objects = [item for item in made.objects if item not in shared and item is not space]
-    kube = KubeSettings(image=settings.images.worker, namespace_per_tenant=True)
-    for tenant in settings.jobs.tenants:
-        namespace = namespace_of(kube, tenant)
+    for tenant, namespace in zip(settings.jobs.tenants, job_namespaces(settings), strict=True):
         own = copy.deepcopy(space)
         own["metadata"] |= {"name": namespace, "labels": {**space["metadata"]["labels"], "udair/tenant": tenant}}
         made.objects.append(own)

@@ -88,9 +88,7 @@ class Jobs(_Strict):
     node_selector: dict[str, str] = Field({}, description="of the workers")
     tolerations: list[dict[str, Any]] = Field([], description="of the workers")
     quota: Resources = Field(Resources(cpu="64", memory="256Gi"), description="of each namespace of jobs")
-    env_secret: Name | None = Field(
-        "udair-s3", description="Secret that becomes the jobs' environment; null with roles"
-    )
+    env_secret: Name = Field("udair-s3", description="Secret that is the jobs' environment, unless they have a role")
 
 
 class Roles(_Strict):
@@ -121,6 +119,11 @@ class DeploySettings(_Strict):
     roles: Roles = Roles()
     monitoring: bool = Field(False, description="needs the Prometheus operator's CRDs")
     settings: dict[str, str] = Field({}, description="other settings, UDAIR_* by name")
+
+    @property
+    def env_secret(self) -> str | None:
+        """The Secret that becomes the environment of jobs; None where a role gives access."""
+        return None if self.roles.job else self.jobs.env_secret
 
     @field_validator("settings")
     @classmethod

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from udair_platform.deploy.cluster import Cluster, ClusterError
+from udair_platform.deploy.cluster import Cluster, ClusterError, KindMissing
 from udair_platform.deploy.manifests import Manifests
-from udair_platform.deploy.render import SYSTEM
+from udair_platform.deploy.render import SYSTEM, job_namespaces
 from udair_platform.deploy.settings import DeploySettings
 
 OK, WAITING, FAILED = "ok", "waiting", "FAIL"
@@ -52,60 +52,54 @@ def _definitions(cluster: Cluster, made: Manifests) -> Iterator[Item]:
         if api_version.partition("/")[0].endswith(".k8s.io"):
             continue
         try:
-            known = cluster.knows(api_version, kind)
-            yield Item(
-                f"{kind}", OK if known else FAILED, api_version if known else _missing(cluster, api_version, kind)
-            )
+            cluster.require(api_version, kind)
+            yield Item(kind, OK, api_version)
         except ClusterError as error:
             yield Item(kind, FAILED, error.detail)
 
 
-def _missing(cluster: Cluster, api_version: str, kind: str) -> str:
-    try:
-        cluster.get(api_version, kind, "any", SYSTEM)
-    except ClusterError as error:
-        return error.detail
-    return "is there now"
-
-
-def secrets_of(settings: DeploySettings) -> dict[str, tuple[str, ...]]:
-    """Secrets that the deployment reads in the namespace of the system, with their keys; whoever deploys makes them."""
-    wanted: dict[str, tuple[str, ...]] = {
+def secrets_of(settings: DeploySettings) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Secrets that the deployment reads, by namespace and name, with their keys; whoever deploys makes them."""
+    s3, registry = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), (".dockerconfigjson",)
+    system: dict[str, tuple[str, ...]] = {
         "udair-signing-key": ("signing.key",),
         "udair-database": ("url", "password") if settings.database == "embedded" else ("url",),
         settings.tls_secret: ("tls.crt", "tls.key"),
     }
     if settings.serving.head_fault_tolerance:
-        wanted["udair-redis"] = ("password",)
+        system["udair-redis"] = ("password",)
     if settings.monitoring:
-        wanted["udair-metrics"] = ("token",)
+        system["udair-metrics"] = ("token",)
     if not settings.roles.api:
-        wanted["udair-s3"] = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    return wanted | dict.fromkeys(settings.images.pull_secrets, (".dockerconfigjson",))
+        system["udair-s3"] = s3
+    system |= dict.fromkeys(settings.images.pull_secrets, registry)
+    jobs: dict[str, tuple[str, ...]] = dict.fromkeys(settings.images.pull_secrets, registry)
+    jobs |= {settings.env_secret: s3} if settings.env_secret else {}
+    spaces = {SYSTEM: system} | dict.fromkeys(job_namespaces(settings), jobs)
+    return {(space, name): keys for space, wanted in spaces.items() for name, keys in wanted.items()}
 
 
 def _secrets(cluster: Cluster, settings: DeploySettings) -> Iterator[Item]:
-    for name, keys in secrets_of(settings).items():
-        found = cluster.get("v1", "Secret", name, SYSTEM)
+    for (namespace, name), keys in secrets_of(settings).items():
+        check = f"secret {namespace}/{name}"
+        found = cluster.get("v1", "Secret", name, namespace)
         if found is None:
-            yield Item(
-                f"secret {name}", FAILED, f"is missing in {SYSTEM}; it holds {', '.join(keys)} (docs/kubernetes.md)"
-            )
+            yield Item(check, FAILED, f"is missing; it holds {', '.join(keys)} (docs/kubernetes.md)")
             continue
         missing = [key for key in keys if key not in (found.get("data") or {})]
-        yield Item(
-            f"secret {name}", FAILED if missing else OK, f"lacks {', '.join(missing)}" if missing else "is there"
-        )
+        yield Item(check, FAILED if missing else OK, f"lacks {', '.join(missing)}" if missing else "is there")
 
 
 def _objects(cluster: Cluster, made: Manifests) -> Iterator[Item]:
     missing = []
     for item in made.ordered():
         metadata = item["metadata"]
-        if cluster.knows(item["apiVersion"], item["kind"]):
+        try:
             found = cluster.get(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace"))
-            if found is None:
-                missing.append(f"{item['kind']} {metadata['name']}")
+        except KindMissing:
+            found = None
+        if found is None:
+            missing.append(f"{item['kind']} {metadata['name']}")
     if missing:
         yield Item(
             "objects",
@@ -135,9 +129,10 @@ def _deployments(cluster: Cluster, made: Manifests) -> Iterator[Item]:
 
 
 def _ray(cluster: Cluster) -> Iterator[Item]:
-    if not cluster.knows("ray.io/v1", "RayService"):
+    try:
+        found = cluster.get("ray.io/v1", "RayService", "udair", SYSTEM)
+    except KindMissing:  # said already
         return
-    found = cluster.get("ray.io/v1", "RayService", "udair", SYSTEM)
     if found is None:
         yield Item("serving", FAILED, "is missing; udair deploy apply")
         return

@@ -160,10 +160,11 @@ def test_status_is_a_checklist_that_fills_up(empty, tmp_path: Path) -> None:
     assert states()["objects"][0] == "FAIL"
     for item in made.ordered():
         cluster.apply(item)
-    for name, keys in secrets_of(settings).items():
-        assert states()[f"secret {name}"][0] == "FAIL"
+    assert ("udair-jobs", "udair-s3") in secrets_of(settings), "jobs read one, too"
+    for (namespace, name), keys in secrets_of(settings).items():
+        assert states()[f"secret {namespace}/{name}"][0] == "FAIL"
         data = dict.fromkeys(keys, "eA==")
-        empty.core.create_namespaced_secret("udair", {"metadata": {"name": name}, "data": data})
+        empty.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "data": data})
     found = states()
     assert found["objects"][0] == "ok"
     assert {state for check, (state, _) in found.items() if check.startswith("secret")} == {"ok"}
@@ -202,7 +203,7 @@ def test_the_command_line_renders_compares_applies_and_looks(empty, tmp_path: Pa
     deploy("diff", *there, code=1)
     assert "created" in deploy("apply", *there).stdout
     assert "nothing differs" in deploy("diff", *there).stderr
-    assert "secret udair-database" in deploy("status", *there, code=1).stdout
+    assert "secret udair/udair-database" in deploy("status", *there, code=1).stdout
     path.write_text("hots: x")
     assert "hots is no key" in deploy("render", code=1).stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from udair_platform.client.asynchronous.transport import AsyncTransport
 from udair_platform.client.models import Webhook
@@ -57,5 +58,5 @@ class AsyncWebhooks:
         return Webhook.model_validate(await self._transport.json("POST", f"/v1/webhooks/{checked(id)}:{verb}"))
 
 
-def _with_secret(reply: dict[str, object]) -> Webhook:
-    return Webhook.model_validate({**reply["webhook"], "secret": reply["secret"]})  # type: ignore[dict-item]
+def _with_secret(reply: dict[str, Any]) -> Webhook:
+    return Webhook.model_validate({**reply["webhook"], "secret": reply["secret"]})

@@ -105,7 +105,7 @@ class Informer:
             except LauncherDown as error:
                 say = _log.warning if wait_s == self._pace.first_wait_s else _log.debug
                 say("watch interrupted", resource=self._resource.plural, detail=error.detail)
-            except Exception:
+            except Exception:  # a thread that ended would leave a copy that looks fresh and is not
                 _log.exception("watch failed; starting anew", resource=self._resource.plural)
             self._contact = None
             self._stop.wait(wait_s * random.uniform(0.5, 1.0))
