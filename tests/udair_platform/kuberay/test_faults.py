@@ -33,7 +33,7 @@ def test_api_server_that_is_away_is_down_not_unknown_and_is_found_again(launcher
     assert wait_for(lambda: launcher._rayjobs.fresh)
 
     with double.down():
-        assert wait_for(lambda: not launcher._rayjobs.fresh)
+        assert wait_for(lambda: not launcher._rayjobs.fresh and not launcher._pods.fresh)
         for ask in (launcher.status, launcher.stop, launcher.cause, launcher.logs):
             with pytest.raises(LauncherDown, match="does not answer"):
                 ask(ID)
