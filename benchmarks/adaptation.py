@@ -67,8 +67,10 @@ def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:
     verdict = judge(made.evidence, GatePolicy()).verdict
     rows: dict[str, Modulation | None] = {"source": None}
     for name, candidate in (
-        ("coral", "coral"), ("moment match", "moment match x 1"), ("re-degradation", "re-degradation"),
-    ):  # fmt: skip
+        ("coral", "coral"),
+        ("moment match", "moment match x 1"),
+        ("re-degradation", "re-degradation"),
+    ):
         rows[name] = made.adapters[candidate].row if candidate in made.adapters else None
     rows["full + gate"] = made.adapter.row if verdict == "PASSED" else None
     rows["oracle"] = oracle_row(bundle, world, config)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from report import Figure, publish
 
-from udair_platform.serving.autoscaling import Scaling, decide
+from udair_platform.serving.routing.autoscaling import Scaling, decide
 
 DAY_S = 24 * 3600
 PIXELS_PER_S = 6.0 * 256 * 256  # of one replica: `small`, one core

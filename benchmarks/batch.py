@@ -34,9 +34,9 @@ from udair.data.patches import to_tensor
 from udair.data.scenes import dead_leaves
 from udair.inference import restore
 from udair.weights import packaged
-from udair_jobs.batch_specs import BatchSpec
-from udair_jobs.batch_worker import BatchItem, BatchWorker
-from udair_jobs.restore_batch import restore_batch
+from udair_jobs.restore_batch.job import restore_batch
+from udair_jobs.restore_batch.specs import BatchSpec
+from udair_jobs.restore_batch.worker import BatchItem, BatchWorker
 from udair_jobs.storage import open_storage
 
 WORKERS, LATENCY_MS, BASE = 2, 20, "small"
@@ -60,10 +60,14 @@ def main() -> None:
                 for name in ("raw", "batch", "batch_without_scores", "ray_data"):
                     print(f"{name} {repeat + 1}", file=sys.stderr, flush=True)
                     spec = BatchSpec(
-                        source_uri=f"s3://{BUCKET}/images", source_endpoint_url=url, base_uri=f"packaged:{BASE}",
-                        output_uri=str(folder / f"{name}{repeat}"), workers=WORKERS, chunk=8,
+                        source_uri=f"s3://{BUCKET}/images",
+                        source_endpoint_url=url,
+                        base_uri=f"packaged:{BASE}",
+                        output_uri=str(folder / f"{name}{repeat}"),
+                        workers=WORKERS,
+                        chunk=8,
                         scores=name != "batch_without_scores",
-                    )  # fmt: skip
+                    )
                     if name == "raw":
                         rate = _raw(folder / "images")
                     elif name == "ray_data":

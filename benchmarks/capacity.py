@@ -23,7 +23,7 @@ import numpy as np
 from autoscale import SIZES
 from report import Figure, arguments, publish
 
-from udair_platform.serving.autoscaling import Scaling
+from udair_platform.serving.routing.autoscaling import Scaling
 from udair_platform.settings import Settings
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,7 +50,7 @@ INPUTS = {
     "publish_10k_s": ("control_plane", "routes_10k_publish_s_postgres", "to publish routes of 10,000 domains"),
     "tick_10k_s": ("control_plane", "reconcile_10k_idle_s_postgres", "of one pass over 10,000 domains"),
     "list_growth": ("control_plane", "list_p99_growth_postgres", "of a list's p99 from 100 to 10,000 domains"),
-}  # fmt: skip
+}
 
 # What nobody measured: prices and load.
 ASSUMPTIONS = {
@@ -239,10 +239,22 @@ def simulate(domains: int, inputs: dict[str, float], given: argparse.Namespace, 
         "control plane": 24 * given.control_vcpu * given.vcpu_hour,
     }
     return Scale(
-        domains, images, fleets["gpu"], fleets["cpu"], job_hours * inputs["adapt_cores"], job_hours,
-        jobs * inputs["adapt_s"] / DAY_S, cold, cold * images * inputs["cold_ms"] / 1000, stored / GB, cost, endpoints,
-        float(alone["gpu"].sum()), packed, busy,
-    )  # fmt: skip
+        domains,
+        images,
+        fleets["gpu"],
+        fleets["cpu"],
+        job_hours * inputs["adapt_cores"],
+        job_hours,
+        jobs * inputs["adapt_s"] / DAY_S,
+        cold,
+        cold * images * inputs["cold_ms"] / 1000,
+        stored / GB,
+        cost,
+        endpoints,
+        float(alone["gpu"].sum()),
+        packed,
+        busy,
+    )
 
 
 def _setting(name: str) -> float:
@@ -266,13 +278,18 @@ def main() -> None:
     )
     print(f"of what cannot: {hard} (busy {100 * last[hard]:.1f} % of the time)\n")
     publish(
-        "capacity", figures, options,
+        "capacity",
+        figures,
+        options,
         assumptions={name: getattr(options, name) for name in ASSUMPTIONS},
-        inputs={n: {"file": f"{file}.json", "figure": f, "value": inputs[n], "what": w} for n, (file, f, w) in INPUTS.items()},
+        inputs={
+            n: {"file": f"{file}.json", "figure": f, "value": inputs[n], "what": w}
+            for n, (file, f, w) in INPUTS.items()
+        },
         scales=[asdict(scale) for scale in scales],
         promoted_share=inputs["promoted_share"],
         full_first={"setting": setting, "other": hard},
-    )  # fmt: skip
+    )
     if options.picture:
         _draw(scales, options.picture)
 

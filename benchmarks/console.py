@@ -33,12 +33,19 @@ from udair_platform.console.session import COOKIE
 from udair_platform.entities.domain import GateRules
 from udair_platform.entities.job import JobState
 from udair_platform.entities.version import AdapterVersion, VersionState
-from udair_platform.registry import domains, jobs
+from udair_platform.services import domains, jobs
 
 SIDE, KINDS = 384, ("camera", "source", "adapted", "previous")
 WINDOW = {"width": 1280, "height": 860}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 USABLE = """() => new Promise((done) => {
   const look = () => {
     const inside = [...document.images].filter((image) => {
@@ -83,23 +90,51 @@ def publish_gallery(control: ControlProcesses, count: int, rng: np.random.Genera
     """A domain with a version and its pictures; the path of its page."""
     with control.database.write() as state:
         domain = domains.create(
-            state, tenant=TENANT, name="gallery-cams", source_uri="s3://photos/g", rules=GateRules(), actor="benchmark", now=NOW
-        )  # fmt: skip
+            state,
+            tenant=TENANT,
+            name="gallery-cams",
+            source_uri="s3://photos/g",
+            rules=GateRules(),
+            actor="benchmark",
+            now=NOW,
+        )
         job = jobs.submit(state, control.store, domain, recipe={}, snapshot=None, actor="benchmark", now=NOW)
         folder = control.store.at(f"t/{TENANT}/d/{domain.name}/jobs/{job.id}/attempts/1/candidate")
         state.jobs.save(replace(job, state=JobState.SUCCEEDED, version=1))
-        state.versions.add(AdapterVersion(
-            domain.id, TENANT, 1, job.id, job.snapshot_id, job.base_name, job.base_digest, "a" * 64, folder.uri, NOW, NOW,
-            state=VersionState.ACTIVE, verdict="PASSED", gate={"checks": []},
-        ))  # fmt: skip
+        state.versions.add(
+            AdapterVersion(
+                domain.id,
+                TENANT,
+                1,
+                job.id,
+                job.snapshot_id,
+                job.base_name,
+                job.base_digest,
+                "a" * 64,
+                folder.uri,
+                NOW,
+                NOW,
+                state=VersionState.ACTIVE,
+                verdict="PASSED",
+                gate={"checks": []},
+            )
+        )
     place, made, items = Path(folder.uri), pictures(rng), []
     place.mkdir(parents=True)
     for number in range(count):
         files = {kind: f"gallery-{number:03d}-{kind}.webp" for kind in KINDS}
         for kind, name in files.items():
             (place / name).write_bytes(made[number % len(made)][kind])
-        items.append({"key": f"cam {number % 7}/frame-{number:05d}.png", "files": files, "width": SIDE, "height": SIDE,
-                      "change": 0.02, "niqe_rise": round(2 - number / count, 3)})  # fmt: skip
+        items.append(
+            {
+                "key": f"cam {number % 7}/frame-{number:05d}.png",
+                "files": files,
+                "width": SIDE,
+                "height": SIDE,
+                "change": 0.02,
+                "niqe_rise": round(2 - number / count, 3),
+            }
+        )
     folder.put("gallery.json", json.dumps({"schema_version": 1, "images": items}).encode())
     return f"/console/domains/{domain.name}/versions/1"
 
@@ -164,11 +199,12 @@ def main() -> None:
     }
     pages = {
         name: {
-            "first_view_ms": round(median(view.usable_ms for view in seen), 1), "bytes": round(median(view.bytes for view in seen)),
+            "first_view_ms": round(median(view.usable_ms for view in seen), 1),
+            "bytes": round(median(view.bytes for view in seen)),
             "requests": round(median(view.requests for view in seen)),
         }
         for name, seen in views.items()
-    }  # fmt: skip
+    }
     publish("console", figures, options, pages=pages, domains=many, images=images, chromium=version)
 
 

@@ -34,11 +34,12 @@ from report import Figure, arguments, publish
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.engine import make_url
 
+from udair_platform.documents import routes
 from udair_platform.entities.domain import CHAMPION, GateRules, Traffic
-from udair_platform.registry import domains, routes
 from udair_platform.scheduler.launchers.local import LocalLauncher
 from udair_platform.scheduler.launchers.supervise import CLAIM
 from udair_platform.scheduler.reconciler import Reconciler
+from udair_platform.services import domains
 from udair_platform.state.repositories.rows import table_of
 from udair_platform.state.tables import AliasRow, DomainRow, EventRow
 
@@ -89,9 +90,14 @@ def platform(server: str | None, **settings: object) -> Iterator[ControlProcesse
         with ControlProcesses(Path(folder) / "home", **settings) as control:
             with control.database.write() as state:
                 domains.create(
-                    state, tenant=TENANT, name="foggy-cams", source_uri="s3://photos/cams", rules=GateRules(),
-                    actor="benchmark", now=NOW,
-                )  # fmt: skip
+                    state,
+                    tenant=TENANT,
+                    name="foggy-cams",
+                    source_uri="s3://photos/cams",
+                    rules=GateRules(),
+                    actor="benchmark",
+                    now=NOW,
+                )
             yield control
 
 
@@ -123,16 +129,31 @@ def fill(control: ControlProcesses, count: int, events: int) -> None:
     """`count` domains that lie idle, and events, nine in ten of them the asking tenant's."""
     rows = [
         {
-            "id": f"d-{number}", "tenant": TENANT, "name": f"cams-{number}", "description": "", "traffic": Traffic(),
-            "source_uri": f"s3://photos/{number}", "gate": GateRules(), "state": "ACTIVE", "created_time": NOW,
-            "updated_time": NOW, "row_version": 1,
+            "id": f"d-{number}",
+            "tenant": TENANT,
+            "name": f"cams-{number}",
+            "description": "",
+            "traffic": Traffic(),
+            "source_uri": f"s3://photos/{number}",
+            "gate": GateRules(),
+            "state": "ACTIVE",
+            "created_time": NOW,
+            "updated_time": NOW,
+            "row_version": 1,
         }
         for number in range(count)
-    ]  # fmt: skip
+    ]
     aliases = [
-        {"domain_id": row["id"], "name": CHAMPION, "tenant": TENANT, "version": 0, "updated_time": NOW, "row_version": 1}
+        {
+            "domain_id": row["id"],
+            "name": CHAMPION,
+            "tenant": TENANT,
+            "version": 0,
+            "updated_time": NOW,
+            "row_version": 1,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     with control.database.write() as state:
         connection = state.events._connection
         for table, values in ((DomainRow, rows), (AliasRow, aliases)):
@@ -142,13 +163,19 @@ def fill(control: ControlProcesses, count: int, events: int) -> None:
                 insert(table_of(EventRow)),
                 [
                     {
-                        "tenant": TENANT if number % 10 else "other", "time": NOW, "actor": "benchmark", "cause": "fill",
-                        "noun": ("job", "attempt", "domain", "version")[number % 4], "name": f"j-{number // 8}",
-                        "kind": "job.RUNNING", "domain_id": f"d-{number % count}", "data": {"state": "RUNNING"},
+                        "tenant": TENANT if number % 10 else "other",
+                        "time": NOW,
+                        "actor": "benchmark",
+                        "cause": "fill",
+                        "noun": ("job", "attempt", "domain", "version")[number % 4],
+                        "name": f"j-{number // 8}",
+                        "kind": "job.RUNNING",
+                        "domain_id": f"d-{number % count}",
+                        "data": {"state": "RUNNING"},
                     }
                     for number in range(start, min(start + BATCH, events))
                 ],
-            )  # fmt: skip
+            )
         if connection.dialect.name == "postgresql":
             connection.execute(text("ANALYZE"))  # as its own housekeeping does within a minute
     url = make_url(control.settings.database_url)
@@ -273,9 +300,13 @@ def listener_lags_ms(server: str | None, listeners: int, events: int) -> list[fl
         control.start("api")
         control.await_ready()
         command = [
-            sys.executable, str(Path(__file__).with_name("listeners.py")), str(urlsplit(control.url).port), control.token,
-            str(listeners), str(events),
-        ]  # fmt: skip
+            sys.executable,
+            str(Path(__file__).with_name("listeners.py")),
+            str(urlsplit(control.url).port),
+            control.token,
+            str(listeners),
+            str(events),
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
             assert listening.stdout is not None
             if listening.stdout.readline().strip() != "ready":
@@ -283,9 +314,14 @@ def listener_lags_ms(server: str | None, listeners: int, events: int) -> list[fl
             for number in range(events):
                 with control.database.write() as state:
                     state.record(
-                        tenant=TENANT, now=datetime.now(UTC), actor="benchmark", cause="listen", noun="thing",
-                        name=f"t-{number}", kind="thing.happened",
-                    )  # fmt: skip
+                        tenant=TENANT,
+                        now=datetime.now(UTC),
+                        actor="benchmark",
+                        cause="listen",
+                        noun="thing",
+                        name=f"t-{number}",
+                        kind="thing.happened",
+                    )
                 time.sleep(0.25)
             return list(json.loads(listening.stdout.readline()))
 

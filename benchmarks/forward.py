@@ -21,11 +21,11 @@ import numpy as np
 import report
 import torch
 from report import Figure
+from udair_platform.serving.engine import Engine
 
 from udair.bundle import Bundle
 from udair.inference import TILE
 from udair.models.modulation import Modulation, stack
-from udair_platform.serving.engine import Engine
 
 SIDES = {"256": (256, 256), "512": (512, 512), "1080p": (1080, 1920)}
 TILES = {"cpu": 1, "cuda": 64}

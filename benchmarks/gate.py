@@ -51,8 +51,11 @@ def main() -> None:
         judged += found
         caught = [item for item in found if item["true_gain_db"] < -HARM_DB]
         good = [item for item in found if item["true_gain_db"] > HARM_DB]
-        print(f"{world.name:18} harmful {len(caught)}, passed {sum(i['passed'] for i in caught)}; "
-              f"good {len(good)}, refused {sum(not i['passed'] for i in good)}", flush=True)  # fmt: skip
+        print(
+            f"{world.name:18} harmful {len(caught)}, passed {sum(i['passed'] for i in caught)}; "
+            f"good {len(good)}, refused {sum(not i['passed'] for i in good)}",
+            flush=True,
+        )
     harmful = [item for item in judged if item["true_gain_db"] < -HARM_DB]
     good = [item for item in judged if item["true_gain_db"] > HARM_DB]
     wrong = [item for item in harmful if item["kind"] == "wrong match"]
@@ -120,12 +123,14 @@ def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dic
         after = [psnr(to_array(i), t) for i, t in zip(run(bundle.model, inputs, row), world.truths, strict=True)]
         found.append(
             {
-                "world": world.name, "kind": kind, "passed": report.verdict == "PASSED",
+                "world": world.name,
+                "kind": kind,
+                "passed": report.verdict == "PASSED",
                 "true_gain_db": round(float(np.mean(after) - np.mean(before)), 3),
                 "match_distance": round(evidence.match_distance, 3),
                 "refused_by": [check.name for check in report.checks if check.judged and not check.passed],
             }
-        )  # fmt: skip
+        )
     return found
 
 

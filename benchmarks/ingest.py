@@ -33,9 +33,9 @@ from stub_s3 import BUCKET, PREFIX
 
 from udair.data.images import decode
 from udair.data.scenes import dead_leaves
-from udair_jobs.datasets import load_images
-from udair_jobs.downloads import WORKERS
-from udair_jobs.snapshots import take_snapshot
+from udair_jobs.images.datasets import load_images
+from udair_jobs.images.downloads import WORKERS
+from udair_jobs.images.snapshots import take_snapshot
 from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import arrow_filesystem, open_storage
 from udair_jobs.storage.s3 import make_client

@@ -53,9 +53,13 @@ def run(
         seconds: After `warm_s` that do not count.
     """
     plan = {
-        "port": port, "order": order, "callers": callers, "seconds": seconds, "warm_s": warm_s,
+        "port": port,
+        "order": order,
+        "callers": callers,
+        "seconds": seconds,
+        "warm_s": warm_s,
         "requests": [r | {"body": base64.b64encode(r["body"]).decode()} for r in requests],
-    }  # fmt: skip
+    }
     done = subprocess.run(
         [sys.executable, str(Path(__file__))], input=json.dumps(plan), capture_output=True, text=True, check=False
     )

@@ -12,9 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 COLOURS = {
-    "input": "#b8b8b8", "source": "#6b7a8f", "coral": "#c8a96a", "moment match": "#d9822b",
-    "re-degradation": "#7fb3d5", "full + gate": "#1f6fb2", "oracle": "#222222",
-}  # fmt: skip
+    "input": "#b8b8b8",
+    "source": "#6b7a8f",
+    "coral": "#c8a96a",
+    "moment match": "#d9822b",
+    "re-degradation": "#7fb3d5",
+    "full + gate": "#1f6fb2",
+    "oracle": "#222222",
+}
 
 
 def columns(path: Path, rows: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -44,11 +44,11 @@ from udair.bundle import Bundle, load_bundle
 from udair.data.scenes import dead_leaves
 from udair.weights import packaged, read_manifest
 from udair_jobs.storage import open_storage
+from udair_platform.documents.store_paths import ROUTES
 from udair_platform.keys import Claims, issue
-from udair_platform.registry.layout import ROUTES
-from udair_platform.serving.adapters import Adapters
-from udair_platform.serving.engine import Engine
-from udair_platform.serving.router import Target
+from udair_platform.serving.model.adapters import Adapters
+from udair_platform.serving.model.engine import Engine
+from udair_platform.serving.routing.table import Target
 from udair_platform.telemetry import configure
 
 HERE = Path(__file__).parent
@@ -164,9 +164,12 @@ class _Store:
             self.add()
         entries = {f"{TENANT}/d{number}": vars(target) for number, target in enumerate(self.targets)}
         document = {
-            "schema_version": 1, "generation": 1, "domains": entries, "revoked_keys": [],
+            "schema_version": 1,
+            "generation": 1,
+            "domains": entries,
+            "revoked_keys": [],
             "base_model": {"name": BASE, "digest": self.bundle.digest, "uri": f"packaged:{BASE}"},
-        }  # fmt: skip
+        }
         self.store.put(ROUTES, json.dumps(document).encode())
 
 
@@ -212,15 +215,20 @@ def _ours(
     environment = {"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     if haproxy:
         environment |= {
-            "RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        }  # fmt: skip
+        }
     (folder / "key").write_bytes(KEY)
     settings = {
-        "base": str(packaged(BASE)), "digest": plane.bundle.digest, "store": plane.store.uri, "port": port,
-        "cache": str(folder / f"cache-{port}"), "key": str(folder / "key"),
+        "base": str(packaged(BASE)),
+        "digest": plane.bundle.digest,
+        "store": plane.store.uri,
+        "port": port,
+        "cache": str(folder / f"cache-{port}"),
+        "key": str(folder / "key"),
         "colocated": colocated,
-    }  # fmt: skip
+    }
     headers = _bearer()
 
     def requests(images: list[bytes], domains: int = 1) -> list[Any]:
@@ -269,10 +277,15 @@ def _curve(port: int, requests: list[Any], seconds: float) -> list[dict[str, flo
     for callers in (1, 2, 4, 8, 16, 32):
         found = load.run(port, requests, list(range(len(requests))), callers=callers, seconds=seconds)
         if found.latency_ms:
-            points.append({
-                "callers": callers, "per_s": round(found.per_s, 2), "p50_ms": round(found.quantile(0.5), 1),
-                "p99_ms": round(found.quantile(0.99), 1), "refused": float(found.statuses.get("429", 0)),
-            })  # fmt: skip
+            points.append(
+                {
+                    "callers": callers,
+                    "per_s": round(found.per_s, 2),
+                    "p50_ms": round(found.quantile(0.5), 1),
+                    "p99_ms": round(found.quantile(0.99), 1),
+                    "refused": float(found.statuses.get("429", 0)),
+                }
+            )
     return points
 
 
@@ -418,9 +431,9 @@ def _serve(settings: dict[str, Any]) -> None:
     import ray
     from ray import serve
 
-    from udair_platform.serving.autoscaling import Scaling
     from udair_platform.serving.deployment import APP, ServingConfig, build_app
-    from udair_platform.serving.replica import BackboneConfig
+    from udair_platform.serving.model.replica import BackboneConfig
+    from udair_platform.serving.routing.autoscaling import Scaling
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": settings["port"]})

@@ -80,9 +80,14 @@ def main() -> None:
         import uvicorn
 
         uvicorn.run(
-            "serving_peers:fastapi_app", factory=True, host="127.0.0.1", port=port, workers=workers,
-            log_level="error", app_dir=here,
-        )  # fmt: skip
+            "serving_peers:fastapi_app",
+            factory=True,
+            host="127.0.0.1",
+            port=port,
+            workers=workers,
+            log_level="error",
+            app_dir=here,
+        )
     elif name == "litserve":
         import serving_litserve
 

@@ -27,8 +27,8 @@ def measure(endpoint_url: str, target: str) -> dict[str, float]:
     """Take one snapshot in this process: seconds, objects, and bytes above the start."""
     from pyarrow import compute, parquet  # noqa: F401 - its memory is no part of the snapshot's
 
-    from udair_jobs.manifests import ManifestRow, ManifestRows
-    from udair_jobs.snapshots import load_snapshot, take_snapshot
+    from udair_jobs.images.manifests import ManifestRow, ManifestRows
+    from udair_jobs.images.snapshots import load_snapshot, take_snapshot
     from udair_jobs.storage import open_storage
 
     source = open_storage("s3://bench/images", endpoint_url=endpoint_url)

@@ -91,10 +91,19 @@ def _plain(data: Path, out: Path, steps: int) -> list[tuple[float, float]]:
 
 def _run(data: Path, out: Path, steps: int, workers: int) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-m", "udair_jobs.train_source", f"data_uri={data}", f"output_uri={out}", *SETTINGS,
-        f"workers={workers}", f"train.batch={BATCH // workers}", f"train.patch={PATCH}", "train.finish_share=0",
-        f"train.steps={steps}", f"checkpoint_every={EVERY}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "udair_jobs.train_source",
+        f"data_uri={data}",
+        f"output_uri={out}",
+        *SETTINGS,
+        f"workers={workers}",
+        f"train.batch={BATCH // workers}",
+        f"train.patch={PATCH}",
+        "train.finish_share=0",
+        f"train.steps={steps}",
+        f"checkpoint_every={EVERY}",
+    ]
     return subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -163,9 +163,12 @@ def metrics() -> list[Metric]:
 
 
 _KINDS = {
-    "Counter": "counter", "CounterMetricFamily": "counter", "Gauge": "gauge", "GaugeMetricFamily": "gauge",
+    "Counter": "counter",
+    "CounterMetricFamily": "counter",
+    "Gauge": "gauge",
+    "GaugeMetricFamily": "gauge",
     "Histogram": "histogram",
-}  # fmt: skip
+}
 
 
 def _metric(call: ast.Call, constants: dict[str, ast.expr], by_ray: bool) -> Metric | None:

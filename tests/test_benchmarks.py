@@ -55,9 +55,13 @@ def test_a_world_damages_repeatably_and_inside_the_range():
     kernel = np.zeros((9, 9))
     kernel[2:7, 4] = 0.2
     for damage in (
-        worlds.gaussian(75), worlds.photons(28, 0.9), worlds.rain(0.01, 20, 45, 0.2), worlds.fog(1.5, (0.8, 0.8, 0.9)),
-        worlds.dusk(0.2, 1.6, (1.1, 1.0, 0.8), 300), worlds.after(worlds.shake([kernel]), worlds.jpeg(20)),
-    ):  # fmt: skip
+        worlds.gaussian(75),
+        worlds.photons(28, 0.9),
+        worlds.rain(0.01, 20, 45, 0.2),
+        worlds.fog(1.5, (0.8, 0.8, 0.9)),
+        worlds.dusk(0.2, 1.6, (1.1, 1.0, 0.8), 300),
+        worlds.after(worlds.shake([kernel]), worlds.jpeg(20)),
+    ):
         one, two = (worlds.to_image(damage(clean, np.random.default_rng(4))) for _ in range(2))
         assert np.array_equal(one, two)
         assert one.shape == (96, 96, 3)

@@ -31,10 +31,16 @@ SERVICES = COMPOSE["services"]
 
 # Environment variables that are no settings of ours, and whose they are.
 FOREIGN = {
-    "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE", "PGDATA", "PGPASSFILE",  # PostgreSQL
-    "AWS_SHARED_CREDENTIALS_FILE", "AWS_DEFAULT_REGION",  # boto3
-    "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH",  # Ray
-}  # fmt: skip
+    "POSTGRES_USER",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD_FILE",
+    "PGDATA",
+    "PGPASSFILE",  # PostgreSQL
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_DEFAULT_REGION",  # boto3
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN_PATH",  # Ray
+}
 
 OF_RAY = {"psutil", "colorama"}  # Ray carries these inside itself
 
@@ -77,9 +83,11 @@ def imported_with_nothing_but(extras: str, modules: str) -> subprocess.Completed
     """Import `modules` where everything that the extras do not bring is hidden."""
     there = closure(extras)
     hidden = {
-        module for module, owners in metadata.packages_distributions().items()
-        if not {canonical(owner) for owner in owners} & (there | {"udair"}) and not ("ray" in there and module in OF_RAY)
-    }  # fmt: skip
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not {canonical(owner) for owner in owners} & (there | {"udair"})
+        and not ("ray" in there and module in OF_RAY)
+    }
     program = f"""
 import sys
 hidden = {sorted(hidden)!r}
@@ -129,7 +137,7 @@ def test_the_platforms_image_has_what_its_processes_import_and_neither_torch_nor
     assert not {"torch", "ray", "numpy", "moto", "pytest"} & there
     modules = (
         "udair_platform.bootstrap, udair_platform.api.app, udair_platform.console.app, udair_platform.scheduler.reconciler, "
-        "udair_platform.scheduler.deliveries, udair_platform.scheduler.launchers, udair_platform.cli, kubernetes, psycopg"
+        "udair_platform.scheduler.webhook_dispatcher, udair_platform.scheduler.launchers, udair_platform.cli, kubernetes, psycopg"
     )
     done = imported_with_nothing_but(extras, modules)
     assert done.returncode == 0, done.stderr
@@ -249,9 +257,12 @@ def test_api_and_scheduler_start_from_what_the_platforms_image_installs(tmp_path
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "UDAIR_HOME": str(tmp_path / "home"),
-        "UDAIR_API_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "home"),
+        "UDAIR_HOME": str(tmp_path / "home"),
+        "UDAIR_API_PORT": str(port),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
     def program(text: str) -> str:
         done = subprocess.run([python, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -148,7 +148,7 @@ def test_an_alert_says_what_it_is_how_bad_and_what_to_do(rule: dict[str, Any]) -
 
 
 def test_saturation_is_told_in_the_pixels_that_autoscaling_aims_at() -> None:
-    from udair_platform.serving.autoscaling import Scaling
+    from udair_platform.serving.routing.autoscaling import Scaling
 
     (rule,) = [rule for rule in ALERTS if rule["alert"] == "UdairSaturated"]
     factors = [float(number) for number in rule["expr"].partition(">")[2].split("*")]

@@ -11,9 +11,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Phase = Literal[
-    "VALIDATING", "FETCHING", "EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING", "EXPORTING",
-    "LISTING", "RESTORING", "SEARCHING",
-]  # fmt: skip
+    "VALIDATING",
+    "FETCHING",
+    "EMBEDDING",
+    "ALIGNING",
+    "ADAPTING",
+    "EVALUATING",
+    "EXPORTING",
+    "LISTING",
+    "RESTORING",
+    "SEARCHING",
+]
 # Of an adaptation, in order; other jobs have phases of their own.
 PHASES: tuple[Phase, ...] = (
     "VALIDATING",
@@ -26,23 +34,49 @@ PHASES: tuple[Phase, ...] = (
 )
 
 Reason = Literal[
-    "INVALID_SPEC", "DATA_EMPTY", "DATA_UNREADABLE", "ACCESS_DENIED", "TOO_FEW_IMAGES", "USER_CANCELLED",
-    "NO_CAPACITY", "QUOTA_EXCEEDED", "PREEMPTED",
-    "NODE_LOST", "OOM", "GPU_FAULT", "IMAGE_UNAVAILABLE", "CONTROLLER_ERROR",
-    "PENDING_TIMEOUT", "RUN_TIMEOUT", "HEARTBEAT_LOST",
-    "DIVERGED", "NAN_LOSS",
-]  # fmt: skip
+    "INVALID_SPEC",
+    "DATA_EMPTY",
+    "DATA_UNREADABLE",
+    "ACCESS_DENIED",
+    "TOO_FEW_IMAGES",
+    "USER_CANCELLED",
+    "NO_CAPACITY",
+    "QUOTA_EXCEEDED",
+    "PREEMPTED",
+    "NODE_LOST",
+    "OOM",
+    "GPU_FAULT",
+    "IMAGE_UNAVAILABLE",
+    "CONTROLLER_ERROR",
+    "PENDING_TIMEOUT",
+    "RUN_TIMEOUT",
+    "HEARTBEAT_LOST",
+    "DIVERGED",
+    "NAN_LOSS",
+]
 
 RetryClass = Literal["USER", "CAPACITY", "SYSTEM", "DEADLINE", "NUMERIC"]
 RETRY_CLASS: dict[Reason, RetryClass] = {
-    "INVALID_SPEC": "USER", "DATA_EMPTY": "USER", "DATA_UNREADABLE": "USER", "ACCESS_DENIED": "USER",
-    "TOO_FEW_IMAGES": "USER", "USER_CANCELLED": "USER",
-    "NO_CAPACITY": "CAPACITY", "QUOTA_EXCEEDED": "CAPACITY", "PREEMPTED": "CAPACITY",
-    "NODE_LOST": "SYSTEM", "OOM": "SYSTEM", "GPU_FAULT": "SYSTEM",
-    "IMAGE_UNAVAILABLE": "SYSTEM", "CONTROLLER_ERROR": "SYSTEM",
-    "PENDING_TIMEOUT": "DEADLINE", "RUN_TIMEOUT": "DEADLINE", "HEARTBEAT_LOST": "DEADLINE",
-    "DIVERGED": "NUMERIC", "NAN_LOSS": "NUMERIC",
-}  # fmt: skip
+    "INVALID_SPEC": "USER",
+    "DATA_EMPTY": "USER",
+    "DATA_UNREADABLE": "USER",
+    "ACCESS_DENIED": "USER",
+    "TOO_FEW_IMAGES": "USER",
+    "USER_CANCELLED": "USER",
+    "NO_CAPACITY": "CAPACITY",
+    "QUOTA_EXCEEDED": "CAPACITY",
+    "PREEMPTED": "CAPACITY",
+    "NODE_LOST": "SYSTEM",
+    "OOM": "SYSTEM",
+    "GPU_FAULT": "SYSTEM",
+    "IMAGE_UNAVAILABLE": "SYSTEM",
+    "CONTROLLER_ERROR": "SYSTEM",
+    "PENDING_TIMEOUT": "DEADLINE",
+    "RUN_TIMEOUT": "DEADLINE",
+    "HEARTBEAT_LOST": "DEADLINE",
+    "DIVERGED": "NUMERIC",
+    "NAN_LOSS": "NUMERIC",
+}
 
 
 class _Strict(BaseModel):

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udair_jobs.storage import Storage, open_storage
+from udair_platform.documents import routes
 from udair_platform.errors import PlatformError, SettingsError
-from udair_platform.registry import first_start, routes
+from udair_platform.operations import first_start
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database, open_database
 from udair_platform.telemetry import configure, logger
@@ -67,17 +68,21 @@ def run_api(settings: Settings) -> None:
     )
     app.mount("/console", create_console(app.state.context))
     uvicorn.run(
-        app, host=settings.api_host, port=settings.api_port, log_level="warning", access_log=False,
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=3,
-    )  # fmt: skip
+    )
 
 
 def run_scheduler(settings: Settings) -> None:
     """Reconcile until a signal."""
     from udair_platform.http.outbound import Outbound
-    from udair_platform.scheduler.deliveries import Deliveries
     from udair_platform.scheduler.launchers import make_launcher
     from udair_platform.scheduler.reconciler import Reconciler, utc_now
+    from udair_platform.scheduler.webhook_dispatcher import Deliveries
 
     database, store, signing_key, _ = prepare(settings)
     stop = _stop_on_signal()
@@ -126,10 +131,10 @@ def serving_app(arguments: dict[str, str]) -> Application:
 
 def _serving_config(settings: Settings) -> ServingConfig:
     from udair.weights import read_manifest
-    from udair_jobs.base_models import local_folder
-    from udair_platform.serving.autoscaling import Scaling
+    from udair_jobs.published.base_models import local_folder
     from udair_platform.serving.deployment import ServingConfig
-    from udair_platform.serving.replica import BackboneConfig
+    from udair_platform.serving.model.replica import BackboneConfig
+    from udair_platform.serving.routing.autoscaling import Scaling
 
     with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
         base = local_folder(settings.base_uri, Path(scratch), endpoint_url=settings.store_endpoint_url)

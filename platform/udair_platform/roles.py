@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-Scope = Literal[
-    "domain:read", "domain:write", "job:run", "version:approve", "restore:invoke", "metrics:read", "admin"
-]  # fmt: skip
+Scope = Literal["domain:read", "domain:write", "job:run", "version:approve", "restore:invoke", "metrics:read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 Role = Literal["viewer", "operator", "approver", "admin"]
 

@@ -19,17 +19,22 @@ from PIL import Image
 
 from udair.data.images import encode_png
 from udair_jobs.storage import open_storage
-from udair_jobs.sweep_report import write_table
-from udair_jobs.sweep_specs import Choices, Range, SweepResult, SweepSpec, Trial
+from udair_jobs.sweep.report import write_table
+from udair_jobs.sweep.specs import Choices, Range, SweepResult, SweepSpec, Trial
 from udair_platform.client import ApiError, Client
 from udair_platform.demo.customer import night_camera, photographs, uploads
 from udair_platform.local.platform import LocalOptions, LocalPlatform
 
 pytestmark = pytest.mark.browser
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 JOB_S = 300.0
 MAX_BYTES = 150_000
@@ -215,10 +220,24 @@ def test_every_page_is_accessible_narrow_enough_and_loads_nothing_from_elsewhere
     snapshot = visit.page.get_attribute("tbody a", "href")
     assert len(jobs) == 2
     paths = [
-        "/", "/domains", "/domains?prefix=night", "/domains?prefix=none", "/domains/night-cams", "/domains/empty-cams",
-        "/domains/night-cams/snapshots", snapshot, "/domains/night-cams/versions/1", *jobs, "/jobs", "/sweeps",
-        "/sweeps/tta-night", "/serving", "/usage", "/keys", "/audit",
-    ]  # fmt: skip
+        "/",
+        "/domains",
+        "/domains?prefix=night",
+        "/domains?prefix=none",
+        "/domains/night-cams",
+        "/domains/empty-cams",
+        "/domains/night-cams/snapshots",
+        snapshot,
+        "/domains/night-cams/versions/1",
+        *jobs,
+        "/jobs",
+        "/sweeps",
+        "/sweeps/tta-night",
+        "/serving",
+        "/usage",
+        "/keys",
+        "/audit",
+    ]
     for scheme, viewport in (("light", DESK), ("dark", DESK), ("light", PHONE)):
         context = chromium.new_context(viewport=viewport, color_scheme=scheme)
         seen = _watched(context, platform)
@@ -285,8 +304,10 @@ def _is_accessible(page, what: str) -> None:
     found = Axe().run(page).response["violations"]
     grave = [
         f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]
-    ]  # fmt: skip
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
     assert not grave, f"{what}:\n" + "\n".join(grave[:10])
 
 
@@ -316,21 +337,42 @@ def _write_sweep(uri: str) -> None:
     """What `udair_jobs.sweep` leaves behind."""
     folder, rng = open_storage(uri), np.random.default_rng(1)
     spec = SweepSpec(
-        kind="tta", source_uri="s3://acme-cams/night", output_uri=folder.uri,
-        space={"steps": Range(low=1, high=20, integer=True), "learning_rate": Range(low=1e-4, high=0.1, log=True),
-               "reset": Choices(choices=["request", "stream"])},
-    )  # fmt: skip
+        kind="tta",
+        source_uri="s3://acme-cams/night",
+        output_uri=folder.uri,
+        space={
+            "steps": Range(low=1, high=20, integer=True),
+            "learning_rate": Range(low=1e-4, high=0.1, log=True),
+            "reset": Choices(choices=["request", "stream"]),
+        },
+    )
     trials = [
-        Trial(trial_id=f"t{number:02d}", state="COMPLETED", score_db=score, check_db=score - 0.02, seconds=4.0,
-              values={"steps": int(rng.integers(1, 20)), "learning_rate": float(10 ** rng.uniform(-4, -1)),
-                      "reset": str(rng.choice(["request", "stream"]))})
+        Trial(
+            trial_id=f"t{number:02d}",
+            state="COMPLETED",
+            score_db=score,
+            check_db=score - 0.02,
+            seconds=4.0,
+            values={
+                "steps": int(rng.integers(1, 20)),
+                "learning_rate": float(10 ** rng.uniform(-4, -1)),
+                "reset": str(rng.choice(["request", "stream"])),
+            },
+        )
         for number, score in enumerate(sorted(rng.normal(0.4, 0.2, 20).tolist(), reverse=True))
-    ]  # fmt: skip
+    ]
     write_table(folder, trials)
     result = SweepResult(
-        kind="tta", objective="pseudo-target gain", trials=20, by_state={"COMPLETED": 20}, best=trials[0], default=trials[7],
-        improved=True, importance={"learning_rate": 0.7, "steps": 0.2, "reset": 0.1}, seconds=81.0,
+        kind="tta",
+        objective="pseudo-target gain",
+        trials=20,
+        by_state={"COMPLETED": 20},
+        best=trials[0],
+        default=trials[7],
+        improved=True,
+        importance={"learning_rate": 0.7, "steps": 0.2, "reset": 0.1},
+        seconds=81.0,
         tuned_uri=f"{folder.uri}/tuned/best.yaml",
-    )  # fmt: skip
+    )
     folder.put("spec.json", spec.model_dump_json().encode())
     folder.put("result.json", result.model_dump_json().encode())

@@ -14,9 +14,12 @@ def start(live, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     where = {"UDAIR_URL": live.url, "UDAIR_API_KEY": live.plane.admin_token} if live else {}
     return subprocess.Popen(
         [sys.executable, "-m", "udair_platform.cli", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**clean, **where, "COLUMNS": "120", **environment},
-    )  # fmt: skip
+    )
 
 
 def udair(live, *arguments: str, code: int = 0, **environment: str) -> tuple[str, str]:

@@ -62,8 +62,11 @@ class ControlProcesses:
         with (self.settings.home / "logs" / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", "udair_platform.bootstrap", role],
-                env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def kill(self, name: str) -> None:
         """SIGKILL, whatever it is doing."""

@@ -17,11 +17,11 @@ from udair.data.images import DecodeLimits
 from udair.data.patches import to_array
 from udair.weights import packaged
 from udair_jobs.storage import open_storage
+from udair_platform.documents.store_paths import ROUTES
 from udair_platform.keys import Claims, issue
-from udair_platform.registry.layout import ROUTES
-from udair_platform.serving.ingress import create_ingress
-from udair_platform.serving.replica import Backbone, BackboneConfig
-from udair_platform.serving.router import Router
+from udair_platform.serving.http.app import create_ingress
+from udair_platform.serving.model.replica import Backbone, BackboneConfig
+from udair_platform.serving.routing.table import Router
 
 MARK = "UDAIR_TEST_PLANE"  # in the environment of a Ray cluster that tests began: their process
 
@@ -51,9 +51,12 @@ class Plane:
         self._generation = 0
         self.route("plain", None)
         self.config = BackboneConfig(
-            str(packaged("tiny")), BUNDLE.digest, self.store.uri, cache=str(folder / "cache"),
+            str(packaged("tiny")),
+            BUNDLE.digest,
+            self.store.uri,
+            cache=str(folder / "cache"),
             **{"slots": 2, "poll_s": 0.02, "threads": 1, "report_s": 0.2} | config,
-        )  # fmt: skip
+        )
         self.backbone = Backbone(self.config)
 
         async def infer(question, image):
@@ -64,9 +67,16 @@ class Plane:
 
         limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
         self.app = create_ingress(
-            Router(self.store, poll_s=0.0), KEY, infer, "udair-tiny",
-            store=self.store, previous_signing_key=PREVIOUS_KEY, limits=limits, describe=describe, body_timeout_s=1.0,
-        )  # fmt: skip
+            Router(self.store, poll_s=0.0),
+            KEY,
+            infer,
+            "udair-tiny",
+            store=self.store,
+            previous_signing_key=PREVIOUS_KEY,
+            limits=limits,
+            describe=describe,
+            body_timeout_s=1.0,
+        )
 
     def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
         """Publish an adapter; its place in the routes."""
@@ -85,10 +95,12 @@ class Plane:
     def write(self, revoked=()) -> None:
         self._generation += 1
         document = {
-            "schema_version": 1, "generation": self._generation, "domains": self._routes,
+            "schema_version": 1,
+            "generation": self._generation,
+            "domains": self._routes,
             "base_model": {"name": "udair-tiny", "digest": BUNDLE.digest, "uri": "packaged:tiny"},
             "revoked_keys": revoked if isinstance(revoked, dict) else list(revoked),
-        }  # fmt: skip
+        }
         self.store.put(ROUTES, json.dumps(document).encode())
         self.known()
 
@@ -138,11 +150,13 @@ class Routes(Plane):
     def pids(self) -> list[int]:
         """Processes of the backbones."""
         return [
-            int(entry.name) for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and b"ServeReplica:udair:Backbone" in _read(entry / "cmdline")
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit()
+            and b"ServeReplica:udair:Backbone" in _read(entry / "cmdline")
             # Another platform may be at work on this machine.
             and f"{MARK}={os.getpid()}".encode() in _read(entry / "environ")
-        ]  # fmt: skip
+        ]
 
 
 def _read(path: Path) -> bytes:

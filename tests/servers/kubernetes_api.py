@@ -78,15 +78,26 @@ class KubernetesDouble:
     def kubeconfig_of(self, token: str, name: str) -> Path:
         """A kubeconfig file with that token."""
         path = self.folder / f"kubeconfig-{name}"
-        path.write_text(yaml.safe_dump({
-            "apiVersion": "v1", "kind": "Config", "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {
-                "server": f"https://127.0.0.1:{self._port}",
-                "certificate-authority-data": base64.b64encode(self._trusted).decode(),
-            }}],
-            "users": [{"name": name, "user": {"token": token}}],
-            "contexts": [{"name": "double", "context": {"cluster": "double", "user": name}}],
-        }))  # fmt: skip
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "double",
+                    "clusters": [
+                        {
+                            "name": "double",
+                            "cluster": {
+                                "server": f"https://127.0.0.1:{self._port}",
+                                "certificate-authority-data": base64.b64encode(self._trusted).decode(),
+                            },
+                        }
+                    ],
+                    "users": [{"name": name, "user": {"token": token}}],
+                    "contexts": [{"name": "double", "context": {"cluster": "double", "user": name}}],
+                }
+            )
+        )
         return path
 
     @contextlib.contextmanager
@@ -263,9 +274,13 @@ class _Handler(BaseHTTPRequestHandler):
                 checked = kind.definition.admit(body, strict=strict, old=old)
                 body = fields.only_asked(checked, body)
             new = fields.apply(
-                old, body, kind.schema, manager=manager, force=query.get("force") == "true",
+                old,
+                body,
+                kind.schema,
+                manager=manager,
+                force=query.get("force") == "true",
                 subresource=target.subresource,
-            )  # fmt: skip
+            )
             owner = None
         else:
             new = body

@@ -14,8 +14,17 @@ from typing import Any
 from kubernetes_status import Object, apply_conflict
 
 Path = tuple[str, ...]
-_IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields",
-             "deletionTimestamp", "selfLink")  # fmt: skip
+_IDENTITY = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "managedFields",
+    "deletionTimestamp",
+    "selfLink",
+)
 _MISSING = object()
 
 

@@ -73,9 +73,13 @@ class Cluster:
         for plural in KUBERAY:
             name = f"{plural}.{GROUP}"
             self.custom.patch_cluster_custom_object(
-                *_CRDS, name, kuberay_crd(plural), field_manager="udair-tests", force=True,
+                *_CRDS,
+                name,
+                kuberay_crd(plural),
+                field_manager="udair-tests",
+                force=True,
                 _content_type="application/apply-patch+yaml",
-            )  # fmt: skip
+            )
         wait_for(self.has_crds)
 
     def has_crds(self) -> bool:
@@ -93,9 +97,11 @@ class Cluster:
             return False
         namespace = self.namespace()
         body = {
-            "apiVersion": f"{GROUP}/{VERSION}", "kind": "RayJob", "metadata": {"name": "probe"},
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "RayJob",
+            "metadata": {"name": "probe"},
             "spec": {"entrypoint": "true"},
-        }  # fmt: skip
+        }
         self.custom.create_namespaced_custom_object(GROUP, VERSION, namespace, "rayjobs", body)
         return bool(wait_for(lambda: self.rayjob(namespace, "probe").get("status"), within_s=8))
 

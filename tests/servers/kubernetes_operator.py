@@ -54,9 +54,12 @@ class OperatorDouble:
         cluster = f"{name}-abcde"
         started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.status(
-            name, jobId=job["spec"]["jobId"], rayClusterName=cluster, jobDeploymentStatus="Initializing",
+            name,
+            jobId=job["spec"]["jobId"],
+            rayClusterName=cluster,
+            jobDeploymentStatus="Initializing",
             startTime=started,
-        )  # fmt: skip
+        )
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "RayCluster",
@@ -115,9 +118,13 @@ class OperatorDouble:
         body = {
             "metadata": {"generateName": f"{about}.", "name": f"{about}.{datetime.now(UTC):%f}"},
             "involvedObject": {"kind": "RayCluster", "name": about, "namespace": self.namespace},
-            "reason": reason, "message": message, "type": "Warning", "count": 1, "firstTimestamp": now,
+            "reason": reason,
+            "message": message,
+            "type": "Warning",
+            "count": 1,
+            "firstTimestamp": now,
             "lastTimestamp": now,
-        }  # fmt: skip
+        }
         self._core.create_namespaced_event(self.namespace, body)
 
     def reap(self) -> None:
@@ -125,9 +132,13 @@ class OperatorDouble:
         for job in self.rayjobs():
             if "deletionTimestamp" in job["metadata"]:
                 self._rays.patch_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, "rayjobs", job["metadata"]["name"],
+                    GROUP,
+                    VERSION,
+                    self.namespace,
+                    "rayjobs",
+                    job["metadata"]["name"],
                     {"metadata": {"finalizers": None}},
-                )  # fmt: skip
+                )
 
     def work(self, run: Callable[[Object], str]) -> None:
         """One pass over everything: reap, start what is new, and `run` it: its end, or "" while it runs."""
@@ -146,9 +157,11 @@ class OperatorDouble:
         template = deepcopy(template)
         labels = template["metadata"].get("labels") or {}
         labels |= {
-            "ray.io/cluster": cluster["metadata"]["name"], "ray.io/group": group, "ray.io/node-type": role,
+            "ray.io/cluster": cluster["metadata"]["name"],
+            "ray.io/group": group,
+            "ray.io/node-type": role,
             "ray.io/is-ray-node": "yes",
-        }  # fmt: skip
+        }
         meta = {"name": name, "labels": labels, "ownerReferences": [_owner(cluster)]}
         self._core.create_namespaced_pod(self.namespace, {"metadata": meta, "spec": template["spec"]})
         self.write_pod(name, {"phase": "Running", "containerStatuses": [_container(role, {"running": {}})]})
@@ -156,16 +169,24 @@ class OperatorDouble:
 
 def _owner(one: Object) -> Object:
     return {
-        "apiVersion": one["apiVersion"], "kind": one["kind"], "name": one["metadata"]["name"],
-        "uid": one["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True,
-    }  # fmt: skip
+        "apiVersion": one["apiVersion"],
+        "kind": one["kind"],
+        "name": one["metadata"]["name"],
+        "uid": one["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def _container(role: str, state: Object) -> Object:
     return {
-        "name": f"ray-{role}", "image": "example.org/udair-jobs:1", "imageID": "", "ready": "running" in state,
-        "restartCount": 0, "state": state,
-    }  # fmt: skip
+        "name": f"ray-{role}",
+        "image": "example.org/udair-jobs:1",
+        "imageID": "",
+        "ready": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
 
 
 def _role(pod: str) -> str:

@@ -71,8 +71,12 @@ def discovery(store: Store, path: str) -> Object | None:
     resources = []
     for kind in kinds:
         if (kind.group, kind.version) == (group, version):
-            made = {"name": kind.plural, "singularName": kind.kind.lower(), "namespaced": kind.namespaced,
-                    "kind": kind.kind}  # fmt: skip
+            made = {
+                "name": kind.plural,
+                "singularName": kind.kind.lower(),
+                "namespaced": kind.namespaced,
+                "kind": kind.kind,
+            }
             resources.append({**made, "verbs": [*_VERBS]})
             resources.append({**made, "name": f"{kind.plural}/status", "verbs": ["get", "patch", "update"]})
     if not resources:

@@ -20,9 +20,15 @@ class StatusError(Exception):
     def body(self) -> Object:
         """As JSON goes over the wire."""
         return {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
-            "reason": self.reason, "details": self.details, "code": self.code,
-        }  # fmt: skip
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "details": self.details,
+            "code": self.code,
+        }
 
 
 def named(group: str, plural: str) -> str:
@@ -55,8 +61,11 @@ def forbidden(group: str, plural: str, name: str, why: str, cause: Object | None
 
 
 def terminating(group: str, plural: str, name: str, namespace: str) -> StatusError:
-    cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated",
-             "field": "metadata.namespace"}  # fmt: skip
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
     return forbidden(group, plural, name, why, cause)
 

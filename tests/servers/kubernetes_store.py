@@ -63,11 +63,20 @@ class Change:
 _RBAC = "rbac.authorization.k8s.io"
 BUILT_IN = [
     Kind("", "v1", "namespaces", "Namespace", False),
-    *(Kind("", "v1", plural, kind) for plural, kind in (
-        ("pods", "Pod"), ("events", "Event"), ("configmaps", "ConfigMap"), ("secrets", "Secret"),
-        ("services", "Service"), ("serviceaccounts", "ServiceAccount"), ("resourcequotas", "ResourceQuota"),
-        ("persistentvolumeclaims", "PersistentVolumeClaim"), ("limitranges", "LimitRange"),
-    )),
+    *(
+        Kind("", "v1", plural, kind)
+        for plural, kind in (
+            ("pods", "Pod"),
+            ("events", "Event"),
+            ("configmaps", "ConfigMap"),
+            ("secrets", "Secret"),
+            ("services", "Service"),
+            ("serviceaccounts", "ServiceAccount"),
+            ("resourcequotas", "ResourceQuota"),
+            ("persistentvolumeclaims", "PersistentVolumeClaim"),
+            ("limitranges", "LimitRange"),
+        )
+    ),
     Kind("apps", "v1", "deployments", "Deployment"),
     Kind("apps", "v1", "statefulsets", "StatefulSet"),
     Kind("batch", "v1", "jobs", "Job"),
@@ -83,7 +92,7 @@ BUILT_IN = [
     Kind(_RBAC, "v1", "clusterroles", "ClusterRole", False),
     Kind(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", False),
     Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
-]  # fmt: skip
+]
 Key = tuple[tuple[str, str], str, str]
 
 
@@ -203,9 +212,15 @@ class Store:
             return deepcopy(new)
 
     def delete(
-        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, orphan: bool = False,
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        orphan: bool = False,
         dry_run: bool = False,
-    ) -> Object:  # fmt: skip
+    ) -> Object:
         """Delete an object and what it owns; with finalizers, mark it."""
         with self.changed:
             old = self.get(kind, namespace, name)

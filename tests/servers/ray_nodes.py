@@ -108,10 +108,17 @@ def ray_nodes(log: Path, *, head_cpus: int) -> Iterator[RayNodes]:
     nodes = RayNodes(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", log)
     try:
         nodes.start_head(
-            "--head", "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--num-cpus={head_cpus}",
-            f"--ray-client-server-port={client}", "--include-dashboard=true", "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={folder}",
-        )  # fmt: skip
+            "--head",
+            "--node-ip-address=127.0.0.1",
+            f"--port={gcs}",
+            f"--num-cpus={head_cpus}",
+            f"--ray-client-server-port={client}",
+            "--include-dashboard=true",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}",
+            f"--temp-dir={folder}",
+        )
         yield nodes
     finally:
         nodes.close()

@@ -11,15 +11,15 @@ from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.data.images import decode
 from udair.errors import AdaptationError, BundleError
-from udair_jobs import gallery
-from udair_jobs.adapt_domain import run
-from udair_jobs.cancellation import Cancellation
+from udair_jobs.adapt_domain import gallery
+from udair_jobs.adapt_domain.job import run
 from udair_jobs.errors import CandidateError
-from udair_jobs.failures import explain
-from udair_jobs.publish import ADAPTER, MANIFEST, verify_candidate
-from udair_jobs.reporting import read_progress
-from udair_jobs.results import RESULT, read_result
-from udair_jobs.snapshots import take_snapshot
+from udair_jobs.images.snapshots import take_snapshot
+from udair_jobs.published.candidates import ADAPTER, MANIFEST, verify_candidate
+from udair_jobs.runtime.cancellation import Cancellation
+from udair_jobs.runtime.failures import explain
+from udair_jobs.runtime.reporting import read_progress
+from udair_jobs.runtime.results import RESULT, read_result
 from udair_jobs.specs import AdaptSpec, LimitsSpec, RecipeSpec
 from udair_jobs.storage import StorageUnavailable, open_storage
 

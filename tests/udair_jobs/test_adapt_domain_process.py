@@ -15,13 +15,14 @@ import yaml
 from PIL import Image
 
 from udair.data.scenes import dead_leaves
-from udair_jobs.adapt_domain import main, run
-from udair_jobs.adapt_specs import spec_at, spec_from
-from udair_jobs.command_line import CONF
+from udair_jobs.adapt_domain.__main__ import main
+from udair_jobs.adapt_domain.job import run
+from udair_jobs.adapt_domain.specs import spec_at, spec_from
 from udair_jobs.errors import JobError
-from udair_jobs.publish import MANIFEST, verify_candidate
-from udair_jobs.reporting import read_progress
-from udair_jobs.results import read_result
+from udair_jobs.published.candidates import MANIFEST, verify_candidate
+from udair_jobs.runtime.command_line import CONF
+from udair_jobs.runtime.reporting import read_progress
+from udair_jobs.runtime.results import read_result
 from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec, RecipeSpec
 from udair_jobs.storage import open_storage
 
@@ -191,10 +192,13 @@ def test_checkpoints_of_another_recipe_or_damaged_ones_are_not_used(tmp_path, no
     assert main([f"spec={path}"]) == 0
     spec = AdaptSpec.model_validate_json(path.read_text())
     output.at("checkpoints").put(KEPT[2], b"damaged")
-    again = spec.model_copy(update={
-        "recipe": RecipeSpec(**RECIPE), "output_uri": str(tmp_path / "again"),
-        "checkpoint_uri": output.at("checkpoints").uri,
-    })  # fmt: skip
+    again = spec.model_copy(
+        update={
+            "recipe": RecipeSpec(**RECIPE),
+            "output_uri": str(tmp_path / "again"),
+            "checkpoint_uri": output.at("checkpoints").uri,
+        }
+    )
     result = run(again)
     assert result.state == "SUCCEEDED"
     assert result.manifest.digest == unbroken

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from udair.data.images import decode
-from udair_jobs.datasets import centre_crop, load_images, sample
-from udair_jobs.manifests import ManifestRow, ManifestRows
-from udair_jobs.snapshots import take_snapshot
+from udair_jobs.images.datasets import centre_crop, load_images, sample
+from udair_jobs.images.manifests import ManifestRow, ManifestRows
+from udair_jobs.images.snapshots import take_snapshot
 from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import open_storage
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from udair_jobs.downloads import in_order
+from udair_jobs.images.downloads import in_order
 
 
 def test_results_come_in_order_whichever_is_ready_first():

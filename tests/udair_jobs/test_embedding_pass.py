@@ -10,11 +10,11 @@ import pytest
 from processes import kill_first
 
 from udair.bundle import load_bundle
-from udair_jobs import embedding_pass
-from udair_jobs.adapt_domain import run
-from udair_jobs.cancellation import Cancellation
-from udair_jobs.embedding_pass import embed_on_ray, profile_of
-from udair_jobs.snapshots import take_snapshot
+from udair_jobs.adapt_domain import embedding_pass
+from udair_jobs.adapt_domain.embedding_pass import embed_on_ray, profile_of
+from udair_jobs.adapt_domain.job import run
+from udair_jobs.images.snapshots import take_snapshot
+from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.specs import AdaptSpec, RecipeSpec
 from udair_jobs.storage import open_storage
 
@@ -27,11 +27,18 @@ def spec(tmp_path, base_model, picture):
     for number in range(30):
         source.put(f"{number:02}.png", picture(number, size=(60 + 8 * number, 90)))
     return AdaptSpec(
-        tenant="acme", domain="cams", job_id="j", source_uri=source.uri, base_uri=str(base_model[0]),
-        base_digest=base_model[1], snapshot_id="s", snapshot_uri=str(tmp_path / "snapshot"),
-        output_uri=str(tmp_path / "out"), embed_workers=2,
+        tenant="acme",
+        domain="cams",
+        job_id="j",
+        source_uri=source.uri,
+        base_uri=str(base_model[0]),
+        base_digest=base_model[1],
+        snapshot_id="s",
+        snapshot_uri=str(tmp_path / "snapshot"),
+        output_uri=str(tmp_path / "out"),
+        embed_workers=2,
         recipe=RecipeSpec(steps=1, batch=2, patch=32, match_trials=2),
-    )  # fmt: skip
+    )
 
 
 def _here(spec, rows):

@@ -20,9 +20,10 @@ from udair.data.scenes import dead_leaves
 from udair.inference import restore
 from udair.metrics import psnr_db
 from udair_jobs.errors import JobError
-from udair_jobs.evaluate import evaluate, main
-from udair_jobs.evaluate_specs import EvaluateSpec
-from udair_jobs.publish import publish_candidate
+from udair_jobs.evaluate.__main__ import main
+from udair_jobs.evaluate.job import evaluate
+from udair_jobs.evaluate.specs import EvaluateSpec
+from udair_jobs.published.candidates import publish_candidate
 from udair_jobs.storage import open_storage
 
 
@@ -44,11 +45,14 @@ def place(tmp_path, base_model, s3):
         if number != 4:
             clean.put(f"a/{number}.bmp" if number == 1 else f"a/{number}.png", png(scene))
     clean.put("a/0.json", b"{}")
-    spec = EvaluateSpec.model_validate({
-        "sets": {"noise": {"source_uri": source.uri, "clean_uri": clean.uri}},
-        "source_endpoint_url": s3.endpoint_url,
-        "base_uri": str(base_model[0]), "output_uri": str(tmp_path / "out"),
-    })  # fmt: skip
+    spec = EvaluateSpec.model_validate(
+        {
+            "sets": {"noise": {"source_uri": source.uri, "clean_uri": clean.uri}},
+            "source_endpoint_url": s3.endpoint_url,
+            "base_uri": str(base_model[0]),
+            "output_uri": str(tmp_path / "out"),
+        }
+    )
     return source, clean, spec
 
 
@@ -62,9 +66,13 @@ def test_scores_are_those_of_the_restored_files(place):
     model = load_bundle(Path(spec.base_uri)).model
     expected = []
     for number in range(4):
-        noisy, scene = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in (
-            source.get(f"a/{number}.png"), clean.get(f"a/{number}.bmp" if number == 1 else f"a/{number}.png"),
-        ))  # fmt: skip
+        noisy, scene = (
+            np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+            for data in (
+                source.get(f"a/{number}.png"),
+                clean.get(f"a/{number}.bmp" if number == 1 else f"a/{number}.png"),
+            )
+        )
         restored = to_array(restore(model, to_tensor([noisy])[0]))
         expected.append(float(psnr_db(to_tensor([restored]), to_tensor([scene]))[0]))
     assert score.source_psnr_db == pytest.approx(np.mean(expected), abs=1e-3)
@@ -79,9 +87,7 @@ def test_a_harmful_adapter_harms_every_image(place, tmp_path):
     dark = replace(row, affine_B6=row.affine_B6 + torch.tensor([[0.0, 0.0, 0.0, -0.3, -0.3, -0.3]]))
     folder = open_storage(str(tmp_path / "adapter"))
     data = adapter_to_bytes(Adapter(bundle.digest, dark))
-    manifest = publish_candidate(
-        folder, {"adapter.safetensors": data}, base_digest=bundle.digest, code_version="test"
-    )  # fmt: skip
+    manifest = publish_candidate(folder, {"adapter.safetensors": data}, base_digest=bundle.digest, code_version="test")
     result = evaluate(spec.model_copy(update={"adapter_uri": folder.uri}))
     score = result.sets["noise"]
     assert result.adapter_digest == manifest.digest

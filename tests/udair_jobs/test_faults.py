@@ -10,10 +10,10 @@ import sys
 import pytest
 from fault_proxy import FaultProxy
 
-from udair_jobs.adapt_domain import run
-from udair_jobs.datasets import load_images
-from udair_jobs.results import read_result
-from udair_jobs.snapshots import MANIFEST, take_snapshot
+from udair_jobs.adapt_domain.job import run
+from udair_jobs.images.datasets import load_images
+from udair_jobs.images.snapshots import MANIFEST, take_snapshot
+from udair_jobs.runtime.results import read_result
 from udair_jobs.specs import AdaptSpec, RecipeSpec
 from udair_jobs.storage import CredentialsExpired, PatientStorage, StorageUnavailable, open_storage
 
@@ -121,13 +121,19 @@ def spec(photos, s3, base_model):
     for path in base_model[0].iterdir():
         store.at("base").put(path.name, path.read_bytes())
     return AdaptSpec(
-        tenant="acme", domain="cams", job_id="j",
-        source_uri=photos.uri, source_endpoint_url=s3.endpoint_url,
-        base_uri=f"{store.uri}/base", base_digest=base_model[1],
-        snapshot_id="s", snapshot_uri=f"{store.uri}/snapshot", output_uri=f"{store.uri}/attempt",
+        tenant="acme",
+        domain="cams",
+        job_id="j",
+        source_uri=photos.uri,
+        source_endpoint_url=s3.endpoint_url,
+        base_uri=f"{store.uri}/base",
+        base_digest=base_model[1],
+        snapshot_id="s",
+        snapshot_uri=f"{store.uri}/snapshot",
+        output_uri=f"{store.uri}/attempt",
         store_endpoint_url=s3.endpoint_url,
         recipe=RecipeSpec(steps=2, batch=2, patch=32, match_trials=4, budget_s=30),
-    )  # fmt: skip
+    )
 
 
 def test_a_job_outlasts_the_faults_of_both_stores(proxy, spec, digest):

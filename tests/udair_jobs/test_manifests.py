@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from udair_jobs import manifests
 from udair_jobs.errors import JobError
-from udair_jobs.manifests import ManifestHeader, ManifestRow, ManifestRows, from_parquet, to_parquet
+from udair_jobs.images import manifests
+from udair_jobs.images.manifests import ManifestHeader, ManifestRow, ManifestRows, from_parquet, to_parquet
 
 HEADER = ManifestHeader("s-1", "s3://bucket/cams", 1.5)
 

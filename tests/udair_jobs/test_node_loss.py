@@ -16,9 +16,15 @@ def test_training_goes_on_with_the_nodes_that_are_left(tmp_path, picture):
     for number in range(6):
         data.put(f"{number}.png", picture(number, size=(160, 128)))
     arguments = [
-        f"data_uri={data.uri}", f"output_uri={output.uri}", "preset=smoke", "workers=2", "min_workers=1",
-        "train.steps=600", "train.minutes=5", "checkpoint_every=20",
-    ]  # fmt: skip
+        f"data_uri={data.uri}",
+        f"output_uri={output.uri}",
+        "preset=smoke",
+        "workers=2",
+        "min_workers=1",
+        "train.steps=600",
+        "train.minutes=5",
+        "checkpoint_every=20",
+    ]
     with ray_nodes(tmp_path / "ray.log", head_cpus=0) as nodes:
         nodes.add("127.0.0.2", cpus=1)
         doomed = nodes.add("127.0.0.3", cpus=1)

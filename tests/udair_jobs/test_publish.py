@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from udair_jobs.errors import CandidateError
-from udair_jobs.publish import ADAPTER, MANIFEST, publish_candidate, verify_candidate
+from udair_jobs.published.candidates import ADAPTER, MANIFEST, publish_candidate, verify_candidate
 from udair_jobs.storage import StorageUnavailable, open_storage
 
 FILES = {ADAPTER: b"weights", "evidence.json": b"{}", "metrics.json": b"{}", "match.json": b"{}"}

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from udair_jobs.reporting import PROGRESS, Reporter, read_progress
+from udair_jobs.runtime.reporting import PROGRESS, Reporter, read_progress
 from udair_jobs.specs import PHASES
 from udair_jobs.storage import StorageUnavailable, open_storage
 

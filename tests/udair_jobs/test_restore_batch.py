@@ -22,12 +22,13 @@ from udair.bundle import load_bundle
 from udair.data.images import decode
 from udair.data.patches import to_array, to_tensor
 from udair.inference import restore
-from udair_jobs.batch_rows import rows_from_parquet
-from udair_jobs.batch_specs import BatchSpec
-from udair_jobs.command_line import CONF
 from udair_jobs.errors import JobError
-from udair_jobs.publish import publish_candidate
-from udair_jobs.restore_batch import main, restore_batch
+from udair_jobs.published.candidates import publish_candidate
+from udair_jobs.restore_batch.__main__ import main
+from udair_jobs.restore_batch.job import restore_batch
+from udair_jobs.restore_batch.rows import rows_from_parquet
+from udair_jobs.restore_batch.specs import BatchSpec
+from udair_jobs.runtime.command_line import CONF
 from udair_jobs.storage import ObjectInfo, open_storage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -107,8 +108,12 @@ def test_what_is_done_is_left_alone_and_what_changed_is_done_again(place, pictur
     third = restore_batch(spec)
     assert (third.restored, third.unchanged, third.skipped) == (2, 2, 1)
     assert {row.key: row.state for row in rows_of(output)} == {
-        "a.png": "RESTORED", "b.png": "UNCHANGED", "c.png": "RESTORED", "d.png": "UNCHANGED", "junk.txt": "SKIPPED",
-    }  # fmt: skip
+        "a.png": "RESTORED",
+        "b.png": "UNCHANGED",
+        "c.png": "RESTORED",
+        "d.png": "UNCHANGED",
+        "junk.txt": "SKIPPED",
+    }
     now = {item.key: item.last_modified for item in output.list()}
     assert now["b.png"] == written["b.png"]
     assert now["d.png"] == written["d.png"]
@@ -231,7 +236,7 @@ def test_places_and_values_that_cannot_work_are_refused(place, picture, capsys):
 
 
 def test_two_files_that_would_get_one_name_keep_their_whole_names():
-    from udair_jobs.restore_batch import _targets
+    from udair_jobs.restore_batch.job import _targets
 
     listed = [ObjectInfo(key, 1, "e", "") for key in ("a.bmp", "a.jpg", "b.c/d.jpg", "no-ending")]
     spec = BatchSpec(source_uri="a", output_uri="b", format="png")

@@ -8,7 +8,7 @@ import pickle
 import pytest
 from botocore.exceptions import ClientError
 
-from udair_jobs.adapt_domain import run
+from udair_jobs.adapt_domain.job import run
 from udair_jobs.specs import AdaptSpec
 from udair_jobs.storage import AccessDenied, InvalidKey, Role, arrow_filesystem, open_storage
 from udair_jobs.storage.roles import reading_policy
@@ -84,12 +84,19 @@ def test_credentials_are_replaced_before_they_end(tenant):
 
 def test_a_job_reads_its_source_with_the_role_that_its_spec_names(tenant, tmp_path, base_model):
     spec = AdaptSpec(
-        tenant="acme", domain="d", job_id="j", snapshot_id="s",
-        source_uri="s3://guarded/cams", source_endpoint_url=tenant.endpoint_url,
-        source_role_arn=tenant.role_arn, source_external_id=tenant.external_id,
-        base_uri=str(base_model[0]), base_digest=base_model[1],
-        snapshot_uri=str(tmp_path / "snapshot"), output_uri=str(tmp_path / "out"),
-    )  # fmt: skip
+        tenant="acme",
+        domain="d",
+        job_id="j",
+        snapshot_id="s",
+        source_uri="s3://guarded/cams",
+        source_endpoint_url=tenant.endpoint_url,
+        source_role_arn=tenant.role_arn,
+        source_external_id=tenant.external_id,
+        base_uri=str(base_model[0]),
+        base_digest=base_model[1],
+        snapshot_uri=str(tmp_path / "snapshot"),
+        output_uri=str(tmp_path / "out"),
+    )
     # It gets as far as looking at the object, which is no image.
     assert run(spec).reason == "DATA_UNREADABLE"
     other = spec.model_copy(update={"source_external_id": "guessed", "output_uri": str(tmp_path / "other")})

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from udair_jobs.errors import JobCancelled, JobError
-from udair_jobs.snapshots import MANIFEST, REASONS, SUMMARY, assign_splits, load_snapshot, take_snapshot
+from udair_jobs.images.snapshots import MANIFEST, REASONS, SUMMARY, assign_splits, load_snapshot, take_snapshot
 from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import StorageUnavailable, open_storage
 
@@ -87,9 +87,18 @@ def test_the_manifest_is_parquet_with_the_promised_columns(source, target, pictu
     table = parquet.read_table(io.BytesIO(target.get(MANIFEST)))
 
     assert table.column_names == [
-        "key", "etag", "size", "last_modified", "width", "height", "sha256",
-        "split", "status", "reason", "detail",
-    ]  # fmt: skip
+        "key",
+        "etag",
+        "size",
+        "last_modified",
+        "width",
+        "height",
+        "sha256",
+        "split",
+        "status",
+        "reason",
+        "detail",
+    ]
     assert sorted(table["split"].to_pylist()) == ["adapt", "gate"]
     assert table["etag"].to_pylist()[0] == source.head("a.png").etag
 

@@ -281,7 +281,7 @@ def test_uris_are_normalised(tmp_path, s3):
 
 def test_the_control_plane_can_import_storage_and_specs_without_heavy_libraries():
     code = (
-        "import sys, udair_jobs.storage, udair_jobs.specs, udair_jobs.publish;"
+        "import sys, udair_jobs.storage, udair_jobs.specs, udair_jobs.published.candidates;"
         "print([m for m in ('torch', 'ray', 'hydra', 'pyarrow', 's3fs', 'numpy') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -25,15 +25,16 @@ from udair.config import RecipeConfig, TrainConfig
 from udair.data.degradations import Chain
 from udair.data.patches import to_array, to_tensor
 from udair.data.scenes import dead_leaves
-from udair_jobs.adapt_domain import main as adapt_main
-from udair_jobs.command_line import CONF
+from udair_jobs.adapt_domain.__main__ import main as adapt_main
 from udair_jobs.errors import JobError
-from udair_jobs.intervals import mean_low
-from udair_jobs.restore_batch import main as restore_main
+from udair_jobs.restore_batch.__main__ import main as restore_main
+from udair_jobs.runtime.command_line import CONF
+from udair_jobs.runtime.intervals import mean_low
 from udair_jobs.storage import open_storage
-from udair_jobs.sweep import main, sweep, trial_values
-from udair_jobs.sweep_specs import SweepResult, SweepSpec
-from udair_jobs.sweep_trials import CONFIGS
+from udair_jobs.sweep.__main__ import main
+from udair_jobs.sweep.job import sweep, trial_values
+from udair_jobs.sweep.specs import SweepResult, SweepSpec
+from udair_jobs.sweep.trials import CONFIGS
 
 TTA_SPACE = {
     "steps": {"low": 1, "high": 8, "integer": True},
@@ -70,17 +71,31 @@ def domain(tmp_path_factory):
 @pytest.fixture
 def spec(tmp_path, domain, base_model):
     return SweepSpec(
-        kind="tta", source_uri=domain[0].uri, base_uri=str(base_model[0]), output_uri=str(tmp_path / "sweep"),
-        space=TTA_SPACE, fixed={"crop": 48}, trials=5, pairs=4, side=96, match_trials=20,
-    )  # fmt: skip
+        kind="tta",
+        source_uri=domain[0].uri,
+        base_uri=str(base_model[0]),
+        output_uri=str(tmp_path / "sweep"),
+        space=TTA_SPACE,
+        fixed={"crop": 48},
+        trials=5,
+        pairs=4,
+        side=96,
+        match_trials=20,
+    )
 
 
 def test_every_trial_ends_with_a_score_or_a_reason_and_the_default_is_one(spec):
-    spec = SweepSpec.model_validate(spec.model_dump() | {
-        "kind": "recipe", "fixed": {"steps": 4, "batch": 2, "match_trials": 10}, "space": {
-            "learning_rate": {"low": 0.0005, "high": 0.05, "log": True}, "patch": {"choices": [32, 64]},
-        },
-    })  # fmt: skip
+    spec = SweepSpec.model_validate(
+        spec.model_dump()
+        | {
+            "kind": "recipe",
+            "fixed": {"steps": 4, "batch": 2, "match_trials": 10},
+            "space": {
+                "learning_rate": {"low": 0.0005, "high": 0.05, "log": True},
+                "patch": {"choices": [32, 64]},
+            },
+        }
+    )
     result = sweep(spec)
     output = open_storage(spec.output_uri)
     rows = pq.read_table(io.BytesIO(output.get("trials.parquet"))).to_pylist()
@@ -102,13 +117,23 @@ def test_labels_are_used_where_there_are_some_and_everything_may_be_on_s3(spec, 
         store = open_storage(f"s3://{bucket}/{name}", endpoint_url=s3.endpoint_url)
         for info in folder.list():
             store.put(info.key, folder.get(info.key))
-    spec = SweepSpec.model_validate(spec.model_dump() | {
-        "source_uri": f"s3://{bucket}/in", "clean_uri": f"s3://{bucket}/truth", "source_endpoint_url": s3.endpoint_url,
-        "output_uri": f"s3://{bucket}/sweep", "store_endpoint_url": s3.endpoint_url,
-        "kind": "alignment", "fixed": {}, "trials": 3, "space": {
-            "coral_weight": {"low": 0.01, "high": 10.0, "log": True}, "steps": {"low": 2, "high": 80, "integer": True},
-        },
-    })  # fmt: skip
+    spec = SweepSpec.model_validate(
+        spec.model_dump()
+        | {
+            "source_uri": f"s3://{bucket}/in",
+            "clean_uri": f"s3://{bucket}/truth",
+            "source_endpoint_url": s3.endpoint_url,
+            "output_uri": f"s3://{bucket}/sweep",
+            "store_endpoint_url": s3.endpoint_url,
+            "kind": "alignment",
+            "fixed": {},
+            "trials": 3,
+            "space": {
+                "coral_weight": {"low": 0.01, "high": 10.0, "log": True},
+                "steps": {"low": 2, "high": 80, "integer": True},
+            },
+        }
+    )
     output = open_storage(spec.output_uri, endpoint_url=s3.endpoint_url)
     result = sweep(spec)
     assert result.objective == "labelled gain"
@@ -174,11 +199,17 @@ def test_a_trial_that_died_before_its_first_report_still_says_what_it_was_given(
 
 @pytest.mark.slow
 def test_source_training_is_swept_on_held_out_photographs(spec, domain):
-    spec = SweepSpec.model_validate(spec.model_dump() | {
-        "kind": "source", "source_uri": domain[1].uri, "validation_every": 2, "trials": 2,
-        "fixed": {"steps": 4, "minutes": 1.0, "batch": 2, "patch": 32, "finish_share": 0.0},
-        "space": {"learning_rate": {"low": 0.0005, "high": 0.02, "log": True}},
-    })  # fmt: skip
+    spec = SweepSpec.model_validate(
+        spec.model_dump()
+        | {
+            "kind": "source",
+            "source_uri": domain[1].uri,
+            "validation_every": 2,
+            "trials": 2,
+            "fixed": {"steps": 4, "minutes": 1.0, "batch": 2, "patch": 32, "finish_share": 0.0},
+            "space": {"learning_rate": {"low": 0.0005, "high": 0.02, "log": True}},
+        }
+    )
     result = sweep(spec)
     assert result.objective == "validation"
     assert result.default.values == {"learning_rate": TrainConfig().learning_rate}
@@ -198,7 +229,7 @@ def test_the_best_values_are_an_override_that_jobs_take(tmp_path, domain, base_m
 
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(spec, tmp_path):
-    program = "import json,sys; from udair_jobs.sweep import sweep; from udair_jobs.sweep_specs import SweepSpec; "
+    program = "import json,sys; from udair_jobs.sweep.job import sweep; from udair_jobs.sweep.specs import SweepSpec; "
     program += "sweep(SweepSpec.model_validate_json(sys.argv[1]))"
     spec = spec.model_copy(update={"trials": 8, "concurrent": 1})
     process = subprocess.Popen([sys.executable, "-c", program, spec.model_dump_json()], start_new_session=True)
@@ -218,9 +249,16 @@ def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(spec, tmp_path):
 
 def test_the_command_line_says_what_was_found(tmp_path, domain, base_model, capsys):
     given = [
-        "sweep=tta", f"source_uri={domain[0].uri}", f"base_uri={base_model[0]}", f"output_uri={tmp_path / 'run'}",
-        "trials=4", "pairs=4", "side=96", "match_trials=10", "space.steps.high=8",
-    ]  # fmt: skip
+        "sweep=tta",
+        f"source_uri={domain[0].uri}",
+        f"base_uri={base_model[0]}",
+        f"output_uri={tmp_path / 'run'}",
+        "trials=4",
+        "pairs=4",
+        "side=96",
+        "match_trials=10",
+        "space.steps.high=8",
+    ]
     assert main(given) == 0
     out = capsys.readouterr().out
     assert "default " in out
@@ -239,7 +277,7 @@ def test_shipped_spaces_hold_the_defaults(kind):
     shipped = OmegaConf.to_container(OmegaConf.load(CONF / "sweep" / f"{kind}.yaml"))
     shipped.pop("limits", None)
     spec = SweepSpec(source_uri="in", output_uri="out", **shipped)
-    from udair_jobs.sweep import _check
+    from udair_jobs.sweep.job import _check
 
     _check(spec)
     assert set(spec.space) <= {item.name for item in fields(CONFIGS[kind])}

@@ -18,14 +18,15 @@ from train_process import run_training, train_workers
 from udair.bundle import load_bundle
 from udair.config import TrainConfig
 from udair.weights import MANIFEST
-from udair_jobs.base_models import local_folder, publish_base_model
-from udair_jobs.command_line import CONF, parsed
 from udair_jobs.errors import JobError, PreconditionFailed
+from udair_jobs.published.base_models import local_folder, publish_base_model
+from udair_jobs.runtime.command_line import CONF, parsed
 from udair_jobs.storage import open_storage
-from udair_jobs.train_loop import MetricsLog
-from udair_jobs.train_source import main, train_source
-from udair_jobs.train_specs import TrainSpec
-from udair_jobs.validation import Validation
+from udair_jobs.train_source.__main__ import main
+from udair_jobs.train_source.job import train_source
+from udair_jobs.train_source.loop import MetricsLog
+from udair_jobs.train_source.specs import TrainSpec
+from udair_jobs.train_source.validation import Validation
 
 STEPS = 100
 COMMITTED = "checkpoints/train/checkpoint_manager_snapshot.json"
@@ -91,9 +92,13 @@ def test_a_run_that_is_asked_to_stop_publishes_nothing_and_is_continued_by_the_s
     for number in range(3):
         data.put(f"{number}.png", picture(number, size=(160, 128)))
     arguments = [
-        f"data_uri={data.uri}", f"output_uri={output.uri}", "preset=smoke", "workers=1", "checkpoint_every=5",
+        f"data_uri={data.uri}",
+        f"output_uri={output.uri}",
+        "preset=smoke",
+        "workers=1",
+        "checkpoint_every=5",
         "validation_batches=0",
-    ]  # fmt: skip
+    ]
     with run_training([*arguments, "train.steps=5000"], tmp_path) as run:
         run.until(lambda: output.exists(COMMITTED))
         run.process.send_signal(signal.SIGTERM)

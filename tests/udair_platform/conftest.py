@@ -30,16 +30,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from udair.adaptation.gate import Evidence
-from udair_jobs.publish import publish_candidate
+from udair_jobs.published.candidates import publish_candidate
 from udair_jobs.specs import AdaptResult, AdaptSpec, PhaseRecord, Progress, SnapshotSummary
 from udair_jobs.storage import PreconditionFailed, Storage, open_storage
 from udair_platform.api.app import create_app
 from udair_platform.client import Client
 from udair_platform.entities.domain import BaseModel, Domain, GateRules
 from udair_platform.entities.job import Job
-from udair_platform.registry import access, domains, first_start, jobs
+from udair_platform.operations import first_start
 from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.reconciler import Reconciler
+from udair_platform.services import api_keys, domains, jobs
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database, open_database
 
@@ -53,10 +54,18 @@ TENANT, OTHER_TENANT = "acme", "globex"
 
 # An adapter that keeps every limit of the standard policy, and one that blurs the source domain.
 GOOD = Evidence(
-    target_images=40, gate_images=16, matched_gain_db=1.2, source_loss_db=0.0, niqe_source=5.0,
-    niqe_adapted=4.6, niqe_worsening_low=-0.5, disagreement_ratio=0.98, drift=0.0,
-    clipped_share_growth=0.0, finite=True,
-)  # fmt: skip
+    target_images=40,
+    gate_images=16,
+    matched_gain_db=1.2,
+    source_loss_db=0.0,
+    niqe_source=5.0,
+    niqe_adapted=4.6,
+    niqe_worsening_low=-0.5,
+    disagreement_ratio=0.98,
+    drift=0.0,
+    clipped_share_growth=0.0,
+    finite=True,
+)
 HARMFUL = replace(GOOD, matched_gain_db=-2.0, source_loss_db=1.5)
 TOO_FEW = replace(GOOD, target_images=3)
 
@@ -168,10 +177,18 @@ def _commit(output: Storage, result: AdaptResult) -> LaunchState:
 def summary_of(spec: AdaptSpec) -> SnapshotSummary:
     """A snapshot of forty images."""
     return SnapshotSummary(
-        snapshot_id=spec.snapshot_id, source_uri=spec.source_uri, digest="d" * 64, objects=41, images=40,
-        adapt_images=24, gate_images=16, skipped=1, skipped_by_reason={"TRUNCATED": 1}, total_bytes=4000,
+        snapshot_id=spec.snapshot_id,
+        source_uri=spec.source_uri,
+        digest="d" * 64,
+        objects=41,
+        images=40,
+        adapt_images=24,
+        gate_images=16,
+        skipped=1,
+        skipped_by_reason={"TRUNCATED": 1},
+        total_bytes=4000,
         seconds=0.1,
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -191,9 +208,12 @@ class Plane:
     def client(self) -> TestClient:
         """An HTTP client of the control API, as the tenant's admin."""
         app = create_app(
-            self.settings, database=self.database, store=self.store, signing_key=self.signing_key,
+            self.settings,
+            database=self.database,
+            store=self.store,
+            signing_key=self.signing_key,
             clock=self.clock,
-        )  # fmt: skip
+        )
         headers = {"Authorization": f"Bearer {self.admin_token}"}
         return TestClient(app, headers=headers, raise_server_exceptions=False)
 
@@ -201,17 +221,27 @@ class Plane:
         """A domain of the tenant, as the API would make it."""
         with self.database.write() as state:
             return domains.create(
-                state, tenant=tenant, name=name, source_uri="s3://acme-photos/cams", rules=GateRules(**rules),
-                actor="test", now=self.clock(),
-            )  # fmt: skip
+                state,
+                tenant=tenant,
+                name=name,
+                source_uri="s3://acme-photos/cams",
+                rules=GateRules(**rules),
+                actor="test",
+                now=self.clock(),
+            )
 
     def submit(self, domain: Domain, snapshot: str | None = None) -> Job:
         """A queued job of `domain`."""
         with self.database.write() as state:
             return jobs.submit(
-                state, self.store, domain, recipe={"steps": 3}, snapshot=snapshot, actor="test",
+                state,
+                self.store,
+                domain,
+                recipe={"steps": 3},
+                snapshot=snapshot,
+                actor="test",
                 now=self.clock(),
-            )  # fmt: skip
+            )
 
     def job(self, id: str) -> Job:
         """The job as it is now."""
@@ -235,23 +265,37 @@ class Plane:
         return number
 
     def token(
-        self, *scopes: str, tenant: str = TENANT, only: tuple[str, ...] | None = None,
+        self,
+        *scopes: str,
+        tenant: str = TENANT,
+        only: tuple[str, ...] | None = None,
         expires: datetime | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """A new key of the tenant."""
         with self.database.write() as state:
-            _, token = access.create_key(
-                state, self.signing_key, tenant=tenant, name="test", scopes=scopes, domains=only,
-                expires=expires, actor="test", now=self.clock(),
-            )  # fmt: skip
+            _, token = api_keys.create_key(
+                state,
+                self.signing_key,
+                tenant=tenant,
+                name="test",
+                scopes=scopes,
+                domains=only,
+                expires=expires,
+                actor="test",
+                now=self.clock(),
+            )
         return token
 
     def restarted(self, **changes: Any) -> Reconciler:
         """Another reconciler over the same database and store, as after kill -9."""
         parts = {
-            "database": self.database, "store": self.store, "launcher": self.launcher,
-            "settings": self.settings, "clock": self.clock, **changes,
-        }  # fmt: skip
+            "database": self.database,
+            "store": self.store,
+            "launcher": self.launcher,
+            "settings": self.settings,
+            "clock": self.clock,
+            **changes,
+        }
         return Reconciler(**parts)
 
 

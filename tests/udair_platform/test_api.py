@@ -396,7 +396,7 @@ def test_fault_of_ours_tells_nothing_and_has_an_id(plane, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("the secret of the house")
 
-    monkeypatch.setattr("udair_platform.registry.jobs.submit", fail)
+    monkeypatch.setattr("udair_platform.services.jobs.submit", fail)
     plane.domain()
     reply = plane.client.post(f"{D}/jobs", json={})
 

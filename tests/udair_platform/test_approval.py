@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udair_platform.entities.version import VersionState
-from udair_platform.registry import versions
+from udair_platform.services import versions
 
 D = "/v1/domains/foggy-cams"
 

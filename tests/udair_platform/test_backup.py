@@ -12,8 +12,8 @@ from udair_platform.bootstrap import prepare
 from udair_platform.cli import main
 from udair_platform.entities.job import JobState
 from udair_platform.errors import Conflict, Invalid, SettingsError
-from udair_platform.registry import fsck
-from udair_platform.registry.backup import back_up, restore, verify
+from udair_platform.operations import fsck
+from udair_platform.operations.backup import back_up, restore, verify
 from udair_platform.scheduler.reconciler import Reconciler
 from udair_platform.settings import load_settings
 

@@ -50,10 +50,15 @@ def test_results_are_json_when_asked(live) -> None:
     live.plane.version(live.plane.domain())
 
     for arguments in (
-        ("domain", "list"), ("domain", "show", "foggy-cams"), ("job", "list"), ("version", "list", "-d", "foggy-cams"),
-        ("version", "show", "foggy-cams@1"), ("run", "-d", "foggy-cams"), ("key", "list"),
+        ("domain", "list"),
+        ("domain", "show", "foggy-cams"),
+        ("job", "list"),
+        ("version", "list", "-d", "foggy-cams"),
+        ("version", "show", "foggy-cams@1"),
+        ("run", "-d", "foggy-cams"),
+        ("key", "list"),
         ("promote", "foggy-cams@1"),
-    ):  # fmt: skip
+    ):
         out, _ = udair(live, *arguments, "-o", "json")
         assert json.loads(out), arguments
 

@@ -153,9 +153,13 @@ def test_profiles_are_kept_private_and_used(live, tmp_path) -> None:
     nowhere = {"UDAIR_CONFIG": str(file), "UDAIR_URL": "", "UDAIR_API_KEY": ""}
     command = [sys.executable, "-m", "udair_platform.cli", "login", live.url, "--as", "harbour"]
     done = subprocess.run(
-        command, input=live.plane.admin_token, capture_output=True, text=True,
-        env={"UDAIR_CONFIG": str(file), "PATH": "/usr/bin"}, cwd=tmp_path,
-    )  # fmt: skip
+        command,
+        input=live.plane.admin_token,
+        capture_output=True,
+        text=True,
+        env={"UDAIR_CONFIG": str(file), "PATH": "/usr/bin"},
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "tenant acme" in done.stdout
     assert live.plane.admin_token not in done.stdout + done.stderr
@@ -174,9 +178,13 @@ def test_a_login_with_a_key_that_is_not_good_keeps_nothing(live, tmp_path) -> No
     file = tmp_path / "config.toml"
     command = [sys.executable, "-m", "udair_platform.cli", "login", live.url]
     done = subprocess.run(
-        command, input="ak_abcd.e30.AAAA\n", capture_output=True, text=True,
-        env={"UDAIR_CONFIG": str(file), "PATH": "/usr/bin"}, cwd=tmp_path,
-    )  # fmt: skip
+        command,
+        input="ak_abcd.e30.AAAA\n",
+        capture_output=True,
+        text=True,
+        env={"UDAIR_CONFIG": str(file), "PATH": "/usr/bin"},
+        cwd=tmp_path,
+    )
     assert done.returncode == 5
     assert not file.exists()
 

@@ -204,10 +204,14 @@ def test_name_cannot_lead_to_another_route(name: str) -> None:
 @pytest.mark.parametrize(
     ("start", "kind"),
     [
-        (b"\x89PNG", "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"RIFF\0\0\0\0WEBP", "image/webp"),
-        (b"II*\0", "image/tiff"), (b"BM", "image/bmp"), (b"?", "application/octet-stream"),
+        (b"\x89PNG", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"RIFF\0\0\0\0WEBP", "image/webp"),
+        (b"II*\0", "image/tiff"),
+        (b"BM", "image/bmp"),
+        (b"?", "application/octet-stream"),
     ],
-)  # fmt: skip
+)
 def test_media_type_of_an_image(start: bytes, kind: str) -> None:
     assert media_type(start) == kind
 

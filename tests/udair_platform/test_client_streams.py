@@ -15,9 +15,14 @@ from udair_platform.client import AsyncClient, Client, Forbidden, InvalidRequest
 
 SOURCE = "s3://acme-photos/cams"
 JOB = {
-    "id": "j-1", "domain": "foggy-cams", "state": "RUNNING", "done": False, "snapshot": "s-1",
-    "base_model": {"name": "tiny", "digest": "d"}, "created_time": "2026-01-01T00:00:00Z",
-}  # fmt: skip
+    "id": "j-1",
+    "domain": "foggy-cams",
+    "state": "RUNNING",
+    "done": False,
+    "snapshot": "s-1",
+    "base_model": {"name": "tiny", "digest": "d"},
+    "created_time": "2026-01-01T00:00:00Z",
+}
 
 
 def test_events_and_logs_of_a_job_are_followed_to_its_end(live) -> None:
@@ -73,9 +78,14 @@ def test_a_stream_that_breaks_goes_on_after_the_last_event(serve) -> None:
 
         return Response(json.dumps(JOB), media_type="application/json")
 
-    url = serve(Starlette(routes=[
-        Route("/v1/domains/-/jobs/j-1", job), Route("/v1/domains/foggy-cams/jobs/j-1/logs", logs),
-    ]))  # fmt: skip
+    url = serve(
+        Starlette(
+            routes=[
+                Route("/v1/domains/-/jobs/j-1", job),
+                Route("/v1/domains/foggy-cams/jobs/j-1/logs", logs),
+            ]
+        )
+    )
     with Client(url, "ak_x") as client:
         assert list(client.jobs.get("j-1").follow_logs()) == [f"line {number}" for number in range(1, 6)]
     assert asked == [None, "2", "4"]

@@ -35,9 +35,18 @@ def _form_token(plane, path: str = "/console/") -> str:
 
 
 PAGES = (
-    "/", "/domains", "/domains/foggy-cams", "/domains/foggy-cams/versions/1", "/domains/foggy-cams/snapshots", "/jobs",
-    "/sweeps", "/serving", "/usage", "/audit", "/keys",
-)  # fmt: skip
+    "/",
+    "/domains",
+    "/domains/foggy-cams",
+    "/domains/foggy-cams/versions/1",
+    "/domains/foggy-cams/snapshots",
+    "/jobs",
+    "/sweeps",
+    "/serving",
+    "/usage",
+    "/audit",
+    "/keys",
+)
 
 
 def test_without_a_session_every_page_leads_to_the_login(plane):
@@ -172,7 +181,7 @@ def test_a_form_from_elsewhere_does_nothing(plane, token):
     good = {"form_token": _form_token(plane)}
     foreign = plane.client.post(
         f"/console/domains/{domain.name}/adapt", data=good, headers={"Origin": "https://evil.example"}
-    )  # fmt: skip
+    )
     assert foreign.status_code == 403
     headers = {"Authorization": f"Bearer {plane.admin_token}"}
     assert plane.client.get(f"/v1/domains/{domain.name}/jobs", headers=headers).json()["jobs"] == []
@@ -214,9 +223,17 @@ def test_another_tenant_sees_nothing(plane):
     plane.version(domain)
     job = plane.submit(domain)
     _log_in(plane, plane.token("admin", tenant="globex"))
-    for path in ("", "/versions/1", f"/jobs/{job.id}", f"/jobs/{job.id}/log", f"/jobs/{job.id}/stream",
-                 "/versions/1/pictures/gallery-000-source.webp", "/versions/1/thumbs/gallery-000-source.webp",
-                 "/snapshots", f"/snapshots/{job.snapshot_id}"):  # fmt: skip
+    for path in (
+        "",
+        "/versions/1",
+        f"/jobs/{job.id}",
+        f"/jobs/{job.id}/log",
+        f"/jobs/{job.id}/stream",
+        "/versions/1/pictures/gallery-000-source.webp",
+        "/versions/1/thumbs/gallery-000-source.webp",
+        "/snapshots",
+        f"/snapshots/{job.snapshot_id}",
+    ):
         assert plane.client.get(f"/console/domains/{domain.name}{path}").status_code == 404, path
     for path in ("/", "/domains", "/jobs", "/sweeps", "/serving", "/usage", "/audit", "/keys"):
         text = plane.client.get(f"/console{path}").text

@@ -13,12 +13,12 @@ import pytest
 from console_visitor import log_in, open_console, read, words
 from PIL import Image
 
-from udair_jobs.manifests import ManifestHeader, ManifestRow, to_parquet
+from udair_jobs.images.manifests import ManifestHeader, ManifestRow, to_parquet
 from udair_jobs.storage import open_storage
-from udair_jobs.sweep_report import write_table
-from udair_jobs.sweep_specs import Choices, Range, SweepResult, SweepSpec, Trial
+from udair_jobs.sweep.report import write_table
+from udair_jobs.sweep.specs import Choices, Range, SweepResult, SweepSpec, Trial
+from udair_platform.documents import store_paths
 from udair_platform.entities.job import JobState
-from udair_platform.registry import layout
 
 
 @pytest.fixture
@@ -48,8 +48,16 @@ def publish_gallery(plane, domain, number: int, count: int, kinds=("camera", "so
         files = {kind: f"gallery-{at:03d}-{kind}.webp" for kind in kinds}
         for name in files.values():
             folder.put(name, picture)
-        items.append({"key": f"cam/bild {at} für alle.png", "files": files, "width": 384, "height": 384, "change": 0.1,
-                      "niqe_rise": 2.0 - at})  # fmt: skip
+        items.append(
+            {
+                "key": f"cam/bild {at} für alle.png",
+                "files": files,
+                "width": 384,
+                "height": 384,
+                "change": 0.1,
+                "niqe_rise": 2.0 - at,
+            }
+        )
     folder.put("gallery.json", json.dumps({"images": items}).encode())
 
 
@@ -57,19 +65,31 @@ def report(plane, replica: str, domains: dict, load: dict | None = None) -> None
     """What a replica of the data plane writes."""
     now = plane.clock().timestamp()
     told = {"replica": replica, "began_time": now - 3600, "time": now, "load": load or {}, "domains": domains}
-    plane.store.put(layout.report(replica), json.dumps(told).encode())
+    plane.store.put(store_paths.report(replica), json.dumps(told).encode())
 
 
 WINDOW = {
-    "began_time": 1.0, "ended_time": 3600.0, "images": 64, "divergence": 0.31, "threshold": 0.05, "crossed": True,
-    "confirmed": True, "class_shares": {"haze": 0.41, "clean": 0.59}, "code_shares": [0.5, 0.25, 0.25],
+    "began_time": 1.0,
+    "ended_time": 3600.0,
+    "images": 64,
+    "divergence": 0.31,
+    "threshold": 0.05,
+    "crossed": True,
+    "confirmed": True,
+    "class_shares": {"haze": 0.41, "clean": 0.59},
+    "code_shares": [0.5, 0.25, 0.25],
     "reference_class_shares": {"haze": 0.12, "clean": 0.88},
-}  # fmt: skip
+}
 SPEC = SweepSpec(
-    kind="tta", source_uri="s3://acme/cams", output_uri="x",
-    space={"steps": Range(low=1, high=20, integer=True), "learning_rate": Range(low=1e-4, high=0.1, log=True),
-           "reset": Choices(choices=["request", "stream"])},
-)  # fmt: skip
+    kind="tta",
+    source_uri="s3://acme/cams",
+    output_uri="x",
+    space={
+        "steps": Range(low=1, high=20, integer=True),
+        "learning_rate": Range(low=1e-4, high=0.1, log=True),
+        "reset": Choices(choices=["request", "stream"]),
+    },
+)
 
 
 def test_a_snapshot_shows_its_images_its_codes_and_what_was_skipped(plane):
@@ -159,9 +179,16 @@ def test_drift_is_said_in_words_and_drawn_over_time(plane):
     for day in (3, 2):
         with plane.database.write() as state:
             state.record(
-                tenant="acme", now=plane.clock() - timedelta(days=day), actor="serving", cause="report", noun="route",
-                name=domain.name, kind="domain.drifted", domain_id=domain.id, data={"divergence": 0.1 * day, "threshold": 0.05},
-            )  # fmt: skip
+                tenant="acme",
+                now=plane.clock() - timedelta(days=day),
+                actor="serving",
+                cause="report",
+                noun="route",
+                name=domain.name,
+                kind="domain.drifted",
+                domain_id=domain.id,
+                data={"divergence": 0.1 * day, "threshold": 0.05},
+            )
     text = read(plane, f"/domains/{domain.name}")
     assert "haze 12 % → 41 %, clean 88 % → 59 %." in words(text)
     chart = re.search(r'data-chart="([^"]+)"', text)
@@ -189,7 +216,7 @@ def test_serving_shows_pace_and_bank_to_the_operator_and_each_tenant_its_own(loo
     for hidden in ("busy-cams", "r-one", "7 of 64"):
         assert hidden not in theirs
     report(plane, "r-odd", {"acme/busy-cams": use}, {"images_per_s": None})
-    plane.store.put(layout.report("r-half"), b'{"time": ')
+    plane.store.put(store_paths.report("r-half"), b'{"time": ')
     assert plane.client.get("/console/serving").status_code == 200
 
 
@@ -222,16 +249,28 @@ def test_a_sweep_shows_what_was_tried_and_what_mattered(plane):
     assert "when the sweep has ended" in words(running)
 
     trials = [
-        Trial(trial_id=f"t{n}", state="COMPLETED", score_db=1.0 - n / 10, check_db=0.9 - n / 10,
-              values={"steps": 5 + n, "learning_rate": 0.01, "reset": "stream"})
+        Trial(
+            trial_id=f"t{n}",
+            state="COMPLETED",
+            score_db=1.0 - n / 10,
+            check_db=0.9 - n / 10,
+            values={"steps": 5 + n, "learning_rate": 0.01, "reset": "stream"},
+        )
         for n in range(5)
-    ] + [Trial(trial_id="t9", state="FAILED", values={"steps": 20}, detail="NAN_LOSS: <q9>")]  # fmt: skip
+    ] + [Trial(trial_id="t9", state="FAILED", values={"steps": 20}, detail="NAN_LOSS: <q9>")]
     write_table(folder, trials)
     result = SweepResult(
-        kind="tta", objective="pseudo-target gain", trials=6, by_state={"COMPLETED": 5, "FAILED": 1}, best=trials[0],
-        default=trials[4], improved=True, importance={"steps": 0.75, "learning_rate": 0.25},
-        tuned_uri=f"{folder.uri}/tuned/best.yaml", seconds=10.0,
-    )  # fmt: skip
+        kind="tta",
+        objective="pseudo-target gain",
+        trials=6,
+        by_state={"COMPLETED": 5, "FAILED": 1},
+        best=trials[0],
+        default=trials[4],
+        improved=True,
+        importance={"steps": 0.75, "learning_rate": 0.25},
+        tuned_uri=f"{folder.uri}/tuned/best.yaml",
+        seconds=10.0,
+    )
     folder.put("result.json", result.model_dump_json().encode())
     page = read(plane, "/sweeps/tta-nacht")
     shown = words(page)

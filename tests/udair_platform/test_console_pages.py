@@ -14,9 +14,10 @@ from sqlalchemy import insert
 
 from udair_jobs.specs import Reason
 from udair_platform.console.wording import ENDINGS
+from udair_platform.documents import store_paths
 from udair_platform.entities.domain import CHAMPION, GateRules, Traffic
 from udair_platform.entities.job import JobState
-from udair_platform.registry import layout, promotion
+from udair_platform.services import promotion
 from udair_platform.state.repositories.rows import table_of
 from udair_platform.state.tables import AliasRow, DomainRow
 
@@ -34,10 +35,15 @@ def plane(look_at):
 
 def test_pages_of_an_empty_platform_say_what_to_do_first(plane):
     for path, hint in (
-        ("/", "udair domain create"), ("/domains", "udair domain create"), ("/jobs", "udair run"),
-        ("/sweeps", "udair_jobs.sweep"), ("/serving", "No replica has reported"), ("/usage", "Nothing was used yet"),
-        ("/domains?prefix=zzz", "begins with “zzz”"), ("/audit?noun=webhook", "Nothing of that kind"),
-    ):  # fmt: skip
+        ("/", "udair domain create"),
+        ("/domains", "udair domain create"),
+        ("/jobs", "udair run"),
+        ("/sweeps", "udair_jobs.sweep"),
+        ("/serving", "No replica has reported"),
+        ("/usage", "Nothing was used yet"),
+        ("/domains?prefix=zzz", "begins with “zzz”"),
+        ("/audit?noun=webhook", "Nothing of that kind"),
+    ):
         assert hint in words(read(plane, path)), path
 
 
@@ -67,7 +73,7 @@ def test_a_job_shows_how_far_it_is_and_what_it_printed(plane):
         text = read(plane, path)
         assert 'value="40.0"' in text, path
         assert "data-refresh" in text, path
-    key = f"{layout.attempt('acme', domain.name, job.id, 1)}/{layout.LOG}"
+    key = f"{store_paths.attempt('acme', domain.name, job.id, 1)}/{store_paths.LOG}"
     plane.store.put(key, "zeile eins – ü\n".encode())
     with plane.database.write() as state:
         running = state.jobs.get("acme", job.id)
@@ -83,7 +89,7 @@ def test_events_and_log_of_a_running_job_come_as_streams_and_a_slow_reader_holds
     plane.reconciler.tick()
     plane.clock.forward(5)
     plane.reconciler.tick()
-    plane.store.put(f"{layout.attempt('acme', domain.name, job.id, 1)}/{layout.LOG}", b"first\nsecond\n")
+    plane.store.put(f"{store_paths.attempt('acme', domain.name, job.id, 1)}/{store_paths.LOG}", b"first\nsecond\n")
     url = serve(plane.client.app)
     base = f"{url}/console/domains/{domain.name}/jobs/{job.id}"
     with httpx.Client(cookies=dict(plane.client.cookies), timeout=20) as browser:
@@ -106,15 +112,32 @@ def test_events_and_log_of_a_running_job_come_as_streams_and_a_slow_reader_holds
 def test_ten_thousand_domains_are_paged_and_found_by_prefix(plane):
     now, rows = plane.clock(), []
     for number in range(10_000):
-        rows.append({
-            "id": f"d-{number}", "tenant": "acme", "name": f"{'yard' if number % 2 else 'port'}-{number:05d}",
-            "description": "Küste 港", "traffic": Traffic(), "source_uri": "s3://acme-photos/x", "gate": GateRules(),
-            "state": "ACTIVE", "created_time": now, "updated_time": now, "row_version": 1,
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": f"d-{number}",
+                "tenant": "acme",
+                "name": f"{'yard' if number % 2 else 'port'}-{number:05d}",
+                "description": "Küste 港",
+                "traffic": Traffic(),
+                "source_uri": "s3://acme-photos/x",
+                "gate": GateRules(),
+                "state": "ACTIVE",
+                "created_time": now,
+                "updated_time": now,
+                "row_version": 1,
+            }
+        )
     aliases = [
-        {"domain_id": row["id"], "name": CHAMPION, "tenant": "acme", "version": 0, "updated_time": now, "row_version": 1}
+        {
+            "domain_id": row["id"],
+            "name": CHAMPION,
+            "tenant": "acme",
+            "version": 0,
+            "updated_time": now,
+            "row_version": 1,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     with plane.database.write() as state:
         for table, values in ((DomainRow, rows), (AliasRow, aliases)):
             state.events._connection.execute(insert(table_of(table)), values)
@@ -135,9 +158,22 @@ def test_ten_thousand_domains_are_paged_and_found_by_prefix(plane):
         assert "begins with" in words(read(plane, f"/domains?prefix={wild}")), "wildcards are characters like others"
 
 
-@pytest.mark.parametrize("path", ["/domains?after=-1", "/domains?after=x", f"/domains?prefix={'a' * 64}", "/jobs?after=1e9",
-                                  "/domains/foggy-cams/versions/x", "/domains/none", "/nothing", "/sweeps/..%2fx",
-                                  "/sweeps/none", "/domains/foggy-cams/snapshots/s-none", "/audit?after=" + "9" * 40])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/domains?after=-1",
+        "/domains?after=x",
+        f"/domains?prefix={'a' * 64}",
+        "/jobs?after=1e9",
+        "/domains/foggy-cams/versions/x",
+        "/domains/none",
+        "/nothing",
+        "/sweeps/..%2fx",
+        "/sweeps/none",
+        "/domains/foggy-cams/snapshots/s-none",
+        "/audit?after=" + "9" * 40,
+    ],
+)
 def test_what_cannot_be_answered_is_a_page_that_leads_back(plane, path):
     plane.domain()
     answer = plane.client.get(f"/console{path}")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from fuse import Fuse, Killed, MortalDatabase, MortalLauncher, MortalStore
 
+from udair_platform.documents import routes
 from udair_platform.entities.job import JobState
-from udair_platform.registry import routes
 
 
 def live(plane, fuse: Fuse, job_id: str, during: Callable[[int], None] = lambda _: None) -> None:

@@ -104,11 +104,21 @@ def test_good_sources(uri: str) -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        "", "/etc", "file:///etc", "http://169.254.169.254/latest", "javascript:alert(1)", "s3://", "s3://A/b",
-        "s3://a/b", "s3://acme/../other", "s3://acme..photos/x", "s3://user:pw@acme/x", "s3://acme/a\nb",
+        "",
+        "/etc",
+        "file:///etc",
+        "http://169.254.169.254/latest",
+        "javascript:alert(1)",
+        "s3://",
+        "s3://A/b",
+        "s3://a/b",
+        "s3://acme/../other",
+        "s3://acme..photos/x",
+        "s3://user:pw@acme/x",
+        "s3://acme/a\nb",
         "s3://acme/" + "x" * 2000,
     ],
-)  # fmt: skip
+)
 def test_bad_sources_point_at_the_field(uri: str) -> None:
     with pytest.raises(Invalid) as caught:
         check_source_uri(uri, allow_local=False)

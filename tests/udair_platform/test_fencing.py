@@ -8,9 +8,9 @@ import pytest
 from fuse import Fuse, MortalDatabase, MortalLauncher, MortalStore
 from tcp_proxy import TcpProxy
 
+from udair_platform.documents import routes
 from udair_platform.entities.job import JobState
 from udair_platform.errors import LeaseLost
-from udair_platform.registry import routes
 from udair_platform.state.database import open_database
 
 

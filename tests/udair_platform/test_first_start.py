@@ -11,7 +11,8 @@ import pytest
 
 from udair_platform.errors import SettingsError
 from udair_platform.keys import verify
-from udair_platform.registry import access, first_start
+from udair_platform.operations import first_start
+from udair_platform.services import api_keys
 
 
 def test_signing_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_admin_key_is_the_same_at_every_start_and_new_after_it_was_revoked(plane
     assert (claims.tenant, claims.scopes) == ("acme", ("admin",))
 
     with plane.database.write() as state:
-        access.revoke_key(state, tenant="acme", kid=claims.kid, actor="t", now=plane.clock())
+        api_keys.revoke_key(state, tenant="acme", kid=claims.kid, actor="t", now=plane.clock())
     assert start().created
 
 
@@ -87,7 +88,7 @@ def test_returning_to_an_earlier_base_model_makes_it_current(plane) -> None:
     ("modules", "forbidden"),
     [
         (
-            "udair_platform.api.app, udair_platform.registry.first_start, udair_platform.state.database, "
+            "udair_platform.api.app, udair_platform.operations.first_start, udair_platform.state.database, "
             "udair_platform.scheduler.reconciler, udair_platform.scheduler.launchers.local",
             "torch ray hydra",
         ),

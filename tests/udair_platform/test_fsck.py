@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import event, text
 
 from udair_platform.cli import main
-from udair_platform.registry import fsck, routes
-from udair_platform.registry.fsck import Finding, Kind
+from udair_platform.documents import routes
+from udair_platform.operations import fsck
+from udair_platform.operations.fsck import Finding, Kind
 
 
 @pytest.fixture

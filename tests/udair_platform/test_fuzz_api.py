@@ -17,10 +17,13 @@ from schemathesis.checks import CHECKS, load_all_checks
 load_all_checks()
 RULES = CHECKS.get_by_names(
     [
-        "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
         "response_schema_conformance",
     ]
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -52,9 +55,13 @@ class Fuzzer:
         job = self.plane.submit(domain)
         key = self.plane.client.post("/v1/apiKeys", json={"name": "spare", "role": "viewer"}).json()
         return {
-            "domain": domain.name, "job": job.id, "snapshot": job.snapshot_id, "version": "1", "alias": "champion",
+            "domain": domain.name,
+            "job": job.id,
+            "snapshot": job.snapshot_id,
+            "version": "1",
+            "alias": "champion",
             "kid": key["kid"],
-        }  # fmt: skip
+        }
 
     def _ask(self, operation, real: dict[str, str], headers: dict[str, str], number: int, examples: int) -> None:
         good = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
@@ -62,9 +69,12 @@ class Fuzzer:
 
         @seed(number)
         @settings(
-            max_examples=examples, database=None, deadline=None, phases=[Phase.generate],
+            max_examples=examples,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+        )
         @given(case=st.one_of(good, bad), known=st.booleans())
         def ask(case, known: bool) -> None:
             if known:

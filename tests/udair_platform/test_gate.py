@@ -12,7 +12,7 @@ from udair.adaptation.gate import POLICIES, Evidence
 from udair_platform.entities.domain import GateRules
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import CandidateInvalid, Invalid
-from udair_platform.registry import gate
+from udair_platform.services import gate
 
 
 @pytest.mark.parametrize("verdict", ["PASSED", "FAILED", "INCONCLUSIVE"])

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from udair_platform.errors import Invalid
-from udair_platform.registry.domains import check_apart
 from udair_platform.roles import ROLES
+from udair_platform.services.domains import check_apart
 
 DOMAIN = {"name": "foggy-cams", "source_uri": "s3://acme-photos/cams"}
 D = "/v1/domains/foggy-cams"
@@ -45,11 +45,24 @@ def test_unknown_field_is_pointed_at(plane) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"[]", b"7", b'"text"', b"{", b"}", b'{"a":', b"\xff\xfe{}", b'{"name": "\xed\xa0\x80"}', b"NaN", b"nul",
-        b'{"reason": 7}', b"[" * 100_000, b'{"a":' * 50_000, b'{"version": 1e400}', b'{"version": 1' + b"0" * 5000 + b"}",
+        b"[]",
+        b"7",
+        b'"text"',
+        b"{",
+        b"}",
+        b'{"a":',
+        b"\xff\xfe{}",
+        b'{"name": "\xed\xa0\x80"}',
+        b"NaN",
+        b"nul",
+        b'{"reason": 7}',
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"version": 1e400}',
+        b'{"version": 1' + b"0" * 5000 + b"}",
     ],
     ids=lambda content: repr(content[:20]),
-)  # fmt: skip
+)
 def test_body_that_is_no_such_object_is_refused(plane, content: bytes) -> None:
     for method, path in BODIES:
         reply = plane.client.request(method, path, content=content, headers={"Content-Type": "application/json"})
@@ -70,10 +83,28 @@ def test_wrong_type_or_length_is_pointed_at(plane, field: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "../../etc", "..", ".", "a/b", "a%2fb", "-", "ab", "UPPER", "javascript:alert(1)", "<script>", "ünïcode", "abc\n",
-        "ａｂｃ", "abc\u202e", "abc ", "abc\x00", "x" * 64, "con:fig", "a.b.c", "日本語",
+        "../../etc",
+        "..",
+        ".",
+        "a/b",
+        "a%2fb",
+        "-",
+        "ab",
+        "UPPER",
+        "javascript:alert(1)",
+        "<script>",
+        "ünïcode",
+        "abc\n",
+        "ａｂｃ",
+        "abc\u202e",
+        "abc ",
+        "abc\x00",
+        "x" * 64,
+        "con:fig",
+        "a.b.c",
+        "日本語",
     ],
-)  # fmt: skip
+)
 def test_illegal_name_is_refused_wherever_it_stands(plane, name: str) -> None:
     plane.domain()
     assert refused(plane.client.post("/v1/domains", json=DOMAIN | {"name": name}), 422, "VALIDATION_FAILED") == [
@@ -105,12 +136,17 @@ NUL = "a\x00b"
         ("POST", "/v1/apiKeys", {"name": NUL, "role": "viewer"}, "/name"),
         ("POST", "/v1/apiKeys", {"name": "x", "role": "viewer", "domains": ["../up"]}, "/domains/0"),
         ("POST", "/v1/apiKeys", {"name": "x", "role": "viewer", "domains": ["x" * 63] * 100}, "/domains"),
-        ("POST", "/v1/apiKeys", {"name": "x", "role": "viewer", "expires_time": "9999-12-31T23:59:59-23:00"}, "/expires_time"),
+        (
+            "POST",
+            "/v1/apiKeys",
+            {"name": "x", "role": "viewer", "expires_time": "9999-12-31T23:59:59-23:00"},
+            "/expires_time",
+        ),
         ("PUT", f"{D}/aliases/mine", {"version": 2**31}, "/version"),
         ("PUT", f"{D}/aliases/mine", {"version": 0, "if_current": 2**63}, "/if_current"),
         ("PUT", f"{D}/route", {"canary": {"version": 2**31, "percent": 5}}, "/canary/version"),
     ],
-)  # fmt: skip
+)
 def test_what_a_database_cannot_hold_is_pointed_at(plane, method: str, path: str, body: dict, pointer: str) -> None:
     plane.version(plane.domain())
     assert refused(plane.client.request(method, path, json=body), 422, "VALIDATION_FAILED") == [pointer]
@@ -129,15 +165,41 @@ def test_nul_and_huge_numbers_outside_the_body_are_refused(plane) -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        "s3://169.254.169.254/latest/meta-data", "s3://127.0.0.1/x", "s3://10.0.0.5", "s3://0x7f.0x0.0x0.0x1/x",
-        "s3://127.1/x", "s3://[::1]/x", "s3://localhost:9000/x", "s3://user:secret@bucket/x", "s3://metadata@10.0.0.1/",
-        "s3://bucket?endpoint=http://10.0.0.1/x", "s3://bucket#@10.0.0.1/", "s3:///etc/passwd", "s3://", "s3:bucket/x",
-        "S3://bucket/x", "s3://Bucket/x", "s3://bu..cket/x", "s3://bucket/../other", "s3://bucket/a/../../other",
-        "s3://bucket/./x", "s3://bucket/x\r\nHost: 10.0.0.1", "s3://bucket\\@10.0.0.1/x", "http://bucket.s3.amazonaws.com/x",
-        "https://169.254.169.254/", "file:///etc", "gopher://127.0.0.1:6379/_x", "javascript:alert(1)", "//10.0.0.1/x",
-        "/etc", "", "arn:aws:s3:::bucket", "s3://arn:aws:s3:eu:1:accesspoint/x", "s3://xn--bcket-kva/x" + "y" * 1100,
+        "s3://169.254.169.254/latest/meta-data",
+        "s3://127.0.0.1/x",
+        "s3://10.0.0.5",
+        "s3://0x7f.0x0.0x0.0x1/x",
+        "s3://127.1/x",
+        "s3://[::1]/x",
+        "s3://localhost:9000/x",
+        "s3://user:secret@bucket/x",
+        "s3://metadata@10.0.0.1/",
+        "s3://bucket?endpoint=http://10.0.0.1/x",
+        "s3://bucket#@10.0.0.1/",
+        "s3:///etc/passwd",
+        "s3://",
+        "s3:bucket/x",
+        "S3://bucket/x",
+        "s3://Bucket/x",
+        "s3://bu..cket/x",
+        "s3://bucket/../other",
+        "s3://bucket/a/../../other",
+        "s3://bucket/./x",
+        "s3://bucket/x\r\nHost: 10.0.0.1",
+        "s3://bucket\\@10.0.0.1/x",
+        "http://bucket.s3.amazonaws.com/x",
+        "https://169.254.169.254/",
+        "file:///etc",
+        "gopher://127.0.0.1:6379/_x",
+        "javascript:alert(1)",
+        "//10.0.0.1/x",
+        "/etc",
+        "",
+        "arn:aws:s3:::bucket",
+        "s3://arn:aws:s3:eu:1:accesspoint/x",
+        "s3://xn--bcket-kva/x" + "y" * 1100,
     ],
-)  # fmt: skip
+)
 def test_source_that_is_no_bucket_is_refused(plane, uri: str) -> None:
     reply = plane.client.post("/v1/domains", json=DOMAIN | {"source_uri": uri})
     assert refused(reply, 422, "VALIDATION_FAILED") == ["/source_uri"]
@@ -194,12 +256,15 @@ def test_page_token_is_of_one_list_and_one_filter(plane) -> None:
 
     assert ask("/v1/events", noun="job").is_success
     for reply in (
-        ask("/v1/events"), ask("/v1/events", noun="version"), ask("/v1/events", noun="job", domain="cams-1"),
-        ask("/v1/domains", noun="job"), ask("/v1/domains/cams-1/versions"),
+        ask("/v1/events"),
+        ask("/v1/events", noun="version"),
+        ask("/v1/events", noun="job", domain="cams-1"),
+        ask("/v1/domains", noun="job"),
+        ask("/v1/domains/cams-1/versions"),
         plane.client.get("/v1/events", params={"noun": "job", "page_token": first[:-1] + "A"}),
         plane.client.get("/v1/events", params={"page_token": "\u00e9" * 20}),
         plane.client.get("/v1/events", params={"page_token": "x" * 600}),
-    ):  # fmt: skip
+    ):
         assert refused(reply, 400, "BAD_REQUEST")[0].endswith("page_token")
 
 
@@ -218,9 +283,11 @@ def test_replayed_idempotency_key_wants_the_same_request(plane) -> None:
     assert (again.json(), again.headers["idempotency-replayed"]) == (first.json(), "true")
 
     for path, body in (
-        (f"{D}/versions/1:promote", {"reason": "b"}), (f"{D}/versions/0:promote", {"reason": "a"}), (f"{D}:rollback", {}),
+        (f"{D}/versions/1:promote", {"reason": "b"}),
+        (f"{D}/versions/0:promote", {"reason": "a"}),
+        (f"{D}:rollback", {}),
         ("/v1/domains", DOMAIN | {"name": "new-one"}),
-    ):  # fmt: skip
+    ):
         refused(plane.client.post(path, json=body, headers=headers), 422, "IDEMPOTENCY_MISMATCH")
     assert plane.client.get("/v1/domains/new-one").status_code == 404
 

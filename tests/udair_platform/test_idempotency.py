@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from udair_platform.api import idempotency
+from udair_platform.api.middleware import idempotency
 
 DOMAIN = {"name": "foggy-cams", "source_uri": "s3://acme-photos/cams"}
 KEY = {"Idempotency-Key": "2026-11-23"}

@@ -9,9 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from udair_platform.api.app import create_app
+from udair_platform.documents import routes
 from udair_platform.errors import SettingsError
 from udair_platform.keys import LEEWAY_S, new_signing_key
-from udair_platform.registry import first_start, routes
+from udair_platform.operations import first_start
 
 
 def ask(plane, token: str) -> tuple[int, str | None]:
@@ -128,9 +129,13 @@ def test_limited_admin_makes_no_key_that_may_do_more_than_itself(plane) -> None:
 
 def served_with(plane, signing_key: bytes, previous: bytes | None) -> TestClient:
     app = create_app(
-        plane.settings, database=plane.database, store=plane.store, signing_key=signing_key,
-        previous_signing_key=previous, clock=plane.clock,
-    )  # fmt: skip
+        plane.settings,
+        database=plane.database,
+        store=plane.store,
+        signing_key=signing_key,
+        previous_signing_key=previous,
+        clock=plane.clock,
+    )
     return TestClient(app)
 
 

@@ -17,14 +17,15 @@ from pathlib import Path
 import pytest
 from control_processes import ControlProcesses
 
+from udair_platform.documents import routes
 from udair_platform.entities import job, snapshot, version
 from udair_platform.entities.domain import GateRules
 from udair_platform.entities.job import ATTEMPT_TERMINAL, AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import StateUnavailable
-from udair_platform.registry import domains, routes
 from udair_platform.scheduler.launchers.supervise import CLAIM, EXIT_CODE, start_time
+from udair_platform.services import domains
 
 TENANT, DOMAIN = "default", "foggy-cams"
 
@@ -37,9 +38,14 @@ def control(tmp_path: Path, empty_database) -> Iterator[ControlProcesses]:
     )
     with made.database.write() as state:
         domains.create(
-            state, tenant=TENANT, name=DOMAIN, source_uri="s3://photos/cams", rules=GateRules(), actor="test",
+            state,
+            tenant=TENANT,
+            name=DOMAIN,
+            source_uri="s3://photos/cams",
+            rules=GateRules(),
+            actor="test",
             now=now(),
-        )  # fmt: skip
+        )
     with made:
         yield made
 
@@ -52,11 +58,15 @@ def submit(control: ControlProcesses, key: str, until: float) -> str:
     """Ask for one job as often as it takes; its id."""
     while time.monotonic() < until:
         request = urllib.request.Request(
-            f"{control.url}/v1/domains/{DOMAIN}/jobs", b"{}", method="POST",
+            f"{control.url}/v1/domains/{DOMAIN}/jobs",
+            b"{}",
+            method="POST",
             headers={
-                "Authorization": f"Bearer {control.token}", "Idempotency-Key": key, "Content-Type": "application/json"
+                "Authorization": f"Bearer {control.token}",
+                "Idempotency-Key": key,
+                "Content-Type": "application/json",
             },
-        )  # fmt: skip
+        )
         with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5) as reply:
             return str(json.load(reply)["id"])
         time.sleep(0.1)  # the API is being killed, or takes the one that was killed for alive

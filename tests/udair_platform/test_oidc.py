@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from udair_platform.api import jwks
-from udair_platform.api.jwks import PublishedKeys
+from udair_platform.api.access import jwks
+from udair_platform.api.access.jwks import PublishedKeys
 from udair_platform.errors import IdentityDown, SettingsError, TokenInvalid
 from udair_platform.keys import LEEWAY_S
 from udair_platform.settings import load_settings
@@ -65,9 +65,15 @@ class Provider:
     def token(self, *, key: object = RSA_KEY, alg: str = "RS256", kid: str | None = "rsa-1", **changes: object) -> str:
         now = time.time()
         claims = {
-            "iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "iat": now, "tenant": "acme",
-            "roles": ["viewer"], **changes,
-        }  # fmt: skip
+            "iss": self.url,
+            "aud": AUDIENCE,
+            "sub": "ann",
+            "exp": now + 600,
+            "iat": now,
+            "tenant": "acme",
+            "roles": ["viewer"],
+            **changes,
+        }
         claims = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(claims, key, algorithm=alg, headers={} if kid is None else {"kid": kid})
 
@@ -166,11 +172,27 @@ def signed_with_the_public_key(provider: Provider) -> str:
         lambda provider: provider.token(padding="x" * 20_000),
     ],
     ids=[
-        "alg-none", "public-key-as-secret", "stranger-key", "unknown-kid", "no-kid", "key-of-another-kind",
-        "wrong-audience", "no-audience", "wrong-issuer", "no-issuer", "expired", "no-expiry", "not-yet", "no-subject",
-        "empty-subject", "long-subject", "subject-with-newline", "broken-signature", "huge",
+        "alg-none",
+        "public-key-as-secret",
+        "stranger-key",
+        "unknown-kid",
+        "no-kid",
+        "key-of-another-kind",
+        "wrong-audience",
+        "no-audience",
+        "wrong-issuer",
+        "no-issuer",
+        "expired",
+        "no-expiry",
+        "not-yet",
+        "no-subject",
+        "empty-subject",
+        "long-subject",
+        "subject-with-newline",
+        "broken-signature",
+        "huge",
     ],
-)  # fmt: skip
+)
 def test_token_that_cannot_be_trusted_is_refused(plane, provider, forged: Callable[[Provider], str]) -> None:
     assert refused(plane, forged(provider)) == (401, "TOKEN_INVALID")
 
@@ -190,9 +212,12 @@ def test_good_token_without_a_tenant_or_role_here_is_forbidden(plane, provider, 
 
 def test_claims_and_roles_are_called_as_the_provider_calls_them(make_plane, provider) -> None:
     plane = make_plane(
-        oidc_issuer=provider.url, oidc_audience=AUDIENCE, oidc_tenant_claim="https://udair.example/tenant",
-        oidc_roles_claim="realm_access.roles", oidc_roles="image-people=operator, bosses=admin",
-    )  # fmt: skip
+        oidc_issuer=provider.url,
+        oidc_audience=AUDIENCE,
+        oidc_tenant_claim="https://udair.example/tenant",
+        oidc_roles_claim="realm_access.roles",
+        oidc_roles="image-people=operator, bosses=admin",
+    )
     extra = {"tenant": None, "https://udair.example/tenant": "globex"}
 
     def roles(*names: str):

@@ -10,7 +10,7 @@ import pytest
 from udair_platform.entities.domain import BaseModel, Domain
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import AliasMoved, GateRejected, Invalid, InvalidState, NotFound, PlatformError
-from udair_platform.registry import domains, promotion, versions
+from udair_platform.services import domains, promotion, versions
 
 
 def promote(plane, domain: Domain, number: int, **options) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from udair_platform.api.rate_limits import RateLimits
+from udair_platform.api.access.rate_limits import RateLimits
 from udair_platform.errors import TooManyRequests
 
 

@@ -13,8 +13,8 @@ from udair_jobs.storage import StorageUnavailable
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.errors import LauncherDown, LeaseLost, NoCapacity
-from udair_platform.registry import jobs
 from udair_platform.scheduler.launcher import LaunchState
+from udair_platform.services import jobs
 from udair_platform.state.database import open_database
 
 
@@ -357,7 +357,7 @@ def test_submission_by_another_process_wakes_a_reconciler_that_waits_for_an_hour
             with other.write() as state:
                 made = jobs.submit(
                     state, plane.store, domain, recipe={}, snapshot=None, actor="test", now=plane.clock()
-                )  # fmt: skip
+                )
             deadline = time.monotonic() + 60
             while not plane.job(made.id).done and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from udair_jobs.storage import PreconditionFailed, StorageUnavailable
+from udair_platform.documents import routes, store_paths
 from udair_platform.entities.domain import BaseModel
 from udair_platform.errors import StoreDown
-from udair_platform.registry import layout, routes
 
 PROMOTE = "/v1/domains/foggy-cams/versions/1:promote"
 
@@ -77,9 +77,9 @@ def test_damaged_or_missing_document_is_written_again(plane, damage: bytes | Non
     plane.domain()
     routes.publish(plane.database, plane.store)
     if damage is None:
-        plane.store.delete(layout.ROUTES)
+        plane.store.delete(store_paths.ROUTES)
     else:
-        plane.store.put(layout.ROUTES, damage)
+        plane.store.put(store_paths.ROUTES, damage)
 
     plane.reconciler.tick()
 
@@ -90,7 +90,7 @@ def test_document_of_a_lost_database_is_overtaken(plane) -> None:
     plane.domain()
     routes.publish(plane.database, plane.store)
     newer = {**routes.read(plane.store), "generation": 500, "domains": {}}
-    plane.store.put(layout.ROUTES, json.dumps(newer).encode())
+    plane.store.put(store_paths.ROUTES, json.dumps(newer).encode())
 
     assert routes.publish(plane.database, plane.store) == 501
     assert "acme/foggy-cams" in routes.read(plane.store)["domains"]

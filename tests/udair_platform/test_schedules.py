@@ -13,8 +13,8 @@ from udair_platform.entities.domain import Schedule
 from udair_platform.entities.job import Job, JobState, Priority
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import Invalid
-from udair_platform.registry import schedules, tenants
 from udair_platform.scheduler import policy
+from udair_platform.services import schedules, tenants
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -106,13 +106,21 @@ def test_no_text_breaks_the_parser(text):
 
 def _report(plane, name: str, ended: str) -> None:
     drift = {
-        "confirmed": True, "crossed": True, "images": 64, "divergence": 0.4, "threshold": 0.1, "class_shares": {},
-        "reference_class_shares": {}, "ended_time": ended,
-    }  # fmt: skip
+        "confirmed": True,
+        "crossed": True,
+        "images": 64,
+        "divergence": 0.4,
+        "threshold": 0.1,
+        "class_shares": {},
+        "reference_class_shares": {},
+        "ended_time": ended,
+    }
     report = {
-        "replica": "r1", "time": plane.clock().timestamp(), "began_time": plane.clock().timestamp() - 60,
+        "replica": "r1",
+        "time": plane.clock().timestamp(),
+        "began_time": plane.clock().timestamp() - 60,
         "domains": {f"acme/{name}": {"drift": drift, "usage": {"images": 7, "pixels": 700, "forward_s": 0.5}}},
-    }  # fmt: skip
+    }
     plane.store.put("serving/reports/r1.json", json.dumps(report).encode())
 
 
@@ -142,7 +150,7 @@ def _job(seq: int, state=JobState.QUEUED, tenant="acme", priority=Priority.NORMA
     then = NOW - timedelta(seconds=age_s)
     return Job(
         f"j-{seq}", tenant, "d-1", "s-1", "b", "d", "u", "me", then, then, state=state, seq=seq, priority=priority
-    )  # fmt: skip
+    )
 
 
 def _admitted(*jobs: Job, room: int = 2, **limits: int) -> list[str]:

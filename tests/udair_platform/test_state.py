@@ -25,7 +25,7 @@ from udair_platform.errors import (
     StaleWrite,
     StateUnavailable,
 )
-from udair_platform.registry import jobs
+from udair_platform.services import jobs
 from udair_platform.state.database import alembic_config, migrate, open_database
 from udair_platform.state.engines import make_engine
 from udair_platform.state.tables import Base

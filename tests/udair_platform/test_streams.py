@@ -10,9 +10,10 @@ from contextlib import aclosing
 import httpx
 import pytest
 
-from udair_platform.api.streams.feed import Feed, Filter
+from udair_platform.api.feed import Feed, Filter
+from udair_platform.documents import store_paths
 from udair_platform.errors import StateUnavailable
-from udair_platform.registry import access, layout
+from udair_platform.services import api_keys
 from udair_platform.state.repositories import ALL_TENANTS
 
 
@@ -20,9 +21,15 @@ def _record(plane, count: int = 1, *, tenant: str = "acme", noun: str = "thing",
     with plane.database.write() as state:
         for number in range(count):
             state.record(
-                tenant=tenant, now=plane.clock(), actor="test", cause="test", noun=noun, name=name,
-                kind=f"{noun}.happened", data={"number": number},
-            )  # fmt: skip
+                tenant=tenant,
+                now=plane.clock(),
+                actor="test",
+                cause="test",
+                noun=noun,
+                name=name,
+                kind=f"{noun}.happened",
+                data={"number": number},
+            )
 
 
 def _newest(plane) -> int:
@@ -157,7 +164,7 @@ def test_a_jobs_events_end_with_the_job_and_are_resumed(live, events_of):
 
 def test_a_log_is_followed_line_by_line_to_its_end(live, events_of):
     job = live.client().domains.create("foggy-cams", "s3://acme/cams").adapt().wait(timeout_s=60)
-    key = f"{layout.attempt('acme', 'foggy-cams', job.id, 1)}/{layout.LOG}"
+    key = f"{store_paths.attempt('acme', 'foggy-cams', job.id, 1)}/{store_paths.LOG}"
     live.plane.store.put(key, b"one\ntwo\nthree")
     path = f"/v1/domains/foggy-cams/jobs/{job.id}/logs"
     assert events_of(path) == [
@@ -178,12 +185,19 @@ def test_what_cannot_be_streamed_is_refused_before_the_stream(live):
 
 
 def test_a_stream_ends_when_its_key_is_revoked(live, monkeypatch):
-    monkeypatch.setattr("udair_platform.api.streams.responses.CHECK_KEY_S", 0.0)
+    monkeypatch.setattr("udair_platform.api.streams.CHECK_KEY_S", 0.0)
     with live.plane.database.write() as state:
-        key, token = access.create_key(
-            state, live.plane.signing_key, tenant="acme", name="watcher", scopes=["admin"], domains=None, expires=None,
-            actor="test", now=live.plane.clock(),
-        )  # fmt: skip
+        key, token = api_keys.create_key(
+            state,
+            live.plane.signing_key,
+            tenant="acme",
+            name="watcher",
+            scopes=["admin"],
+            domains=None,
+            expires=None,
+            actor="test",
+            now=live.plane.clock(),
+        )
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
     with httpx.stream("GET", f"{live.url}/v1/events", headers=headers, timeout=20) as response:
         lines = response.iter_lines()
@@ -191,7 +205,7 @@ def test_a_stream_ends_when_its_key_is_revoked(live, monkeypatch):
         _record(live.plane)
         assert any("thing.happened" in line for line in lines if line.startswith("event"))
         with live.plane.database.write() as state:
-            access.revoke_key(state, tenant="acme", kid=key.kid, actor="test", now=live.plane.clock())
+            api_keys.revoke_key(state, tenant="acme", kid=key.kid, actor="test", now=live.plane.clock())
         _record(live.plane)
         rest = list(lines)
     assert any("KEY_REVOKED" in line for line in rest)

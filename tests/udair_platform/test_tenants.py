@@ -21,9 +21,18 @@ PUBLIC = {"/healthz", "/readyz"}
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 # Routes that name nothing of anybody; where they list something, `test_lists_hold_only_ones_own` looks into it.
 OWN = {
-    "/healthz", "/readyz", "/metrics", "/v1/platform", "/v1/baseModels", "/v1/openapi.json", "/v1/domains",
-    "/v1/apiKeys", "/v1/events", "/v1/webhooks", "/v1/usage",
-}  # fmt: skip
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/v1/platform",
+    "/v1/baseModels",
+    "/v1/openapi.json",
+    "/v1/domains",
+    "/v1/apiKeys",
+    "/v1/events",
+    "/v1/webhooks",
+    "/v1/usage",
+}
 
 
 def routes_of(app) -> Iterator[tuple[str, str]]:
@@ -46,9 +55,15 @@ def walked(make_plane):
     with plane.database.read() as state:
         kid = state.keys.page("acme")[0].kid
     places = {
-        "{domain}": domain.name, "{job}": job.id, "{snapshot}": job.snapshot_id, "{version}": "1",
-        "{alias}": "champion", "{kid}": kid, "{webhook}": webhook, "{name}": "adapter.safetensors",
-    }  # fmt: skip
+        "{domain}": domain.name,
+        "{job}": job.id,
+        "{snapshot}": job.snapshot_id,
+        "{version}": "1",
+        "{alias}": "champion",
+        "{kid}": kid,
+        "{webhook}": webhook,
+        "{name}": "adapter.safetensors",
+    }
 
     def filled(path: str, **other: str) -> str:
         for place, value in (places | other).items():
@@ -125,9 +140,12 @@ def test_lists_hold_only_ones_own(plane) -> None:
     plane.submit(plane.domain())
     token = plane.token("admin", tenant="globex")
     for path, items in (
-        ("/v1/domains", "domains"), ("/v1/domains/-/jobs", "jobs"), ("/v1/events", "events"),
-        ("/v1/apiKeys", "keys"), ("/v1/webhooks", "webhooks"),
-    ):  # fmt: skip
+        ("/v1/domains", "domains"),
+        ("/v1/domains/-/jobs", "jobs"),
+        ("/v1/events", "events"),
+        ("/v1/apiKeys", "keys"),
+        ("/v1/webhooks", "webhooks"),
+    ):
         page = plane.client.get(path, headers={"Authorization": f"Bearer {token}"}).json()[items]
         text = str(page)
         assert "foggy-cams" not in text

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from udair_platform.documents import routes, store_paths
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import StoreDown
-from udair_platform.registry import layout, routes
-from udair_platform.registry.reports import BLOCKED, DRIFTED, Reports
+from udair_platform.services.reports import BLOCKED, DRIFTED, Reports
 
 ROUTE = "/v1/domains/foggy-cams/route"
 
@@ -100,7 +100,7 @@ def _report(plane, replica: str, **told) -> None:
         "time": plane.clock().timestamp(),
         "domains": {"acme/foggy-cams": told, "acme/gone": told},
     }
-    plane.store.put(layout.report(replica), json.dumps(document).encode())
+    plane.store.put(store_paths.report(replica), json.dumps(document).encode())
 
 
 def _events(plane, kind: str) -> list[dict]:
@@ -112,9 +112,15 @@ def test_replicas_reports_become_events_once(plane):
     plane.domain()
     blocked = {"version": 3, "serving": 2, "reason": "damaged", "since": 1.0}
     drift = {
-        "images": 128, "divergence": 0.31, "threshold": 0.05, "crossed": True, "confirmed": True, "ended_time": 5.0,
-        "class_shares": {"haze": 0.41}, "reference_class_shares": {"haze": 0.12},
-    }  # fmt: skip
+        "images": 128,
+        "divergence": 0.31,
+        "threshold": 0.05,
+        "crossed": True,
+        "confirmed": True,
+        "ended_time": 5.0,
+        "class_shares": {"haze": 0.41},
+        "reference_class_shares": {"haze": 0.12},
+    }
     for replica in ("a", "b"):
         _report(plane, replica, blocked=blocked, drift=drift)
     for _ in range(3):
@@ -133,14 +139,14 @@ def test_replicas_reports_become_events_once(plane):
     _report(plane, "a", drift=drift)
     again.tick()
     assert len(_events(plane, DRIFTED)) == 2
-    assert not plane.store.exists(layout.report("b")), "its replica has been gone for a day"
+    assert not plane.store.exists(store_paths.report("b")), "its replica has been gone for a day"
 
 
 def test_an_unconfirmed_drift_and_a_damaged_report_are_no_events(plane):
     plane.domain()
     _report(plane, "a", drift={"crossed": True, "confirmed": False})
-    plane.store.put(layout.report("b"), b"{")
-    plane.store.put(layout.report("c"), b'{"time": 1764000000, "domains": 3}')
+    plane.store.put(store_paths.report("b"), b"{")
+    plane.store.put(store_paths.report("c"), b'{"time": 1764000000, "domains": 3}')
     assert Reports(plane.store, plane.database.write, Quota()).collect(plane.clock()) == 0
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from udair.adaptation.gate import Evidence
-from udair_jobs.publish import publish_candidate
+from udair_jobs.published.candidates import publish_candidate
 from udair_jobs.storage import Storage, open_storage
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import CandidateInvalid, NotFound
-from udair_platform.registry import versions
+from udair_platform.services import versions
 
 BASE_DIGEST = "b" * 64
 

@@ -17,9 +17,13 @@ from udair_platform.errors import LauncherDown
 from udair_platform.settings import Settings
 
 TABLES = [
-    domain.TRANSITIONS, snapshot.TRANSITIONS, job.JOB_TRANSITIONS, job.ATTEMPT_TRANSITIONS, version.TRANSITIONS,
+    domain.TRANSITIONS,
+    snapshot.TRANSITIONS,
+    job.JOB_TRANSITIONS,
+    job.ATTEMPT_TRANSITIONS,
+    version.TRANSITIONS,
     webhook.TRANSITIONS,
-]  # fmt: skip
+]
 TABLE_OF = {type(next(iter(table))): table for table in TABLES}
 AWAITED = [state for waits in WAITS.values() for state, wait in waits.items() if isinstance(wait, Wait)]
 
@@ -63,9 +67,12 @@ def test_any_walk_ends_in_a_final_state_or_in_one_that_rests_if_time_runs_out(ta
 
 
 SHORT = {
-    "pending_timeout_s": 100, "run_timeout_s": 1000, "heartbeat_timeout_s": 200, "cancel_timeout_s": 60,
+    "pending_timeout_s": 100,
+    "run_timeout_s": 1000,
+    "heartbeat_timeout_s": 200,
+    "cancel_timeout_s": 60,
     "approval_timeout_s": 3600,
-}  # fmt: skip
+}
 
 
 def bring_to(plane, state) -> tuple[str, str]:

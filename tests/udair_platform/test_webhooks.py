@@ -13,8 +13,8 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from udair_platform.http.outbound import Outbound, Refused
-from udair_platform.registry import webhooks
-from udair_platform.scheduler.deliveries import GIVE_UP_AFTER, Deliveries
+from udair_platform.scheduler.webhook_dispatcher import GIVE_UP_AFTER, Deliveries
+from udair_platform.services import webhooks
 from udair_platform.settings import load_settings
 
 
@@ -179,7 +179,7 @@ def test_a_new_secret_signs_beside_the_old_one(plane, deliveries, receiver):
     assert new != old
     plane.domain()
     deliveries.tick()
-    (headers, body), = receiver.told  # fmt: skip
+    ((headers, body),) = receiver.told
     Verifier(new).verify(body, headers)
     Verifier(old).verify(body, headers)
 
@@ -230,11 +230,20 @@ def test_a_tenant_has_twenty_at_most(plane, receiver):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://example.com/", "ftp://example.com", "javascript:alert(1)", "https://", "https:///path",
-        "https://user:pass@example.com/", "https://example.com/#x", "https://exa mple.com/", "https://example.com:99999/",
-        "file:///etc/passwd", "https://\u0435xample.com/", "",
+        "http://example.com/",
+        "ftp://example.com",
+        "javascript:alert(1)",
+        "https://",
+        "https:///path",
+        "https://user:pass@example.com/",
+        "https://example.com/#x",
+        "https://exa mple.com/",
+        "https://example.com:99999/",
+        "file:///etc/passwd",
+        "https://\u0435xample.com/",
+        "",
     ],
-)  # fmt: skip
+)
 def test_addresses_that_are_none_are_refused(make_plane, url):
     answer = make_plane().client.post("/v1/webhooks", json={"url": url})
     assert answer.status_code == 422
@@ -244,11 +253,27 @@ def test_addresses_that_are_none_are_refused(make_plane, url):
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1", "localhost", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-        "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "2002:7f00:1::", "64:ff9b::7f00:1",
-        "2130706433", "0x7f.1", "224.0.0.1", "255.255.255.255",
+        "127.0.0.1",
+        "localhost",
+        "10.0.0.1",
+        "172.16.3.4",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "2002:7f00:1::",
+        "64:ff9b::7f00:1",
+        "2130706433",
+        "0x7f.1",
+        "224.0.0.1",
+        "255.255.255.255",
     ],
-)  # fmt: skip
+)
 def test_nothing_is_sent_behind_our_own_walls(host):
     with pytest.raises(Refused):
         Outbound().address_of(host, 443)

@@ -149,9 +149,11 @@ class S3Storage:
         """A form, signed for this object, up to a size, until it expires."""
         with self._mapping(self._uri_of(key)):
             form = self._client.generate_presigned_post(
-                self._bucket, self._full(key),
-                Conditions=[["content-length-range", 1, max_bytes]], ExpiresIn=expires_s,
-            )  # fmt: skip
+                self._bucket,
+                self._full(key),
+                Conditions=[["content-length-range", 1, max_bytes]],
+                ExpiresIn=expires_s,
+            )
         until = datetime.now(UTC) + timedelta(seconds=expires_s)
         return UploadForm(key, form["url"], dict(form["fields"]), until, max_bytes)
 

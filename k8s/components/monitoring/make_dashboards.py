@@ -41,128 +41,303 @@ _N = 'namespace=~"$namespace"'
 _RATE = "[$__rate_interval]"
 
 DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
-    "platform": ("UDAIR / Platform", [
-        Panel("APIs that answer", "short", (("{{namespace}}", f'sum by (namespace) (up{{job="udair-api", {_N}}})'),), kind="stat"),
-        Panel("Error budget used, 1 h", "percentunit", (
-            ("{{namespace}}", f"udair:restore_error:ratio_rate1h{{{_N}}} / 0.001"),
-        ), "1 is the rate at which the budget of a month lasts a month.", "stat"),
-        Panel("Reconciler silent", "s", (("{{namespace}}", f"max by (namespace) (udair_reconciler_silent_seconds{{{_N}}})"),), "0 while one acts.", "stat"),
-        Panel("API requests", "reqps", (("{{status}}", f"sum by (status) (rate(udair_api_requests_total{{{_N}}}{_RATE}))"),)),
-        Panel("API errors", "percentunit", (("5xx", _share("udair_api_requests_total", f'{_N}, status=~"5.."')),)),
-        Panel("API latency", "s", (
-            ("p50", _quantile(0.5, "udair_api_request_seconds")), ("p99", _quantile(0.99, "udair_api_request_seconds")),
-        )),
-        Panel("Slowest routes, p99", "s", (
-            ("{{route}}", f'topk(5, {_quantile(0.99, "udair_api_request_seconds", "route")})'),
-        ), "Event streams last as long as somebody listens."),
-        Panel("Unfinished jobs", "short", (
-            ("{{state}}", f'max by (state) (udair_jobs{{{_N}, state=~"QUEUED|PROVISIONING|RUNNING|RECOVERING|CANCELLING"}})'),
-        )),
-        Panel("Events", "cps", (("{{namespace}}", f"max by (namespace) (rate(udair_events_total{{{_N}}}{_RATE}))"),)),
-    ]),
-    "data-plane": ("UDAIR / Data plane", [
-        Panel("Requests", "reqps", (("{{status}}", f"sum by (status) (rate(ray_udair_requests{{{_N}}}{_RATE}))"),)),
-        Panel("Errors and the objective", "percentunit", (
-            ("5xx", _share("ray_udair_requests", f'{_N}, status=~"5.."')), ("objective", "vector(0.001)"),
-        )),
-        Panel("Answers that fall back", "percentunit", (
-            ("{{fallback}}", f'sum by (fallback) (rate(ray_udair_requests{{{_N}, fallback!="none"}}{_RATE})) '
-             f"/ ignoring (fallback) group_left () sum (rate(ray_udair_requests{{{_N}}}{_RATE}))"),
-        ), "previous: the version before; source: the model without adapter."),
-        Panel("Stages, p50", "s", (("{{stage}}", _quantile(0.5, "ray_udair_stage_seconds", "stage")),)),
-        Panel("Stages, p99", "s", (("{{stage}}", _quantile(0.99, "ray_udair_stage_seconds", "stage")),)),
-        Panel("Waiting pixels of a replica", "short", (
-            ("{{pod}}", f'sum by (pod) (ray_udair_waiting{{{_N}, what="pixels"}})'), ("autoscaling aims at", "vector(8 * 256 * 256)"),
-        )),
-        Panel("Images and adapters of a step", "short", (
-            ("images, p50", _quantile(0.5, "ray_udair_batch_images")), ("adapters, p50", _quantile(0.5, "ray_udair_batch_domains")),
-        )),
-        Panel("Adapter loads, p99", "s", (("{{tier}}", _quantile(0.99, "ray_udair_adapter_load_seconds", "tier")),)),
-        Panel("Loads of adapters", "ops", (
-            ("{{tier}}", f"sum by (tier) (rate(ray_udair_adapter_load_seconds_count{{{_N}}}{_RATE}))"),
-        ), "From this machine's files, or from the store."),
-        Panel("Bytes", "Bps", (("{{direction}}", f"sum by (direction) (rate(ray_udair_bytes{{{_N}}}{_RATE}))"),)),
-        Panel("Drift, the ten farthest", "short", (
-            ("{{domain}}", f"topk(10, max by (domain) (ray_udair_drift_bits{{{_N}}}))"),
-        ), "Bits of Jensen-Shannon divergence between the last window and the snapshot."),
-        Panel("Images by source class", "percentunit", (
-            ("{{class}}", f"avg by (class) (ray_udair_class_share{{{_N}}})"),
-        ), "Mean over domains."),
-    ]),
-    "jobs": ("UDAIR / Jobs and gate", [
-        Panel("Oldest unfinished job", "s", (("{{namespace}}", f"max by (namespace) (udair_oldest_unfinished_job_seconds{{{_N}}})"),), kind="stat"),
-        Panel("Versions that passed, 7 d", "percentunit", (
-            ("passed", f'sum (max by (verdict) (increase(udair_gate_verdicts_total{{{_N}, verdict="PASSED"}}[7d]))) '
-             f"/ sum (max by (verdict) (increase(udair_gate_verdicts_total{{{_N}}}[7d])))"),
-        ), kind="stat"),
-        Panel("Domains with confirmed drift", "short", (
-            ("domains", f"sum (max by (domain) (ray_udair_drift_confirmed{{{_N}}})) or vector(0)"),
-        ), kind="stat"),
-        Panel("Unfinished jobs", "short", (
-            ("{{state}}", f'max by (state) (udair_jobs{{{_N}, state=~"QUEUED|PROVISIONING|RUNNING|RECOVERING|CANCELLING"}})'),
-        )),
-        Panel("Jobs that ended, by hour", "short", (
-            ("{{state}}", f'max by (state) (delta(udair_jobs{{{_N}, state=~"SUCCEEDED|FAILED|CANCELLED|EXPIRED"}}[1h]))'),
-        )),
-        Panel("Verdicts, by day", "short", (
-            ("{{verdict}}", f"max by (verdict) (increase(udair_gate_verdicts_total{{{_N}}}[1d]))"),
-        )),
-        Panel("CPU of jobs' nodes", "percent", (
-            ("{{pod}}", 'max by (pod) (ray_node_cpu_utilization{job="udair/udair-jobs"})'),
-        )),
-        Panel("Memory of jobs' nodes", "bytes", (
-            ("{{pod}}", 'max by (pod) (ray_node_mem_used{job="udair/udair-jobs"})'),
-        )),
-        Panel("GPU of jobs' nodes", "percent", (
-            ("{{pod}}", 'max by (pod) (ray_node_gpus_utilization{job="udair/udair-jobs"})'),
-        )),
-    ]),
-    "capacity": ("UDAIR / Capacity and cost", [
-        Panel("Backbones", "short", (
-            ("that answer", f'count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))'),
-        ), kind="stat"),
-        Panel("Images a second of a backbone", "reqps", (
-            ("mean", f'sum (rate(ray_udair_requests{{{_N}, status="200"}}{_RATE})) '
-             f'/ count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))'),
-        ), kind="stat"),
-        Panel("Backbones' cost an hour", "currencyUSD", (
-            ("cost", f'count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}})) * $price_per_hour'),
-        ), "At the price of a backbone's hour above.", "stat"),
-        Panel("Model seconds a second, by domain", "short", (
-            ("{{domain}}", f"topk(10, sum by (domain) (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m])))"),
-        ), "What each domain takes of the backbones: the share of the cost."),
-        Panel("Cost an hour, by domain", "currencyUSD", (
-            ("{{domain}}", f"topk(10, sum by (domain) (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m]))) * $price_per_hour"),
-        )),
-        Panel("Model seconds a second, all", "percentunit", (
-            ("of the backbones", f"sum (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m])) "
-             f'/ count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))'),
-        ), "At 1 every backbone computes all the time."),
-        Panel("Resident adapters", "short", (
-            ("{{pod}}", f'sum by (pod) (ray_udair_bank{{{_N}, what="resident"}})'),
-        )),
-        Panel("Adapters put out", "ops", (
-            ("{{pod}}", f'sum by (pod) (rate(ray_udair_bank{{{_N}, what="evictions"}}[15m]))'),
-        ), "More slots (UDAIR_SERVE_SLOTS) or more replicas: a cold adapter costs milliseconds."),
-        Panel("Cold loads", "percentunit", (
-            ("of requests", f"sum (rate(ray_udair_adapter_load_seconds_count{{{_N}}}[15m])) / sum (rate(ray_udair_requests{{{_N}}}[15m]))"),
-        )),
-        Panel("CPU of serving", "percent", (("{{pod}}", f"max by (pod) (ray_node_cpu_utilization{{{_N}}})"),)),
-        Panel("Memory of serving", "bytes", (("{{pod}}", f"max by (pod) (ray_node_mem_used{{{_N}}})"),)),
-        Panel("GPU of serving", "percent", (("{{pod}}", f"max by (pod) (ray_node_gpus_utilization{{{_N}}})"),)),
-    ]),
-}  # fmt: skip
+    "platform": (
+        "UDAIR / Platform",
+        [
+            Panel(
+                "APIs that answer",
+                "short",
+                (("{{namespace}}", f'sum by (namespace) (up{{job="udair-api", {_N}}})'),),
+                kind="stat",
+            ),
+            Panel(
+                "Error budget used, 1 h",
+                "percentunit",
+                (("{{namespace}}", f"udair:restore_error:ratio_rate1h{{{_N}}} / 0.001"),),
+                "1 is the rate at which the budget of a month lasts a month.",
+                "stat",
+            ),
+            Panel(
+                "Reconciler silent",
+                "s",
+                (("{{namespace}}", f"max by (namespace) (udair_reconciler_silent_seconds{{{_N}}})"),),
+                "0 while one acts.",
+                "stat",
+            ),
+            Panel(
+                "API requests",
+                "reqps",
+                (("{{status}}", f"sum by (status) (rate(udair_api_requests_total{{{_N}}}{_RATE}))"),),
+            ),
+            Panel("API errors", "percentunit", (("5xx", _share("udair_api_requests_total", f'{_N}, status=~"5.."')),)),
+            Panel(
+                "API latency",
+                "s",
+                (
+                    ("p50", _quantile(0.5, "udair_api_request_seconds")),
+                    ("p99", _quantile(0.99, "udair_api_request_seconds")),
+                ),
+            ),
+            Panel(
+                "Slowest routes, p99",
+                "s",
+                (("{{route}}", f"topk(5, {_quantile(0.99, 'udair_api_request_seconds', 'route')})"),),
+                "Event streams last as long as somebody listens.",
+            ),
+            Panel(
+                "Unfinished jobs",
+                "short",
+                (
+                    (
+                        "{{state}}",
+                        f'max by (state) (udair_jobs{{{_N}, state=~"QUEUED|PROVISIONING|RUNNING|RECOVERING|CANCELLING"}})',
+                    ),
+                ),
+            ),
+            Panel(
+                "Events", "cps", (("{{namespace}}", f"max by (namespace) (rate(udair_events_total{{{_N}}}{_RATE}))"),)
+            ),
+        ],
+    ),
+    "data-plane": (
+        "UDAIR / Data plane",
+        [
+            Panel("Requests", "reqps", (("{{status}}", f"sum by (status) (rate(ray_udair_requests{{{_N}}}{_RATE}))"),)),
+            Panel(
+                "Errors and the objective",
+                "percentunit",
+                (
+                    ("5xx", _share("ray_udair_requests", f'{_N}, status=~"5.."')),
+                    ("objective", "vector(0.001)"),
+                ),
+            ),
+            Panel(
+                "Answers that fall back",
+                "percentunit",
+                (
+                    (
+                        "{{fallback}}",
+                        f'sum by (fallback) (rate(ray_udair_requests{{{_N}, fallback!="none"}}{_RATE})) '
+                        f"/ ignoring (fallback) group_left () sum (rate(ray_udair_requests{{{_N}}}{_RATE}))",
+                    ),
+                ),
+                "previous: the version before; source: the model without adapter.",
+            ),
+            Panel("Stages, p50", "s", (("{{stage}}", _quantile(0.5, "ray_udair_stage_seconds", "stage")),)),
+            Panel("Stages, p99", "s", (("{{stage}}", _quantile(0.99, "ray_udair_stage_seconds", "stage")),)),
+            Panel(
+                "Waiting pixels of a replica",
+                "short",
+                (
+                    ("{{pod}}", f'sum by (pod) (ray_udair_waiting{{{_N}, what="pixels"}})'),
+                    ("autoscaling aims at", "vector(8 * 256 * 256)"),
+                ),
+            ),
+            Panel(
+                "Images and adapters of a step",
+                "short",
+                (
+                    ("images, p50", _quantile(0.5, "ray_udair_batch_images")),
+                    ("adapters, p50", _quantile(0.5, "ray_udair_batch_domains")),
+                ),
+            ),
+            Panel(
+                "Adapter loads, p99", "s", (("{{tier}}", _quantile(0.99, "ray_udair_adapter_load_seconds", "tier")),)
+            ),
+            Panel(
+                "Loads of adapters",
+                "ops",
+                (("{{tier}}", f"sum by (tier) (rate(ray_udair_adapter_load_seconds_count{{{_N}}}{_RATE}))"),),
+                "From this machine's files, or from the store.",
+            ),
+            Panel("Bytes", "Bps", (("{{direction}}", f"sum by (direction) (rate(ray_udair_bytes{{{_N}}}{_RATE}))"),)),
+            Panel(
+                "Drift, the ten farthest",
+                "short",
+                (("{{domain}}", f"topk(10, max by (domain) (ray_udair_drift_bits{{{_N}}}))"),),
+                "Bits of Jensen-Shannon divergence between the last window and the snapshot.",
+            ),
+            Panel(
+                "Images by source class",
+                "percentunit",
+                (("{{class}}", f"avg by (class) (ray_udair_class_share{{{_N}}})"),),
+                "Mean over domains.",
+            ),
+        ],
+    ),
+    "jobs": (
+        "UDAIR / Jobs and gate",
+        [
+            Panel(
+                "Oldest unfinished job",
+                "s",
+                (("{{namespace}}", f"max by (namespace) (udair_oldest_unfinished_job_seconds{{{_N}}})"),),
+                kind="stat",
+            ),
+            Panel(
+                "Versions that passed, 7 d",
+                "percentunit",
+                (
+                    (
+                        "passed",
+                        f'sum (max by (verdict) (increase(udair_gate_verdicts_total{{{_N}, verdict="PASSED"}}[7d]))) '
+                        f"/ sum (max by (verdict) (increase(udair_gate_verdicts_total{{{_N}}}[7d])))",
+                    ),
+                ),
+                kind="stat",
+            ),
+            Panel(
+                "Domains with confirmed drift",
+                "short",
+                (("domains", f"sum (max by (domain) (ray_udair_drift_confirmed{{{_N}}})) or vector(0)"),),
+                kind="stat",
+            ),
+            Panel(
+                "Unfinished jobs",
+                "short",
+                (
+                    (
+                        "{{state}}",
+                        f'max by (state) (udair_jobs{{{_N}, state=~"QUEUED|PROVISIONING|RUNNING|RECOVERING|CANCELLING"}})',
+                    ),
+                ),
+            ),
+            Panel(
+                "Jobs that ended, by hour",
+                "short",
+                (
+                    (
+                        "{{state}}",
+                        f'max by (state) (delta(udair_jobs{{{_N}, state=~"SUCCEEDED|FAILED|CANCELLED|EXPIRED"}}[1h]))',
+                    ),
+                ),
+            ),
+            Panel(
+                "Verdicts, by day",
+                "short",
+                (("{{verdict}}", f"max by (verdict) (increase(udair_gate_verdicts_total{{{_N}}}[1d]))"),),
+            ),
+            Panel(
+                "CPU of jobs' nodes",
+                "percent",
+                (("{{pod}}", 'max by (pod) (ray_node_cpu_utilization{job="udair/udair-jobs"})'),),
+            ),
+            Panel(
+                "Memory of jobs' nodes",
+                "bytes",
+                (("{{pod}}", 'max by (pod) (ray_node_mem_used{job="udair/udair-jobs"})'),),
+            ),
+            Panel(
+                "GPU of jobs' nodes",
+                "percent",
+                (("{{pod}}", 'max by (pod) (ray_node_gpus_utilization{job="udair/udair-jobs"})'),),
+            ),
+        ],
+    ),
+    "capacity": (
+        "UDAIR / Capacity and cost",
+        [
+            Panel(
+                "Backbones",
+                "short",
+                (("that answer", f'count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))'),),
+                kind="stat",
+            ),
+            Panel(
+                "Images a second of a backbone",
+                "reqps",
+                (
+                    (
+                        "mean",
+                        f'sum (rate(ray_udair_requests{{{_N}, status="200"}}{_RATE})) '
+                        f'/ count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))',
+                    ),
+                ),
+                kind="stat",
+            ),
+            Panel(
+                "Backbones' cost an hour",
+                "currencyUSD",
+                (
+                    (
+                        "cost",
+                        f'count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}})) * $price_per_hour',
+                    ),
+                ),
+                "At the price of a backbone's hour above.",
+                "stat",
+            ),
+            Panel(
+                "Model seconds a second, by domain",
+                "short",
+                (("{{domain}}", f"topk(10, sum by (domain) (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m])))"),),
+                "What each domain takes of the backbones: the share of the cost.",
+            ),
+            Panel(
+                "Cost an hour, by domain",
+                "currencyUSD",
+                (
+                    (
+                        "{{domain}}",
+                        f"topk(10, sum by (domain) (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m]))) * $price_per_hour",
+                    ),
+                ),
+            ),
+            Panel(
+                "Model seconds a second, all",
+                "percentunit",
+                (
+                    (
+                        "of the backbones",
+                        f"sum (rate(ray_udair_domain_forward_seconds{{{_N}}}[15m])) "
+                        f'/ count (count by (pod, WorkerId) (ray_udair_waiting{{{_N}, what="images"}}))',
+                    ),
+                ),
+                "At 1 every backbone computes all the time.",
+            ),
+            Panel(
+                "Resident adapters", "short", (("{{pod}}", f'sum by (pod) (ray_udair_bank{{{_N}, what="resident"}})'),)
+            ),
+            Panel(
+                "Adapters put out",
+                "ops",
+                (("{{pod}}", f'sum by (pod) (rate(ray_udair_bank{{{_N}, what="evictions"}}[15m]))'),),
+                "More slots (UDAIR_SERVE_SLOTS) or more replicas: a cold adapter costs milliseconds.",
+            ),
+            Panel(
+                "Cold loads",
+                "percentunit",
+                (
+                    (
+                        "of requests",
+                        f"sum (rate(ray_udair_adapter_load_seconds_count{{{_N}}}[15m])) / sum (rate(ray_udair_requests{{{_N}}}[15m]))",
+                    ),
+                ),
+            ),
+            Panel("CPU of serving", "percent", (("{{pod}}", f"max by (pod) (ray_node_cpu_utilization{{{_N}}})"),)),
+            Panel("Memory of serving", "bytes", (("{{pod}}", f"max by (pod) (ray_node_mem_used{{{_N}}})"),)),
+            Panel("GPU of serving", "percent", (("{{pod}}", f"max by (pod) (ray_node_gpus_utilization{{{_N}}})"),)),
+        ],
+    ),
+}
 
 
 def dashboard(name: str) -> dict[str, Any]:
     """One dashboard, as Grafana imports it."""
     title, panels = DASHBOARDS[name]
     return {
-        "uid": f"udair-{name}", "title": title, "tags": ["udair"], "timezone": "browser", "schemaVersion": 39, "version": 1,
-        "editable": True, "refresh": "1m", "time": {"from": "now-6h", "to": "now"},
+        "uid": f"udair-{name}",
+        "title": title,
+        "tags": ["udair"],
+        "timezone": "browser",
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "refresh": "1m",
+        "time": {"from": "now-6h", "to": "now"},
         "templating": {"list": _variables(name)},
         "panels": [_panel(number, panel) for number, panel in enumerate(panels)],
-    }  # fmt: skip
+    }
 
 
 def files() -> dict[str, str]:
@@ -170,15 +345,17 @@ def files() -> dict[str, str]:
     made = {f"dashboards/{name}.json": json.dumps(dashboard(name), indent=1) + "\n" for name in DASHBOARDS}
     maps = [
         {
-            "apiVersion": "v1", "kind": "ConfigMap",
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
             "metadata": {
-                "name": f"udair-dashboard-{name}", "namespace": "udair",
+                "name": f"udair-dashboard-{name}",
+                "namespace": "udair",
                 "labels": {"app.kubernetes.io/part-of": "udair", "grafana_dashboard": "1"},
             },
             "data": {f"udair-{name}.json": made[f"dashboards/{name}.json"]},
         }
         for name in DASHBOARDS
-    ]  # fmt: skip
+    ]
     note = "# Written by make_dashboards.py: the files of dashboards/ where Grafana's sidecar finds them.\n"
     return made | {"dashboards.yaml": note + yaml.dump_all(maps, Dumper=_Literal, sort_keys=False, width=1000)}
 
@@ -205,11 +382,18 @@ def _variables(name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source", "hide": 0},
         {
-            "name": "namespace", "type": "query", "label": "Namespace", "datasource": _SOURCE, "refresh": 2,
+            "name": "namespace",
+            "type": "query",
+            "label": "Namespace",
+            "datasource": _SOURCE,
+            "refresh": 2,
             "query": {"query": "label_values(udair_jobs, namespace)", "refId": "namespace"},
-            "includeAll": True, "allValue": ".*", "multi": True, "current": {"text": "All", "value": "$__all"},
+            "includeAll": True,
+            "allValue": ".*",
+            "multi": True,
+            "current": {"text": "All", "value": "$__all"},
         },
-    ]  # fmt: skip
+    ]
     if name == "capacity":
         price = {"text": "1", "value": "1"}
         found.append(
@@ -227,14 +411,18 @@ def _variables(name: str) -> list[dict[str, Any]]:
 def _panel(number: int, panel: Panel) -> dict[str, Any]:
     row, column = divmod(number, _PER_ROW)
     made: dict[str, Any] = {
-        "id": number + 1, "title": panel.title, "type": panel.kind, "description": panel.said, "datasource": _SOURCE,
+        "id": number + 1,
+        "title": panel.title,
+        "type": panel.kind,
+        "description": panel.said,
+        "datasource": _SOURCE,
         "gridPos": {"x": column * _WIDTH, "y": row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
         "targets": [
             {"refId": chr(ord("A") + index), "datasource": _SOURCE, "expr": expr, "legendFormat": legend}
             for index, (legend, expr) in enumerate(panel.lines)
         ],
-    }  # fmt: skip
+    }
     if panel.kind == "timeseries":
         made["options"] = {
             "legend": {"displayMode": "list", "placement": "bottom"},

@@ -9,11 +9,13 @@ from fastapi import FastAPI
 
 import udair
 from udair_jobs.storage import Storage
+from udair_platform.api.access.oidc import IdentityProvider
+from udair_platform.api.access.rate_limits import RateLimits
 from udair_platform.api.context import Context
+from udair_platform.api.feed import Feed
 from udair_platform.api.metrics import Measured, Metrics
-from udair_platform.api.oidc import IdentityProvider
+from udair_platform.api.middleware.traced import Traced
 from udair_platform.api.openapi import DescribedApi
-from udair_platform.api.rate_limits import RateLimits
 from udair_platform.api.routes import (
     aliases,
     domains,
@@ -30,10 +32,8 @@ from udair_platform.api.routes import (
     versions,
     webhooks,
 )
-from udair_platform.api.streams.feed import Feed
-from udair_platform.api.traced import Traced
 from udair_platform.http import problems
-from udair_platform.http.edge import Edge
+from udair_platform.http.guard import Edge
 from udair_platform.http.tracing import Tracing
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database

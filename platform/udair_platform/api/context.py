@@ -10,12 +10,12 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from udair_jobs.storage import Storage
+from udair_platform.api.access.oidc import IdentityProvider
+from udair_platform.api.access.rate_limits import RateLimits
+from udair_platform.api.feed import Feed
 from udair_platform.api.metrics import Metrics
-from udair_platform.api.oidc import IdentityProvider
-from udair_platform.api.rate_limits import RateLimits
-from udair_platform.api.streams.feed import Feed
+from udair_platform.documents import routes
 from udair_platform.errors import PlatformError
-from udair_platform.registry import routes
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 from udair_platform.telemetry import logger

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from udair_platform.entities.job import JobState
-from udair_platform.registry.gate import STATE_AFTER
+from udair_platform.services.gate import STATE_AFTER
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS
 
@@ -36,9 +36,12 @@ class Metrics:
         labels = ("method", "route", "status")
         self._requests = Counter("udair_api_requests", "Requests answered.", labels, registry=self._registry)
         self._seconds = Histogram(
-            "udair_api_request_seconds", "From a request's first byte to its answer's last.", ("method", "route"),
-            buckets=_SECONDS, registry=self._registry,
-        )  # fmt: skip
+            "udair_api_request_seconds",
+            "From a request's first byte to its answer's last.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._registry.register(_State(database, clock))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from udair_platform.api.idempotency import HEADER
+from udair_platform.api.middleware.idempotency import HEADER
 from udair_platform.errors import PlatformError
 from udair_platform.http.problems import MEDIA_TYPE
 

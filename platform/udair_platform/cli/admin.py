@@ -16,7 +16,7 @@ from udair_platform.cli.options import Format, Output
 from udair_platform.cli.render import note, show, table
 
 if TYPE_CHECKING:
-    from udair_platform.registry.backup import Backup
+    from udair_platform.operations.backup import Backup
     from udair_platform.settings import Settings
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def fsck(
     from datetime import UTC, datetime
 
     from udair_jobs.storage import open_storage
-    from udair_platform.registry import fsck as registry
+    from udair_platform.operations import fsck as registry
     from udair_platform.state.database import open_database
 
     settings = settings_at(home)
@@ -73,7 +73,7 @@ def backup(
     """Copy database, signing key and store, while the platform works."""
     from datetime import UTC, datetime
 
-    from udair_platform.registry.backup import back_up
+    from udair_platform.operations.backup import back_up
 
     made = back_up(settings_at(home), target, now=datetime.now(UTC))
     _show(output, target, made)
@@ -86,7 +86,7 @@ def restore(
     output: Format = Output.TABLE,
 ) -> None:
     """Make an empty place the platform that was backed up. Stop every process first."""
-    from udair_platform.registry.backup import restore as registry_restore
+    from udair_platform.operations.backup import restore as registry_restore
 
     settings = settings_at(home)
     made = registry_restore(settings, source)

@@ -81,7 +81,7 @@ def _api(error: object) -> str:
 
 
 def _failed(job: str, what: str, reason: str | None) -> str:
-    from udair_platform.entities.endings import ENDINGS, UNKNOWN_ENDING
+    from udair_platform.entities.failure_reasons import ENDINGS, UNKNOWN_ENDING
 
     why, remedy = ENDINGS.get(reason or "", UNKNOWN_ENDING)
     return three(what, why, f"{remedy}  udair job logs {job}   udair job retry {job}")

@@ -52,9 +52,13 @@ def whoami(home: Home = "", output: Format = Output.TABLE) -> None:
     platform = connect(home).platform()
     kid = _key_id(found.api_key)
     value = {
-        "tenant": platform.tenant, "url": found.url, "serve_url": platform.serve_url, "key": kid,
-        "version": platform.version, "from": found.origin,
-    }  # fmt: skip
+        "tenant": platform.tenant,
+        "url": found.url,
+        "serve_url": platform.serve_url,
+        "key": kid,
+        "version": platform.version,
+        "from": found.origin,
+    }
     show(output, value, list(value.items()))
 
 

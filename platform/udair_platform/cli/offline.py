@@ -71,7 +71,7 @@ def show_sweep(
     import pyarrow.parquet as pq
 
     from udair_jobs.storage import NotFound, open_storage
-    from udair_jobs.sweep_report import TRIALS, TUNED
+    from udair_jobs.sweep.report import TRIALS, TUNED
 
     storage = open_storage(target, endpoint_url=endpoint_url)
     try:

@@ -25,11 +25,15 @@ def list_snapshots(domain: DomainName, limit: Limit = 20, home: Home = "", outpu
         return
     rows = [
         {
-            "snapshot": item.id, "state": item.state, "images": (item.summary or {}).get("images"), "job": item.job_id,
-            "created": item.created_time, "detail": item.detail,
+            "snapshot": item.id,
+            "state": item.state,
+            "images": (item.summary or {}).get("images"),
+            "job": item.job_id,
+            "created": item.created_time,
+            "detail": item.detail,
         }
         for item in found
-    ]  # fmt: skip
+    ]
     columns: dict[str, str | None] = dict.fromkeys(("snapshot", "state", "images", "job", "created", "detail"))
     table(output, rows, columns, empty="no snapshots; a job takes one: udair run")
 

@@ -23,7 +23,7 @@ Domains = Annotated[int | None, typer.Option(min=0, help="Domains; 0 is the plat
 def create(name: Name, home: Home = None, output: Format = Output.TABLE) -> None:
     """Create a tenant. Its admin key is shown this once."""
     from udair_platform.bootstrap import prepare
-    from udair_platform.registry import tenants
+    from udair_platform.services import tenants
 
     database, _, signing_key, _ = prepare(settings_at(home))
     with database.write() as state:
@@ -55,7 +55,7 @@ def limit(
 ) -> None:
     """Change what a tenant may use; what is not named stays."""
     from udair_platform.bootstrap import prepare
-    from udair_platform.registry import tenants
+    from udair_platform.services import tenants
 
     database, _, _, _ = prepare(settings_at(home))
     with database.write() as state:

@@ -33,12 +33,15 @@ def cost(
     used = [one for one in connect(home).usage() if domain in (None, one.domain)]
     rows = [
         {
-            "domain": one.domain, "images": one.images, "megapixels": round(one.pixels / 1e6, 1),
+            "domain": one.domain,
+            "images": one.images,
+            "megapixels": round(one.pixels / 1e6, 1),
             "model_s": round(one.forward_s, 1),
             "model_s_per_1000": round(1000 * one.forward_s / one.images, 1) if one.images else None,
-            "jobs": one.jobs, "job_s": round(one.job_s),
+            "jobs": one.jobs,
+            "job_s": round(one.job_s),
         }
         for one in used
-    ]  # fmt: skip
+    ]
     columns = dict.fromkeys(("domain", "images", "megapixels", "model_s", "model_s_per_1000", "jobs", "job_s"))
     table(output, rows, columns, empty="nothing has been used yet; udair run, udair restore")

@@ -167,10 +167,14 @@ def named(version: str, home: str) -> Version:
 def _made_of(version: Version) -> dict[str, Any]:
     found = version.lineage()
     return {
-        "state": version.state, "gate": version.verdict, "snapshot": found.snapshot, "images": found.images,
-        "base": found.base_model.name, "code": found.code_version,
+        "state": version.state,
+        "gate": version.verdict,
+        "snapshot": found.snapshot,
+        "images": found.images,
+        "base": found.base_model.name,
+        "code": found.code_version,
         **{f"recipe {name}": value for name, value in found.recipe.items()},
-    }  # fmt: skip
+    }
 
 
 def _measured(version: Version) -> dict[str, Any]:

@@ -57,9 +57,13 @@ def _bar(job: Job, timeout_s: float | None) -> Job:
         bar = progress.add_task("", total=100, job=job.id, state="queued", phase="", left="", metrics="")
         for last in job.stream(timeout_s=timeout_s):
             progress.update(
-                bar, completed=last.progress_percent, state=last.state.lower(), phase=_phase(last), left=_left(last),
+                bar,
+                completed=last.progress_percent,
+                state=last.state.lower(),
+                phase=_phase(last),
+                left=_left(last),
                 metrics=metrics(last),
-            )  # fmt: skip
+            )
     return last
 
 

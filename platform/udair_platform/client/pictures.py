@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Union[bytes, "str | os.PathLike[str]", "Image", "np.ndarray[Any, Any]"]
 FORMATS = {
-    "png": "image/png", "png16": "image/png;depth=16", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff",
-}  # fmt: skip
+    "png": "image/png",
+    "png16": "image/png;depth=16",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "tiff": "image/tiff",
+}
 
 
 class Restored(NamedTuple):

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from udair_platform.api.auth import Principal
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import Principal
 from udair_platform.console import session
 from udair_platform.console.session import Session, Visitor
 from udair_platform.errors import Forbidden
-from udair_platform.registry import approval, jobs, promotion, tenants
 from udair_platform.roles import Scope
+from udair_platform.services import approval, jobs, promotion, tenants
 
 router = APIRouter(prefix="/domains/{name}")
 Token = Annotated[str, Form(max_length=100)]
@@ -25,41 +25,67 @@ Reason = Annotated[str, Form(max_length=500)]
 
 @router.post("/promote")
 def promote(
-    request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token,
-    version: Annotated[int, Form(ge=0, le=2**31)], if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
-) -> Response:  # fmt: skip
+    request: Request,
+    name: str,
+    context: Ctx,
+    visitor: Visitor,
+    form_token: Token,
+    version: Annotated[int, Form(ge=0, le=2**31)],
+    if_current: Annotated[int, Form(ge=0, le=2**31)],
+    reason: Reason = "",
+) -> Response:
     """Let a version serve, if what the page showed still does."""
     who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
         promotion.promote(
-            state, who.domain(state, name), version,
-            actor=who.actor, reason=reason or "promoted in the console", now=context.clock(), if_current=if_current,
-        )  # fmt: skip
+            state,
+            who.domain(state, name),
+            version,
+            actor=who.actor,
+            reason=reason or "promoted in the console",
+            now=context.clock(),
+            if_current=if_current,
+        )
     context.publish_routes()
     return RedirectResponse(f"/console/domains/{name}", 303)
 
 
 @router.post("/rollback")
 def roll_back(
-    request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token,
-    if_current: Annotated[int, Form(ge=0, le=2**31)], reason: Reason = "",
-) -> Response:  # fmt: skip
+    request: Request,
+    name: str,
+    context: Ctx,
+    visitor: Visitor,
+    form_token: Token,
+    if_current: Annotated[int, Form(ge=0, le=2**31)],
+    reason: Reason = "",
+) -> Response:
     """Let what served before serve again."""
     who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
         promotion.rollback(
-            state, who.domain(state, name),
-            actor=who.actor, reason=reason or "rolled back in the console", now=context.clock(), if_current=if_current,
-        )  # fmt: skip
+            state,
+            who.domain(state, name),
+            actor=who.actor,
+            reason=reason or "rolled back in the console",
+            now=context.clock(),
+            if_current=if_current,
+        )
     context.publish_routes()
     return RedirectResponse(f"/console/domains/{name}", 303)
 
 
 @router.post("/versions/{number}/{decision}")
 def decide(
-    request: Request, name: str, number: int, decision: Literal["approve", "reject"], context: Ctx, visitor: Visitor,
-    form_token: Token, reason: Reason = "",
-) -> Response:  # fmt: skip
+    request: Request,
+    name: str,
+    number: int,
+    decision: Literal["approve", "reject"],
+    context: Ctx,
+    visitor: Visitor,
+    form_token: Token,
+    reason: Reason = "",
+) -> Response:
     """Decide about a version that the gate could not judge."""
     who = _allowed(request, visitor, form_token, "version:approve")
     with context.database.write() as state:
@@ -74,10 +100,15 @@ def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_toke
     who = _allowed(request, visitor, form_token, "job:run")
     with context.database.write() as state:
         job = jobs.submit(
-            state, context.store, who.domain(state, name),
-            recipe={}, snapshot=None, actor=who.actor, now=context.clock(),
+            state,
+            context.store,
+            who.domain(state, name),
+            recipe={},
+            snapshot=None,
+            actor=who.actor,
+            now=context.clock(),
             quota=tenants.default_quota(context.settings),
-        )  # fmt: skip
+        )
     return RedirectResponse(f"/console/domains/{name}/jobs/{job.id}", 303)
 
 
@@ -87,9 +118,7 @@ def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor,
     who = _allowed(request, visitor, form_token, "job:run")
     with context.database.write() as state:
         domain = who.domain(state, name)
-        jobs.cancel(
-            state, state.jobs.get(who.tenant, id, domain_id=domain.id), actor=who.actor, now=context.clock()
-        )  # fmt: skip
+        jobs.cancel(state, state.jobs.get(who.tenant, id, domain_id=domain.id), actor=who.actor, now=context.clock())
     return RedirectResponse(f"/console/domains/{name}/jobs/{id}", 303)
 
 
@@ -100,9 +129,14 @@ def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, 
     with context.database.write() as state:
         domain = who.domain(state, name)
         again = jobs.retry(
-            state, context.store, domain, state.jobs.get(who.tenant, id, domain_id=domain.id),
-            quota=tenants.default_quota(context.settings), actor=who.actor, now=context.clock(),
-        )  # fmt: skip
+            state,
+            context.store,
+            domain,
+            state.jobs.get(who.tenant, id, domain_id=domain.id),
+            quota=tenants.default_quota(context.settings),
+            actor=who.actor,
+            now=context.clock(),
+        )
     return RedirectResponse(f"/console/domains/{name}/jobs/{again.id}", 303)
 
 

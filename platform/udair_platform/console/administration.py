@@ -19,17 +19,18 @@ Noun = Annotated[str, Query(max_length=32)]
 
 @router.get("/audit")
 def audit(
-    request: Request, context: Ctx, visitor: Admin,
-    after: Annotated[int | None, Query(ge=0, le=2**62)] = None, noun: Noun = "",
-) -> HTMLResponse:  # fmt: skip
+    request: Request,
+    context: Ctx,
+    visitor: Admin,
+    after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    noun: Noun = "",
+) -> HTMLResponse:
     """Who did what, newest first; the first page goes on as things happen."""
     who = visitor.principal
     with context.database.read() as state:
         found = state.events.newest_first(who.tenant, noun=noun or None, before=after, size=ROWS + 1)
     more = found[ROWS - 1].seq if len(found) > ROWS else None
-    return page(
-        request, "audit.html", visitor, events=found[:ROWS], more=more, noun=noun, nouns=NOUNS, after=after
-    )  # fmt: skip
+    return page(request, "audit.html", visitor, events=found[:ROWS], more=more, noun=noun, nouns=NOUNS, after=after)
 
 
 @router.get("/keys")
@@ -43,6 +44,4 @@ def list_keys(
         hooks = state.webhooks.page(who.tenant)
         newest = state.events.newest(who.tenant)
     more = found[ROWS - 1].seq if len(found) > ROWS else None
-    return page(
-        request, "keys.html", visitor, keys=found[:ROWS], hooks=hooks, newest=newest, more=more, after=after
-    )  # fmt: skip
+    return page(request, "keys.html", visitor, keys=found[:ROWS], hooks=hooks, newest=newest, more=more, after=after)

@@ -36,8 +36,19 @@ from udair_platform.errors import BadRequest, Invalid, NotFound, PlatformError, 
 from udair_platform.http.problems import RETRY_AFTER_S
 
 _ROOMS = (
-    login, overview, domains, snapshots, versions, pictures, jobs, sweeps, serving, usage, administration, actions,
-)  # fmt: skip
+    login,
+    overview,
+    domains,
+    snapshots,
+    versions,
+    pictures,
+    jobs,
+    sweeps,
+    serving,
+    usage,
+    administration,
+    actions,
+)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "font-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from udair_jobs.sweep_specs import Choices, Range, SweepSpec, Trial
+from udair_jobs.sweep.specs import Choices, Range, SweepSpec, Trial
 from udair_platform.entities.domain import Event
 
 _SAID = 0.05  # smaller changes of a share are not worth a sentence
@@ -55,9 +55,12 @@ def timeline(events: Sequence[Event], window: Mapping[str, Any] | None) -> dict[
         return None
     divergences, thresholds = ([found[time][at] for time in times] for at in (0, 1))
     return {
-        "kind": "lines", "x": times, "time": True, "unit": "bits",
+        "kind": "lines",
+        "x": times,
+        "time": True,
+        "unit": "bits",
         "series": [{"label": "divergence", "values": divergences}, {"label": "threshold", "values": thresholds}],
-    }  # fmt: skip
+    }
 
 
 def codes(profile: Mapping[str, Any] | None, window: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -109,9 +112,8 @@ def parallel(spec: SweepSpec, trials: Sequence[Trial], best: str, default: str) 
     names = [*spec.space, "score"]
     step = (WIDTH - 2 * _MARGIN) / (len(names) - 1)
     axes = [
-        Axis(name, round(_MARGIN + at * step, 1), *_ends(spec.space[name]))
-        for at, name in enumerate(names[:-1])
-    ] + [Axis("score, dB", WIDTH - _MARGIN, f"{low:+.2f}", f"{high:+.2f}")]  # fmt: skip
+        Axis(name, round(_MARGIN + at * step, 1), *_ends(spec.space[name])) for at, name in enumerate(names[:-1])
+    ] + [Axis("score, dB", WIDTH - _MARGIN, f"{low:+.2f}", f"{high:+.2f}")]
     lines = []
     for rank, trial in enumerate(scored):
         heights = [_share(spec.space[name], trial.values.get(name)) for name in names[:-1]]

@@ -9,15 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from udair_platform.api.auth import Principal
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import Principal
 from udair_platform.console import charts
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
 from udair_platform.entities.domain import CHAMPION, PREVIOUS, SOURCE_VERSION
 from udair_platform.errors import StoreDown
-from udair_platform.registry import observed
-from udair_platform.registry.reports import DRIFTED
+from udair_platform.services import observed
+from udair_platform.services.reports import DRIFTED
 from udair_platform.state.repositories import State
 
 router = APIRouter()
@@ -27,9 +27,12 @@ _UNDOABLE = timedelta(minutes=10)
 
 @router.get("/domains")
 def list_domains(
-    request: Request, context: Ctx, visitor: Reader,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0, prefix: Annotated[str, Query(max_length=63)] = "",
-) -> HTMLResponse:  # fmt: skip
+    request: Request,
+    context: Ctx,
+    visitor: Reader,
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    prefix: Annotated[str, Query(max_length=63)] = "",
+) -> HTMLResponse:
     """Every domain, what serves it, and how its newest job went."""
     who, prefix = visitor.principal, prefix.strip().lower()
     with context.database.read() as state:
@@ -46,9 +49,17 @@ def list_domains(
     }
     more = shown[-1].seq if len(found) > ROWS else None
     return page(
-        request, "domains.html", visitor,
-        domains=shown, serving=serving, newest=newest, more=more, after=after, total=total, prefix=prefix,
-    )  # fmt: skip
+        request,
+        "domains.html",
+        visitor,
+        domains=shown,
+        serving=serving,
+        newest=newest,
+        more=more,
+        after=after,
+        total=total,
+        prefix=prefix,
+    )
 
 
 @router.get("/domains/{name}")
@@ -73,11 +84,24 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
     if undo is not None and now - undo.time > _UNDOABLE:
         undo = None
     return page(
-        request, "domain.html", visitor,
-        domain=domain, aliases=aliases, champion=aliases.get(CHAMPION, SOURCE_VERSION), previous=aliases.get(PREVIOUS),
-        versions=versions, jobs=jobs, history=history, snapshots=snapshots, seen=seen, trouble=trouble, undo=undo,
-        window=window, changes=charts.changes(window), timeline=charts.timeline(drifted, window),
-    )  # fmt: skip
+        request,
+        "domain.html",
+        visitor,
+        domain=domain,
+        aliases=aliases,
+        champion=aliases.get(CHAMPION, SOURCE_VERSION),
+        previous=aliases.get(PREVIOUS),
+        versions=versions,
+        jobs=jobs,
+        history=history,
+        snapshots=snapshots,
+        seen=seen,
+        trouble=trouble,
+        undo=undo,
+        window=window,
+        changes=charts.changes(window),
+        timeline=charts.timeline(drifted, window),
+    )
 
 
 def count(state: State, who: Principal) -> int:

@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from udair_platform.api import streams as responses
 from udair_platform.api.context import Context, Ctx
-from udair_platform.api.streams import responses
-from udair_platform.api.streams.feed import Filter
+from udair_platform.api.feed import Filter
 from udair_platform.console.domains import ROWS, names_of
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader, Session, current
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
-from udair_platform.registry import jobs
+from udair_platform.services import jobs
 
 router = APIRouter()
 _LOG_CHARS = 200_000
@@ -33,9 +33,15 @@ def list_jobs(
     shown = [job for job in found[:ROWS] if who.claims.reaches(names[job.domain_id])]
     more = found[ROWS - 1].seq if len(found) > ROWS else None
     return page(
-        request, "jobs.html", visitor,
-        jobs=shown, names=names, more=more, after=after, running=any(not job.done for job in shown),
-    )  # fmt: skip
+        request,
+        "jobs.html",
+        visitor,
+        jobs=shown,
+        names=names,
+        more=more,
+        after=after,
+        running=any(not job.done for job in shown),
+    )
 
 
 @router.get("/domains/{name}/jobs/{id}")
@@ -57,9 +63,13 @@ def stream(request: Request, name: str, id: str, context: Ctx, visitor: Reader) 
     with context.database.read() as state:
         last = state.events.last(who.tenant, "job", job.id) if job.done else None
     return responses.events(
-        request, Filter(who.tenant, noun="job", name=job.id), responses.last_id(request) or 0,
-        of_job=True, last=last, check=lambda: current(request),
-    )  # fmt: skip
+        request,
+        Filter(who.tenant, noun="job", name=job.id),
+        responses.last_id(request) or 0,
+        of_job=True,
+        last=last,
+        check=lambda: current(request),
+    )
 
 
 @router.get("/domains/{name}/jobs/{id}/log")

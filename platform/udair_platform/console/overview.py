@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from udair_platform.api.auth import Principal
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import Principal
 from udair_platform.console import wording
 from udair_platform.console.domains import count, names_of
 from udair_platform.console.rendering import page
@@ -19,7 +19,7 @@ from udair_platform.entities.domain import Event
 from udair_platform.entities.job import Job, JobState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.entities.webhook import Webhook, WebhookState
-from udair_platform.registry.reports import BLOCKED, DRIFTED
+from udair_platform.services.reports import BLOCKED, DRIFTED
 
 router = APIRouter()
 _LOOKED_AT = 100
@@ -61,20 +61,28 @@ def overview(request: Request, context: Ctx, visitor: Reader) -> HTMLResponse:
     ]
     running = [job for job in recent if not job.done]
     return page(
-        request, "overview.html", visitor,
-        concerns=concerns, recent=recent[:12], names=names, running=running, domains=domains,
-    )  # fmt: skip
+        request,
+        "overview.html",
+        visitor,
+        concerns=concerns,
+        recent=recent[:12],
+        names=names,
+        running=running,
+        domains=domains,
+    )
 
 
 def _reviews(waiting: Sequence[AdapterVersion], names: dict[str, str], who: Principal) -> list[Attention]:
     return [
         Attention(
-            "review", f"{names[v.domain_id]}@{v.number} waits for a decision: the gate could not say.",
+            "review",
+            f"{names[v.domain_id]}@{v.number} waits for a decision: the gate could not say.",
             "Look at its pictures, then approve or reject it.",
             f"/console/domains/{names[v.domain_id]}/versions/{v.number}",
         )
-        for v in waiting if who.claims.reaches(names[v.domain_id])
-    ]  # fmt: skip
+        for v in waiting
+        if who.claims.reaches(names[v.domain_id])
+    ]
 
 
 def _traffic(events: Sequence[Event]) -> list[Attention]:
@@ -108,7 +116,12 @@ def _failures(jobs: Sequence[Job], names: dict[str, str], now: datetime) -> list
 
 def _webhooks(hooks: Sequence[Webhook]) -> list[Attention]:
     return [
-        Attention("webhook", f"Webhook {hook.url.partition('?')[0]} is disabled: {hook.last_error[:100]}",
-                  "Mend what listens there, then enable it again.", "/console/keys")
-        for hook in hooks if hook.state is WebhookState.DISABLED
-    ]  # fmt: skip
+        Attention(
+            "webhook",
+            f"Webhook {hook.url.partition('?')[0]} is disabled: {hook.last_error[:100]}",
+            "Mend what listens there, then enable it again.",
+            "/console/keys",
+        )
+        for hook in hooks
+        if hook.state is WebhookState.DISABLED
+    ]

@@ -17,7 +17,7 @@ from udair_platform.api.context import Context, Ctx
 from udair_platform.console.session import Reader, Session
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import versions
+from udair_platform.services import versions
 
 router = APIRouter(prefix="/domains/{name}/versions/{number}")
 INDEX = "gallery.json"
@@ -106,6 +106,10 @@ def _picture(item: dict[str, Any]) -> Picture:
     if not {"source", "adapted"} <= files.keys():
         raise KeyError("files")
     return Picture(
-        str(item["key"]), files, int(item["width"]), int(item["height"]), float(item["change"]),
+        str(item["key"]),
+        files,
+        int(item["width"]),
+        int(item["height"]),
+        float(item["change"]),
         None if rise is None else float(rise),
-    )  # fmt: skip
+    )

@@ -25,9 +25,7 @@ def page(request: Request, name: str, session: Session | None, status: int = 200
         session: Whose page it is; None for those that need none.
     """
     context = context_of(request)
-    html = _ENVIRONMENT.get_template(name).render(
-        session=session, path=request.url.path, now=context.clock(), **values
-    )  # fmt: skip
+    html = _ENVIRONMENT.get_template(name).render(session=session, path=request.url.path, now=context.clock(), **values)
     return HTMLResponse(html, status)
 
 

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from udair_platform.api.context import Ctx
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
-from udair_platform.registry import observed
+from udair_platform.services import observed
 
 router = APIRouter()
 _SHOWN = 100
@@ -28,7 +28,13 @@ def show_serving(request: Request, context: Ctx, visitor: Reader) -> HTMLRespons
         "time": max((replica.time for replica in found), default=0.0),
     }
     return page(
-        request, "serving.html", visitor,
-        replicas=found, domains=sorted(domains, key=lambda item: -item[1].images)[:_SHOWN], count=len(domains),
-        operator=operator, pace=pace, url=context.settings.serve_url,
-    )  # fmt: skip
+        request,
+        "serving.html",
+        visitor,
+        replicas=found,
+        domains=sorted(domains, key=lambda item: -item[1].images)[:_SHOWN],
+        count=len(domains),
+        operator=operator,
+        pace=pace,
+        url=context.settings.serve_url,
+    )

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
-from udair_platform.api.auth import Principal, principal_of, refused
 from udair_platform.api.context import Context, context_of
+from udair_platform.api.principal import Principal, principal_of, refused
 from udair_platform.errors import Forbidden, TooManyRequests, Unauthenticated
 from udair_platform.keys import Claims
 
@@ -49,9 +49,14 @@ def begin(request: Request, response: Response, token: str) -> None:
     until = int(context.clock().timestamp()) + LASTS_S
     value = _signed(context.signing_key, json.dumps([claims.tenant, claims.kid, until]).encode())
     response.set_cookie(
-        COOKIE, value, max_age=LASTS_S, path="/console", httponly=True, samesite="strict",
+        COOKIE,
+        value,
+        max_age=LASTS_S,
+        path="/console",
+        httponly=True,
+        samesite="strict",
         secure=request.url.scheme == "https",
-    )  # fmt: skip
+    )
 
 
 def end(response: Response) -> None:

@@ -9,16 +9,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from udair_jobs.errors import JobError
-from udair_jobs.manifests import ManifestRow, from_parquet
+from udair_jobs.images.manifests import ManifestRow, from_parquet
 from udair_jobs.storage import Storage, StorageError, open_storage
 from udair_platform.api.context import Context, Ctx
 from udair_platform.console import charts, pictures
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
+from udair_platform.documents import store_paths
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import PlatformError
-from udair_platform.registry import layout, observed, versions
+from udair_platform.services import observed, versions
 
 router = APIRouter()
 _ROWS = 50
@@ -29,17 +30,19 @@ _MANIFEST, _MAX_MANIFEST_BYTES = "manifest.parquet", 64 * 2**20
 
 @router.get("/domains/{name}/snapshots")
 def list_snapshots(
-    request: Request, name: str, context: Ctx, visitor: Reader, after: Annotated[int | None, Query(ge=0, le=2**62)] = None
-) -> HTMLResponse:  # fmt: skip
+    request: Request,
+    name: str,
+    context: Ctx,
+    visitor: Reader,
+    after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> HTMLResponse:
     """Every snapshot, newest first."""
     who = visitor.principal
     with context.database.read() as state:
         domain = who.domain(state, name)
         found = state.snapshots.page(who.tenant, domain.id, after=after, size=_ROWS + 1)
     more = found[_ROWS - 1].seq if len(found) > _ROWS else None
-    return page(
-        request, "snapshots.html", visitor, domain=domain, snapshots=found[:_ROWS], more=more, after=after
-    )  # fmt: skip
+    return page(request, "snapshots.html", visitor, domain=domain, snapshots=found[:_ROWS], more=more, after=after)
 
 
 @router.get("/domains/{name}/snapshots/{id}")
@@ -59,19 +62,30 @@ def show_snapshot(request: Request, name: str, id: str, context: Ctx, visitor: R
     profile = _profile(context.store, version) if version else None
     skipped, whole = _skipped(context, snapshot)
     return page(
-        request, "snapshot.html", visitor,
-        domain=domain, snapshot=snapshot, made=made, version=version, skipped=skipped, whole=whole, profile=profile,
+        request,
+        "snapshot.html",
+        visitor,
+        domain=domain,
+        snapshot=snapshot,
+        made=made,
+        version=version,
+        skipped=skipped,
+        whole=whole,
+        profile=profile,
         images=pictures.index(context, version)[:_THUMBS] if version else [],
         codes=charts.codes(profile, seen.drift[0] if seen.drift else None),
-    )  # fmt: skip
+    )
 
 
 def _profile(store: Storage, version: AdapterVersion) -> dict[str, Any] | None:
     try:
-        document = json.loads(versions.folder_of(store, version).get(layout.PROFILE, max_bytes=16 * 2**20))
+        document = json.loads(versions.folder_of(store, version).get(store_paths.PROFILE, max_bytes=16 * 2**20))
         shares, classes = document["code_shares"], document["class_shares"]
-        return {"images": int(document["images"]), "code_shares": [float(share) for share in shares],
-                "class_shares": {str(name): float(share) for name, share in classes.items()}}  # fmt: skip
+        return {
+            "images": int(document["images"]),
+            "code_shares": [float(share) for share in shares],
+            "class_shares": {str(name): float(share) for name, share in classes.items()},
+        }
     except (StorageError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

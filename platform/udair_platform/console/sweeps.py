@@ -16,13 +16,13 @@ from fastapi.responses import HTMLResponse
 
 from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
-from udair_jobs.sweep_specs import SweepResult, SweepSpec, Trial
+from udair_jobs.sweep.specs import SweepResult, SweepSpec, Trial
 from udair_platform.api.context import Ctx
 from udair_platform.console import charts
 from udair_platform.console.rendering import page
 from udair_platform.console.session import TenantReader
+from udair_platform.documents import store_paths
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import layout
 
 router = APIRouter()
 # What `udair_jobs.sweep` writes; its module needs Ray.
@@ -51,7 +51,7 @@ class Sweep:
 @router.get("/sweeps")
 def list_sweeps(request: Request, context: Ctx, visitor: TenantReader) -> HTMLResponse:
     """Every sweep, the newest first."""
-    prefix = layout.sweeps(visitor.principal.tenant)
+    prefix = store_paths.sweeps(visitor.principal.tenant)
     folder = context.store.at(prefix)
     try:
         listed = [(item.last_modified, item.key) for item in folder.list() if item.key.endswith(f"/{_SPEC}")]
@@ -62,29 +62,48 @@ def list_sweeps(request: Request, context: Ctx, visitor: TenantReader) -> HTMLRe
     names = [(time, key.removesuffix(f"/{_SPEC}")) for time, key in sorted(listed, reverse=True)]
     found = [_sweep(folder.at(name), name, time) for time, name in names[:_SHOWN] if _NAME.fullmatch(name)]
     return page(
-        request, "sweeps.html", visitor,
-        sweeps=[sweep for sweep in found if sweep], place=f"{context.store.uri}/{prefix}/NAME",
-    )  # fmt: skip
+        request,
+        "sweeps.html",
+        visitor,
+        sweeps=[sweep for sweep in found if sweep],
+        place=f"{context.store.uri}/{prefix}/NAME",
+    )
 
 
 @router.get("/sweeps/{name}")
 def show_sweep(request: Request, name: str, context: Ctx, visitor: TenantReader) -> HTMLResponse:
     """One sweep: what was tried, what mattered, and what was best."""
-    folder = context.store.at(f"{layout.sweeps(visitor.principal.tenant)}/{name}") if _NAME.fullmatch(name) else None
+    folder = (
+        context.store.at(f"{store_paths.sweeps(visitor.principal.tenant)}/{name}") if _NAME.fullmatch(name) else None
+    )
     sweep = _sweep(folder, name, "") if folder else None
     if folder is None or sweep is None:
         raise NotFound(f"There is no sweep {name[:64]!r}.")
     trials = _trials(folder)
-    best, default = (one.trial_id if one else "" for one in (
-        sweep.result.best if sweep.result else None, sweep.result.default if sweep.result else None,
-    ))  # fmt: skip
+    best, default = (
+        one.trial_id if one else ""
+        for one in (
+            sweep.result.best if sweep.result else None,
+            sweep.result.default if sweep.result else None,
+        )
+    )
     axes, lines = charts.parallel(sweep.spec, trials, best, default)
     importance = sorted((sweep.result.importance if sweep.result else {}).items(), key=lambda item: -item[1])
     return page(
-        request, "sweep.html", visitor,
-        sweep=sweep, trials=trials[:_SHOWN], count=len(trials), axes=axes, lines=lines, importance=importance,
-        best=best, default=default, width=charts.WIDTH, height=charts.HEIGHT,
-    )  # fmt: skip
+        request,
+        "sweep.html",
+        visitor,
+        sweep=sweep,
+        trials=trials[:_SHOWN],
+        count=len(trials),
+        axes=axes,
+        lines=lines,
+        importance=importance,
+        best=best,
+        default=default,
+        width=charts.WIDTH,
+        height=charts.HEIGHT,
+    )
 
 
 def _sweep(folder: Storage, name: str, began: str) -> Sweep | None:

@@ -12,7 +12,7 @@ from udair_platform.console import wording
 from udair_platform.console.domains import ROWS
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
-from udair_platform.registry import usage
+from udair_platform.services import usage
 
 router = APIRouter()
 _EVERY = 100_000
@@ -33,10 +33,21 @@ def show_usage(
         return wording.price(total, 1.0, settings.price_currency) if any(rates) else ""
 
     return page(
-        request, "usage.html", visitor,
-        uses=uses[start : start + ROWS], count=len(uses), start=start, step=ROWS, days=usage.DAYS, price=price,
-        jobs=sum(use.jobs for use in uses), job_s=sum(use.job_s for use in uses),
-        images=sum(use.seen.images for use in uses), pixels=sum(use.seen.pixels for use in uses),
-        model_s=sum(use.seen.forward_s for use in uses), gone_jobs=found.gone_jobs, gone_s=found.gone_s,
+        request,
+        "usage.html",
+        visitor,
+        uses=uses[start : start + ROWS],
+        count=len(uses),
+        start=start,
+        step=ROWS,
+        days=usage.DAYS,
+        price=price,
+        jobs=sum(use.jobs for use in uses),
+        job_s=sum(use.job_s for use in uses),
+        images=sum(use.seen.images for use in uses),
+        pixels=sum(use.seen.pixels for use in uses),
+        model_s=sum(use.seen.forward_s for use in uses),
+        gone_jobs=found.gone_jobs,
+        gone_s=found.gone_s,
         priced=bool(settings.price_per_job_hour or settings.price_per_model_hour),
-    )  # fmt: skip
+    )

@@ -20,9 +20,13 @@ _SHOWN = 24  # thumbnails on a page
 
 @router.get("/domains/{name}/versions/{number}")
 def show_version(
-    request: Request, name: str, number: int, context: Ctx, visitor: Reader,
+    request: Request,
+    name: str,
+    number: int,
+    context: Ctx,
+    visitor: Reader,
     image: Annotated[int, Query(ge=0, le=10_000, description="which picture, 0 is the worst")] = 0,
-) -> HTMLResponse:  # fmt: skip
+) -> HTMLResponse:
     """One version, with one of its pictures large and those around it small."""
     who = visitor.principal
     with context.database.read() as state:
@@ -36,8 +40,19 @@ def show_version(
     chosen = min(image, max(0, len(images) - 1))
     first = chosen - chosen % _SHOWN
     return page(
-        request, "version.html", visitor,
-        domain=domain, version=version, job=job, snapshot=snapshot, champion=champion, checks=gate.get("checks", []),
-        images=images[first : first + _SHOWN], first=first, chosen=chosen, total=len(images), step=_SHOWN,
+        request,
+        "version.html",
+        visitor,
+        domain=domain,
+        version=version,
+        job=job,
+        snapshot=snapshot,
+        champion=champion,
+        checks=gate.get("checks", []),
+        images=images[first : first + _SHOWN],
+        first=first,
+        chosen=chosen,
+        total=len(images),
+        step=_SHOWN,
         base=f"/console/domains/{domain.name}/versions/{version.number}",
-    )  # fmt: skip
+    )

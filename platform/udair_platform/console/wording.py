@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from udair_platform.entities.endings import ENDINGS, UNKNOWN_ENDING
+from udair_platform.entities.failure_reasons import ENDINGS, UNKNOWN_ENDING
 
 # Checks whose measurement must reach the limit; the others must not exceed it.
 _AT_LEAST = frozenset({"target images", "matched gain"})
@@ -21,9 +21,7 @@ def ago(time: datetime | float | None, now: datetime) -> str:
     seconds = (now - time).total_seconds()
     if abs(seconds) < 60:
         return "just now" if seconds >= 0 else "in a moment"
-    size, unit = next(
-        (size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= size
-    )  # fmt: skip
+    size, unit = next((size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= size)
     number = round(abs(seconds) / size)
     return f"{number} {unit} ago" if seconds > 0 else f"in {number} {unit}"
 

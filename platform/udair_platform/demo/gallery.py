@@ -64,10 +64,13 @@ def render(cases: Sequence[Case], report: dict[str, Any]) -> str:
     champion = report["alias"]["champion"]
     served = f"adapter version {champion}" if champion else "the source model (version 0)"
     figures = [
-        (f"{psnr['input']:.2f} dB", "camera"), (f"{psnr['source']:.2f} dB", "source model"),
-        (f"{psnr['served']:.2f} dB", "served"), (gate["verdict"], "gate"), (str(len(cases)), "images"),
+        (f"{psnr['input']:.2f} dB", "camera"),
+        (f"{psnr['source']:.2f} dB", "source model"),
+        (f"{psnr['served']:.2f} dB", "served"),
+        (gate["verdict"], "gate"),
+        (str(len(cases)), "images"),
         (f"{report['serving']['p50_ms']:.0f} ms", "median request"),
-    ]  # fmt: skip
+    ]
     boxes = "".join(f'<div class="figure"><b>{html.escape(b)}</b><span>{s}</span></div>' for b, s in figures)
     rows = "".join(_row(case) for case in ordered)
     return f"""<!doctype html>

@@ -127,9 +127,13 @@ def _journey(
     with narrator.stage("served", "restore every image again, through the endpoint"):
         served, requests_ms = _restore_all(client, domain.name, degraded, version=champion)
     cases = [
-        Case(f"frame-{index:03d}", (camera, before, after, truth), (_psnr(camera, truth), _psnr(before, truth), _psnr(after, truth)))
+        Case(
+            f"frame-{index:03d}",
+            (camera, before, after, truth),
+            (_psnr(camera, truth), _psnr(before, truth), _psnr(after, truth)),
+        )
         for index, (camera, before, after, truth) in enumerate(zip(degraded, source, served, clean, strict=True))
-    ]  # fmt: skip
+    ]
     scores = np.array([case.psnr_db for case in cases]).mean(0)
     snapshot = domain.snapshot(job.snapshot).summary or {}
     report = {
@@ -137,7 +141,9 @@ def _journey(
         "snapshot": snapshot,
         "job": {"id": job.id, "state": job.state, "phases": job.phases},
         "gate": {"verdict": gate.verdict, "checks": [check.model_dump() for check in gate.checks]},
-        "psnr_db": {name: round(float(value), 3) for name, value in zip(("input", "source", "served"), scores, strict=True)},
+        "psnr_db": {
+            name: round(float(value), 3) for name, value in zip(("input", "source", "served"), scores, strict=True)
+        },
         "harmed_share": round(float(np.mean([case.gain_db < -0.1 for case in cases])), 3),
         "alias": {"champion": champion},
         "serving": {
@@ -147,7 +153,7 @@ def _journey(
             "p50_ms": round(median(requests_ms), 1),
         },
         "seconds": narrator.seconds | {"start": platform.seconds, "total": round(time.monotonic() - began, 2)},
-    }  # fmt: skip
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / "gallery.html").write_text(render(cases, report))
     strip(_spread(cases)).save(out / "gallery.png")

@@ -121,9 +121,15 @@ class Cluster:
         query = [("fieldValidation", "Strict")]
         try:
             after: Object = resource.server_side_apply(
-                body=item, name=name, namespace=namespace, field_manager=FIELD_MANAGER, force_conflicts=force,
-                dry_run="All" if dry_run else None, query_params=query, _request_timeout=_TIMEOUT_S,
-            ).to_dict()  # fmt: skip
+                body=item,
+                name=name,
+                namespace=namespace,
+                field_manager=FIELD_MANAGER,
+                force_conflicts=force,
+                dry_run="All" if dry_run else None,
+                query_params=query,
+                _request_timeout=_TIMEOUT_S,
+            ).to_dict()
         except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
             self._refuse(error, f"{item['kind']} {name}")
         same = before is not None and bare(before) == bare(after)

@@ -12,10 +12,24 @@ import yaml
 Object = dict[str, Any]
 # Dependencies first: a namespace before what is in it, settings before what reads them.
 _ORDER = (
-    "Namespace", "PriorityClass", "ResourceQuota", "LimitRange", "ServiceAccount", "Role", "ClusterRole", "RoleBinding",
-    "ClusterRoleBinding", "ConfigMap", "NetworkPolicy", "Service", "StatefulSet", "Deployment", "RayService",
-    "PodDisruptionBudget", "Ingress",
-)  # fmt: skip
+    "Namespace",
+    "PriorityClass",
+    "ResourceQuota",
+    "LimitRange",
+    "ServiceAccount",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "NetworkPolicy",
+    "Service",
+    "StatefulSet",
+    "Deployment",
+    "RayService",
+    "PodDisruptionBudget",
+    "Ingress",
+)
 
 
 def folder() -> Path:

@@ -89,8 +89,10 @@ def _serving(made: Manifests, settings: DeploySettings) -> None:
     (group,) = cluster["workerGroupSpecs"]
     _image(group["template"], settings.images.worker, settings)
     group |= {
-        "replicas": serving.min_replicas, "minReplicas": serving.min_replicas, "maxReplicas": serving.max_replicas,
-    }  # fmt: skip
+        "replicas": serving.min_replicas,
+        "minReplicas": serving.min_replicas,
+        "maxReplicas": serving.max_replicas,
+    }
     pod = group["template"]["spec"]
     amounts = serving.resources.model_dump() | ({"nvidia.com/gpu": str(serving.gpus)} if serving.gpus else {})
     pod["containers"][0]["resources"] = {"requests": dict(amounts), "limits": dict(amounts)}
@@ -128,9 +130,12 @@ def _quota(made: Manifests, settings: DeploySettings) -> None:
 def _roles(made: Manifests, settings: DeploySettings) -> None:
     roles = settings.roles
     by_account = {
-        "udair-api": roles.api, "udair-scheduler": roles.scheduler, "udair-serving": roles.serving,
-        "udair-serving-head": roles.serving, "udair-job": roles.job,
-    }  # fmt: skip
+        "udair-api": roles.api,
+        "udair-scheduler": roles.scheduler,
+        "udair-serving": roles.serving,
+        "udair-serving-head": roles.serving,
+        "udair-job": roles.job,
+    }
     for account in made.of_kind("ServiceAccount"):
         role = by_account.get(account["metadata"]["name"])
         if role:
@@ -157,11 +162,13 @@ def _tenants(made: Manifests, settings: DeploySettings) -> None:
     made.objects += [
         {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": everywhere, "rules": _rules(WATCHED)},
         {
-            "apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding", "metadata": everywhere,
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": everywhere,
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "udair-launcher"},
             "subjects": [{"kind": "ServiceAccount", "name": "udair-scheduler", "namespace": SYSTEM}],
         },
-    ]  # fmt: skip
+    ]
 
 
 def _rules(rules: Any) -> list[Object]:

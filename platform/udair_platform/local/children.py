@@ -37,9 +37,14 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                env=dict(environment), start_new_session=True, preexec_fn=_die_with_parent,
-            )  # fmt: skip
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=dict(environment),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
 
     @property
     def exit_status(self) -> int | None:

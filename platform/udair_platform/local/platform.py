@@ -246,12 +246,25 @@ class LocalPlatform:
         # More logical CPUs than cores: serving keeps its share while jobs run.
         cpus = max(4, os.cpu_count() or 1)
         return [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-            "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--ray-client-server-port={client}",
-            "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-            f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}", f"--num-cpus={cpus}",
-            f"--object-store-memory={256 * 2**20}", f"--temp-dir={self._ray_files}",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--node-ip-address=127.0.0.1",
+            f"--port={gcs}",
+            f"--ray-client-server-port={client}",
+            "--include-dashboard=true",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}",
+            f"--metrics-export-port={metrics}",
+            f"--num-cpus={cpus}",
+            f"--object-store-memory={256 * 2**20}",
+            f"--temp-dir={self._ray_files}",
+        ]
 
     def _start(self, role: str) -> None:
         self._say(role)

@@ -8,11 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from udair_jobs.specs import AdaptResult, AdaptSpec, Progress, Reason, RecipeSpec, SnapshotSummary
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError, TooLarge
+from udair_platform.documents import store_paths
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Attempt, Job
 from udair_platform.entities.snapshot import Snapshot
 from udair_platform.errors import StoreDown
-from udair_platform.registry import layout, sources
+from udair_platform.services import sources
 from udair_platform.settings import Settings
 from udair_platform.telemetry import redact_text
 
@@ -32,7 +33,7 @@ class AttemptFiles:
     """
 
     def __init__(self, store: Storage, domain: Domain, job: Job, number: int) -> None:
-        self._storage = store.at(layout.attempt(job.tenant, domain.name, job.id, number))
+        self._storage = store.at(store_paths.attempt(job.tenant, domain.name, job.id, number))
 
     @property
     def uri(self) -> str:
@@ -42,12 +43,12 @@ class AttemptFiles:
     @property
     def candidate(self) -> Storage:
         """Where the attempt publishes."""
-        return self._storage.at(layout.CANDIDATE)
+        return self._storage.at(store_paths.CANDIDATE)
 
     def write_spec(self, spec: AdaptSpec) -> str:
         """Write what the attempt shall do; the URI that the job reads it from."""
-        self._put(layout.SPEC, spec.model_dump_json(indent=1).encode())
-        return f"{self._storage.uri}/{layout.SPEC}"
+        self._put(store_paths.SPEC, spec.model_dump_json(indent=1).encode())
+        return f"{self._storage.uri}/{store_paths.SPEC}"
 
     def result(self) -> AdaptResult | None:
         """What the attempt ended with, or None while it has not.
@@ -55,12 +56,12 @@ class AttemptFiles:
         Raises:
             DamagedFile: The result cannot be read.
         """
-        return self._model(layout.RESULT, AdaptResult)
+        return self._model(store_paths.RESULT, AdaptResult)
 
     def progress(self) -> Progress | None:
         """The attempt's last heartbeat; one that cannot be read counts as none."""
         try:
-            return self._model(layout.PROGRESS, Progress)
+            return self._model(store_paths.PROGRESS, Progress)
         except DamagedFile:
             return None
 
@@ -72,7 +73,7 @@ class AttemptFiles:
         """
         closed = AdaptResult(state="FAILED", reason=reason, detail=detail)
         try:
-            self._storage.put(layout.RESULT, closed.model_dump_json(indent=1).encode(), if_absent=True)
+            self._storage.put(store_paths.RESULT, closed.model_dump_json(indent=1).encode(), if_absent=True)
         except PreconditionFailed:
             try:
                 earlier = self.result()
@@ -87,7 +88,7 @@ class AttemptFiles:
     def keep_log(self, text: str) -> None:
         """Keep what the attempt printed: it outlives the cluster that ran it. Secrets are blanked."""
         if text:
-            self._put(layout.LOG, redact_text(text).encode())
+            self._put(store_paths.LOG, redact_text(text).encode())
 
     def _put(self, key: str, data: bytes) -> None:
         try:
@@ -118,9 +119,9 @@ def read_model(storage: Storage, key: str, kind: type[M]) -> M | None:
 
 def read_summary(store: Storage, domain: Domain, job: Job) -> SnapshotSummary | None:
     """What the job found in the bucket, if it got that far; a damaged summary counts as none."""
-    folder = store.at(layout.snapshot(job.tenant, domain.name, job.snapshot_id))
+    folder = store.at(store_paths.snapshot(job.tenant, domain.name, job.snapshot_id))
     try:
-        return read_model(folder, layout.SUMMARY, SnapshotSummary)
+        return read_model(folder, store_paths.SUMMARY, SnapshotSummary)
     except DamagedFile:
         return None
 

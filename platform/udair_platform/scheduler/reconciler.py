@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from udair_jobs.storage import Storage
+from udair_platform.documents import routes
 from udair_platform.entities.job import Job, JobState, submission_id
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
 from udair_platform.http.tracing import Tracing
-from udair_platform.registry import approval, routes, schedules, tenants
-from udair_platform.registry.reports import Reports
 from udair_platform.scheduler import policy
-from udair_platform.scheduler.alarm import Alarm
+from udair_platform.scheduler.context import ACTOR, Tools
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.scheduler.steps import Steps
-from udair_platform.scheduler.work import ACTOR, Tools
+from udair_platform.scheduler.wakeup import Alarm
+from udair_platform.services import approval, schedules, tenants
+from udair_platform.services.reports import Reports
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State

@@ -6,15 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from udair_jobs.specs import AdaptResult, Progress
+from udair_platform.documents import store_paths
 from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotLaunched
-from udair_platform.registry import gate, jobs, layout
-from udair_platform.scheduler import policy, settling
+from udair_platform.scheduler import outcomes, policy
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
+from udair_platform.scheduler.context import ACTOR, Tools, Work
 from udair_platform.scheduler.launcher import ALIVE, Cause, LaunchRequest, LaunchState
-from udair_platform.scheduler.work import ACTOR, Tools, Work
+from udair_platform.services import gate, jobs
 from udair_platform.state.repositories import State
 
 _LOG_EVERY_S = 5.0
@@ -38,7 +39,7 @@ class Steps:
                 tenant=job.tenant,
                 number=number,
                 submission_id=submission_id(job.id, number),
-                output_uri=tools.store.at(layout.attempt(job.tenant, domain.name, job.id, number)).uri,
+                output_uri=tools.store.at(store_paths.attempt(job.tenant, domain.name, job.id, number)).uri,
                 created_time=tools.now(),
             )
             state.attempts.add(attempt)
@@ -52,7 +53,7 @@ class Steps:
             domain = state.domains.by_id(job.tenant, job.domain_id)
         work = self._work(job, attempt, domain)
         if job.state is JobState.CANCELLING:
-            settling.cancel(self._tools, work)
+            outcomes.cancel(self._tools, work)
         elif attempt.state is AttemptState.PENDING:
             self._launch(work)
         else:
@@ -68,23 +69,28 @@ class Steps:
         tools = self._tools
         if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
             # It may have been launched by a tick that was killed before it could say so.
-            settling.fail(tools, work, *late, decided=False)
+            outcomes.fail(tools, work, *late, decided=False)
             return
         with tools.database.read() as state:
             snapshot = state.snapshots.get(work.job.tenant, work.job.snapshot_id)
             champion = _champion(state, work)
-        checkpoints = tools.store.at(layout.checkpoints(work.job.tenant, work.domain.name, work.job.id))
+        checkpoints = tools.store.at(store_paths.checkpoints(work.job.tenant, work.domain.name, work.job.id))
         spec = spec_of(
-            work.job, work.attempt, work.domain, snapshot, tools.settings,
-            checkpoint_uri=checkpoints.uri, champion_uri=champion.candidate_uri if champion else None,
-        )  # fmt: skip
+            work.job,
+            work.attempt,
+            work.domain,
+            snapshot,
+            tools.settings,
+            checkpoint_uri=checkpoints.uri,
+            champion_uri=champion.candidate_uri if champion else None,
+        )
         uri = work.files.write_spec(spec)
         try:
             tools.launcher.launch(
                 LaunchRequest(work.attempt.submission_id, uri, tools.settings.store_endpoint_url, work.job.tenant)
             )
         except NotLaunched as error:
-            settling.fail(tools, work, error.reason, error.detail)
+            outcomes.fail(tools, work, error.reason, error.detail)
             return
         with tools.write() as state:
             tools.change_attempt(state, work.attempt, AttemptState.LAUNCHED)
@@ -100,10 +106,10 @@ class Steps:
                 reason, detail = late
                 if status is LaunchState.PENDING and (cause := tools.launcher.cause(work.attempt.submission_id)):
                     detail = f"{detail}: {cause.detail}"
-                settling.fail(tools, work, reason, detail, decided=False)
+                outcomes.fail(tools, work, reason, detail, decided=False)
                 return
             if status is LaunchState.SUSPENDED and work.attempt.state is AttemptState.RUNNING:
-                settling.fail(tools, work, "PREEMPTED", "the cluster's queue took its place away", decided=False)
+                outcomes.fail(tools, work, "PREEMPTED", "the cluster's queue took its place away", decided=False)
                 return
             if status in ALIVE or self._too_early(work.attempt, status):
                 return
@@ -111,19 +117,19 @@ class Steps:
             result, damage = _result(work.files)
             if result is None and damage is None:
                 cause = tools.launcher.cause(work.attempt.submission_id) or Cause("NODE_LOST", _gone(status))
-                settling.fail(tools, work, cause.reason, cause.detail, decided=False)
+                outcomes.fail(tools, work, cause.reason, cause.detail, decided=False)
                 return
         self._logged.pop(work.attempt.submission_id, None)
         if result is None:
-            settling.fail(tools, work, "CONTROLLER_ERROR", damage or "")
+            outcomes.fail(tools, work, "CONTROLLER_ERROR", damage or "")
         elif result.state == "SUCCEEDED":
-            settling.succeed(tools, work, result)
+            outcomes.succeed(tools, work, result)
         else:
             tools.keep_log(work)
             reason = result.reason or "CONTROLLER_ERROR"
             if reason == "USER_CANCELLED":  # nobody cancelled it here: whoever ran it took it down
                 reason = "PREEMPTED"
-            settling.fail(tools, work, reason, result.detail, result=result)
+            outcomes.fail(tools, work, reason, result.detail, result=result)
 
     def _note(self, work: Work, progress: Progress | None, status: LaunchState) -> Work:
         """Record that it runs and how far it is, if either is news."""

@@ -17,12 +17,12 @@ from ray.serve.handle import DeploymentHandle
 from udair.data.images import ImageArray
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
-from udair_platform.serving.autoscaling import PixelPolicy, Scaling
-from udair_platform.serving.ingress import create_ingress
-from udair_platform.serving.question import Question
-from udair_platform.serving.replica import Backbone, BackboneConfig, Restored
-from udair_platform.serving.router import Router
-from udair_platform.serving.service import Infer
+from udair_platform.serving.http.app import create_ingress
+from udair_platform.serving.http.restore import Infer
+from udair_platform.serving.model.replica import Backbone, BackboneConfig, Restored
+from udair_platform.serving.request import Question
+from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
+from udair_platform.serving.routing.table import Router
 
 APP = "udair"
 
@@ -70,7 +70,7 @@ def _apart(config: ServingConfig) -> serve.Application:
     # Same domain, same backbone: its adapter is resident there. The domain travels as session id
     # and never as a multiplexed model id, by which Serve would split batches.
     routing: Any = RequestRouterConfig(
-        request_router_class="udair_platform.serving.affinity.AdapterAffinityRouter",  # type: ignore[arg-type]
+        request_router_class="udair_platform.serving.routing.affinity.AdapterAffinityRouter",  # type: ignore[arg-type]
         request_router_kwargs={"spill": config.spill},
     )
     backbone: Any = serve.deployment(

@@ -83,9 +83,12 @@ def make_launcher(tmp_path: Path, cluster: Cluster) -> Iterator[MakeLauncher]:
         api = connect(settings)
         api.away_s = 0.0
         launcher = KubeRayLauncher(
-            load_settings(home=tmp_path, **platform), settings, api,
-            hopeless_after_s=patience_s, pace=QUICK,
-        )  # fmt: skip
+            load_settings(home=tmp_path, **platform),
+            settings,
+            api,
+            hopeless_after_s=patience_s,
+            pace=QUICK,
+        )
         made.append(launcher)
         return launcher
 

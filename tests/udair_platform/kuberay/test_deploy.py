@@ -130,9 +130,11 @@ def test_fields_that_somebody_else_owns_are_a_conflict_until_they_are_taken(empt
     for item in made.ordered():
         cluster.apply(item)
     other = {
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "udair-api", "namespace": "udair"},
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "udair-api", "namespace": "udair"},
         "spec": {"replicas": 9},
-    }  # fmt: skip
+    }
     resource = cluster._dynamic.resources.get(api_version="apps/v1", kind="Deployment")
     resource.server_side_apply(body=other, namespace="udair", field_manager="somebody", force_conflicts=True)
     with pytest.raises(ClusterError, match="force-conflicts"):

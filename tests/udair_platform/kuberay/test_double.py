@@ -25,12 +25,17 @@ def body(name: str = "one", **spec) -> dict:
     pod = {"spec": {"containers": [{"name": "ray-head", "image": "example.org/ray:1"}]}}
     cluster = {"headGroupSpec": {"rayStartParams": {}, "template": pod}}
     return {
-        "apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name},
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": name},
         # Managed elsewhere: an operator that is there leaves it alone.
         "spec": {
-            "entrypoint": "true", "managedBy": "kueue.x-k8s.io/multikueue", "rayClusterSpec": cluster, **spec,
+            "entrypoint": "true",
+            "managedBy": "kueue.x-k8s.io/multikueue",
+            "rayClusterSpec": cluster,
+            **spec,
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

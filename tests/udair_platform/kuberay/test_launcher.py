@@ -27,9 +27,12 @@ def test_attempt_becomes_one_rayjob_that_its_labels_find(launcher, cluster, name
     (job,) = cluster.rayjobs(namespace)
     assert job["metadata"]["name"] == job["spec"]["jobId"] == ID
     assert job["metadata"]["labels"] == {
-        "app.kubernetes.io/managed-by": "udair", "app.kubernetes.io/instance": "udair",
-        "udair/job": "j-5f0c1e2ab94d", "udair/attempt": ID, "udair/tenant": "acme",
-    }  # fmt: skip
+        "app.kubernetes.io/managed-by": "udair",
+        "app.kubernetes.io/instance": "udair",
+        "udair/job": "j-5f0c1e2ab94d",
+        "udair/attempt": ID,
+        "udair/tenant": "acme",
+    }
     assert job["spec"]["entrypoint"].endswith(
         "python -m udair_jobs.adapt_domain spec=s3://store/t/acme/spec.json spec_endpoint_url=http://s3.internal:9000"
     )
@@ -79,12 +82,21 @@ def test_kueue_or_a_person_touching_a_launched_job_is_no_conflict(make_launcher,
 
 def test_name_that_somebody_else_has_is_never_forced(launcher, cluster, namespace) -> None:
     theirs = {
-        "apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": ID}, "spec": {"entrypoint": "sleep 1"},
-    }  # fmt: skip
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": ID},
+        "spec": {"entrypoint": "sleep 1"},
+    }
     cluster.custom.patch_namespaced_custom_object(
-        "ray.io", "v1", namespace, "rayjobs", ID, theirs, field_manager="somebody",
+        "ray.io",
+        "v1",
+        namespace,
+        "rayjobs",
+        ID,
+        theirs,
+        field_manager="somebody",
         _content_type="application/apply-patch+yaml",
-    )  # fmt: skip
+    )
 
     with pytest.raises(NotLaunched, match=r"belongs to somebody else.*\"somebody\".*\.spec\.entrypoint") as caught:
         launcher.launch(REQUEST)

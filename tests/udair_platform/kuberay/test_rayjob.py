@@ -31,12 +31,19 @@ CHOICES: dict[str, dict[str, Any]] = {
     "sidecar": {"submission_mode": "SidecarMode"},
     "queued": {"queue": "jobs"},
     "everything": {
-        "workers": 3, "workers_on_spot": True, "worker_tolerations": [TOLERATION],
-        "worker_node_selector": {"pool": "spot"}, "head_node_selector": {"pool": "on-demand"},
-        "priority_class": "low", "service_account": "udair-job", "env_secret": "udair-s3",
-        "image_pull_secrets": ["registry"], "ray_token_secret": "ray-token", "namespace_per_tenant": True,
+        "workers": 3,
+        "workers_on_spot": True,
+        "worker_tolerations": [TOLERATION],
+        "worker_node_selector": {"pool": "spot"},
+        "head_node_selector": {"pool": "on-demand"},
+        "priority_class": "low",
+        "service_account": "udair-job",
+        "env_secret": "udair-s3",
+        "image_pull_secrets": ["registry"],
+        "ray_token_secret": "ray-token",
+        "namespace_per_tenant": True,
     },
-}  # fmt: skip
+}
 
 
 def built(tmp_path, choice: str = "as it comes", gpus: float = 0, request: LaunchRequest = REQUEST) -> dict[str, Any]:
@@ -127,9 +134,11 @@ def test_ended_clusters_go_before_their_rayjobs_whatever_their_end(tmp_path) -> 
     rules = built(tmp_path)["spec"]["deletionStrategy"]["deletionRules"]
 
     assert [(rule["policy"], *rule["condition"].values()) for rule in rules] == [
-        ("DeleteCluster", "SUCCEEDED", 600), ("DeleteSelf", "SUCCEEDED", 4200),
-        ("DeleteCluster", "Failed", 600), ("DeleteSelf", "Failed", 4200),
-    ]  # fmt: skip
+        ("DeleteCluster", "SUCCEEDED", 600),
+        ("DeleteSelf", "SUCCEEDED", 4200),
+        ("DeleteCluster", "Failed", 600),
+        ("DeleteSelf", "Failed", 4200),
+    ]
 
 
 def test_queued_job_starts_suspended_under_its_queue(tmp_path) -> None:
@@ -180,8 +189,10 @@ def test_entrypoint_survives_the_shell_with_its_output_and_its_end(uri: str) -> 
 
     said = subprocess.run(
         body.entrypoint("bash", request).replace("bash -m", f"bash -c {shlex.quote(saying)} -m"),
-        shell=True, capture_output=True, text=True,
-    )  # fmt: skip
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
 
     assert said.stdout.splitlines() == request.arguments()[1:]
     assert (said.stderr, said.returncode) == ("wrong\n", 7)

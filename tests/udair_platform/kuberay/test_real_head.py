@@ -36,9 +36,10 @@ class Head:
         if spec["jobId"] not in self._submitted:
             self._submitted.add(spec["jobId"])
             self.jobs.submit_job(
-                entrypoint=spec["entrypoint"], submission_id=spec["jobId"],
+                entrypoint=spec["entrypoint"],
+                submission_id=spec["jobId"],
                 entrypoint_num_cpus=spec.get("entrypointNumCpus", 0),
-            )  # fmt: skip
+            )
         status = self.jobs.get_job_status(spec["jobId"])
         return status.value if status.is_terminal() else ""
 

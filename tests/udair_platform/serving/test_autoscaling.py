@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udair_platform.serving.autoscaling import PixelPolicy, Scaling, decide, wanted
+from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling, decide, wanted
 
 SCALING = Scaling(1, 8, target_pixels=1000, up_after_s=5, down_after_s=60)
 
@@ -66,9 +66,12 @@ def test_the_policy_adds_up_what_replicas_say_and_what_none_has_accepted():
     state: dict = {}
     for second in range(4):
         context = SimpleNamespace(
-            aggregated_metrics={"waiting_pixels": {"a": 65536.0, "b": 65536.0}}, total_queued_requests=2.0,
-            current_time=float(second), target_num_replicas=2, policy_state=state,
-        )  # fmt: skip
+            aggregated_metrics={"waiting_pixels": {"a": 65536.0, "b": 65536.0}},
+            total_queued_requests=2.0,
+            current_time=float(second),
+            target_num_replicas=2,
+            policy_state=state,
+        )
         target, state = policy(context)
     assert target == 4
 
@@ -84,7 +87,7 @@ def test_serve_adds_a_replica_under_load_and_takes_it_away_again(tmp_path, monke
     from udair.weights import packaged
     from udair_platform.local.ports import free_ports
     from udair_platform.serving.deployment import APP, ServingConfig, build_app
-    from udair_platform.serving.replica import BackboneConfig
+    from udair_platform.serving.model.replica import BackboneConfig
 
     for name in ("REPLICA", "HANDLE"):
         monkeypatch.setenv(f"RAY_SERVE_{name}_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "0.5")

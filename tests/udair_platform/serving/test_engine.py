@@ -15,8 +15,8 @@ from udair.data.patches import to_array, to_tensor
 from udair.inference import restore
 from udair.models.restorer import Restorer
 from udair.weights import packaged
-from udair_platform.serving.engine import Engine
-from udair_platform.serving.work import DeadlinePassed, EngineError, Overloaded
+from udair_platform.serving.model.engine import Engine
+from udair_platform.serving.model.ticket import DeadlinePassed, EngineError, Overloaded
 
 BUNDLE = load_bundle(packaged("tiny"))
 SIDE = 64  # of a tile here

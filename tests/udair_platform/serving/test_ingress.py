@@ -25,10 +25,10 @@ from udair_jobs.storage import open_storage
 from udair_platform.errors import TooManyRequests, Unavailable
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
-from udair_platform.serving.predictions import Predictions
-from udair_platform.serving.question import Question
-from udair_platform.serving.replica import Restored
-from udair_platform.serving.service import RestoreService
+from udair_platform.serving.http.predictions import Predictions
+from udair_platform.serving.http.restore import RestoreService
+from udair_platform.serving.model.replica import Restored
+from udair_platform.serving.request import Question
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +147,12 @@ def _report(plane) -> dict:
 def test_a_canary_answers_its_share_and_a_shadow_none(plane):
     image = make_image(3)
     plane.route(
-        "shared", make_adapter(0.1), version=1,
+        "shared",
+        make_adapter(0.1),
+        version=1,
         canary=plane.entry("canary", make_adapter(0.3), 2) | {"percent": 50},
         shadow=plane.entry("shadow", make_adapter(0.5), 3) | {"percent": 100},
-    )  # fmt: skip
+    )
     versions = {}
     for number in range(12):
         answer = _post(plane, "shared", encode_png(image), headers={"X-Routing-Key": f"user-{number}"})
@@ -307,9 +309,7 @@ def test_an_image_of_the_domains_own_bucket_is_restored_by_its_name_and_no_other
     plane.route("own", None, source_uri=plane.source.uri)
 
     def ask(uri: str) -> httpx.Response:
-        return httpx.post(
-            f"{plane.url}/v1/domains/own:restore", json={"input_uri": uri}, headers=bearer(), timeout=60
-        )  # fmt: skip
+        return httpx.post(f"{plane.url}/v1/domains/own:restore", json={"input_uri": uri}, headers=bearer(), timeout=60)
 
     answer = ask(f"{plane.source.uri}/night/été 1.png")
     assert answer.status_code == 200, answer.text
@@ -437,9 +437,11 @@ def test_the_open_inference_protocol_in_json(plane):
     assert _v2(plane, "/models/plain/versions/7").status_code == 404
     images = [make_image(1), make_image(2, 30, 50)]
     tensor = {
-        "name": "image", "datatype": "BYTES", "shape": [2],
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [2],
         "data": [base64.b64encode(encode_png(image)).decode() for image in images],
-    }  # fmt: skip
+    }
     answer = _v2(plane, "/models/plain/infer", json={"id": "mine", "inputs": [tensor]})
     assert answer.status_code == 200, answer.text
     document = answer.json()
@@ -467,12 +469,15 @@ def test_the_open_inference_protocol_with_raw_bytes(plane):
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{}", b'{"inputs": [{"shape": [1], "datatype": "FP32", "data": [1.0]}]}',
+        b"",
+        b"[]",
+        b"{}",
+        b'{"inputs": [{"shape": [1], "datatype": "FP32", "data": [1.0]}]}',
         b'{"inputs": [{"shape": [1], "datatype": "BYTES", "data": ["*"]}]}',
         b'{"inputs": [{"shape": [2], "datatype": "BYTES", "data": ["aGk="]}]}',
         b'{"inputs": [{"shape": [-1], "datatype": "BYTES", "data": ["aGk="]}]}',
         b'{"inputs": [{"shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]}',
     ],
-)  # fmt: skip
+)
 def test_bad_inference_requests_are_refused(plane, body):
     assert _v2(plane, "/models/plain/infer", content=body).status_code == 400

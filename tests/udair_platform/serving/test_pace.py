@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from udair_platform.serving.traffic import Traffic
+from udair_platform.serving.observation.windows import Traffic
 
 
 def test_the_pace_is_of_the_last_minute_and_of_nothing_before() -> None:

@@ -19,9 +19,9 @@ from udair.data.patches import to_tensor
 from udair.inference import restore
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
-from udair_platform.serving import engine
-from udair_platform.serving.question import PNG16, Question
-from udair_platform.serving.traffic import said
+from udair_platform.serving.model import engine
+from udair_platform.serving.observation.windows import said
+from udair_platform.serving.request import PNG16, Question
 
 
 @pytest.fixture

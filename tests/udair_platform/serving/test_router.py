@@ -4,9 +4,9 @@ import queue
 import pytest
 
 from udair_jobs.storage import open_storage
+from udair_platform.documents.store_paths import ROUTES
 from udair_platform.errors import NotFound, Unavailable
-from udair_platform.registry.layout import ROUTES
-from udair_platform.serving.router import SOURCE, Route, Router, Share, Target
+from udair_platform.serving.routing.table import SOURCE, Route, Router, Share, Target
 
 
 def _document(generation: int, version: int = 0, revoked: tuple[str, ...] = ()) -> bytes:

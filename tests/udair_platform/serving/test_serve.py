@@ -18,9 +18,9 @@ from udair.data.images import decode, encode_png
 from udair.weights import packaged
 from udair_platform.client.replies import may_repeat
 from udair_platform.local.ports import free_ports
-from udair_platform.serving.autoscaling import Scaling
 from udair_platform.serving.deployment import APP, ServingConfig, build_app
-from udair_platform.serving.replica import BackboneConfig
+from udair_platform.serving.model.replica import BackboneConfig
+from udair_platform.serving.routing.autoscaling import Scaling
 
 
 @pytest.fixture(scope="module", params=["apart", "colocated"])
@@ -33,18 +33,28 @@ def plane(request, tmp_path_factory):
     made = Routes(folder)
     (port,) = free_ports(1)
     backbone = BackboneConfig(
-        str(packaged("tiny")), BUNDLE.digest, made.store.uri, cache=str(folder / "cache"), slots=8, threads=1,
-        poll_s=0.1, report_s=0.5,
-    )  # fmt: skip
+        str(packaged("tiny")),
+        BUNDLE.digest,
+        made.store.uri,
+        cache=str(folder / "cache"),
+        slots=8,
+        threads=1,
+        poll_s=0.1,
+        report_s=0.5,
+    )
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "disabled")
         environment.setenv(MARK, str(os.getpid()))
         ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         config = ServingConfig(
-            backbone, "udair-tiny", str(folder / "key"), scaling=Scaling(2, 2), spill=4,
+            backbone,
+            "udair-tiny",
+            str(folder / "key"),
+            scaling=Scaling(2, 2),
+            spill=4,
             colocated=request.param == "colocated",
-        )  # fmt: skip
+        )
         serve.run(build_app(config), name=APP, route_prefix="/")
         made.url = f"http://127.0.0.1:{port}"
         yield made
@@ -152,9 +162,7 @@ def test_a_caller_that_hangs_up_costs_no_pixels(plane):
     large = make_image(1, 1500, 1500)
     began = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            f"{plane.url}/v1/domains/left:restore", content=encode_png(large), headers=bearer(), timeout=1.5
-        )  # fmt: skip
+        httpx.post(f"{plane.url}/v1/domains/left:restore", content=encode_png(large), headers=bearer(), timeout=1.5)
     answer = _post(plane, "left", make_image(5))
     assert answer.status_code == 200
     until(lambda: time.monotonic() - began > 6)

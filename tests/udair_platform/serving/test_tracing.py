@@ -77,9 +77,12 @@ def test_a_request_is_one_trace_across_ingress_and_backbone(spans, tmp_path):
     for name, parent in (("decode", "restore"), ("infer", "restore"), ("encode", "restore"), ("backbone", "infer")):
         assert found[name][1].parent_span_id == found[parent][1].span_id, name
     assert {name: service for name, (service, _) in found.items()} == {
-        "restore": "udair-ingress", "decode": "udair-ingress", "infer": "udair-ingress", "encode": "udair-ingress",
+        "restore": "udair-ingress",
+        "decode": "udair-ingress",
+        "infer": "udair-ingress",
+        "encode": "udair-ingress",
         "backbone": "udair-backbone",
-    }  # fmt: skip
+    }
     facts = {a.key: a.value for a in found["backbone"][1].attributes}
     assert facts["domain"].string_value == "acme/plain"
     assert facts["forward_s"].double_value > 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from udair_platform.api.auth import Approver, DomainReader
 from udair_platform.api.context import Ctx
 from udair_platform.api.pages import AliasHistory, AliasPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import Approver, DomainReader
 from udair_platform.api.schemas import AliasPut
 from udair_platform.api.views.domains import AliasChangeView, AliasView
-from udair_platform.registry import promotion
+from udair_platform.services import promotion
 
 router = APIRouter(prefix="/v1/domains/{domain}/aliases", tags=["aliases"])
 

@@ -6,16 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from udair_platform.api.auth import Approver, DomainReader, DomainWriter
 from udair_platform.api.context import Ctx
-from udair_platform.api.idempotency import IdempotentRoute, derived
+from udair_platform.api.middleware.idempotency import IdempotentRoute, derived
 from udair_platform.api.pages import DomainPage, SnapshotPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import Approver, DomainReader, DomainWriter
 from udair_platform.api.schemas import DomainCreate, DomainPatch, GatePatch, Rollback
 from udair_platform.api.views.domains import AliasView, DomainView, SnapshotView, etag_of
 from udair_platform.entities.domain import Domain, GateRules
 from udair_platform.errors import EtagMismatch, Forbidden
-from udair_platform.registry import domains, promotion, sources, tenants
+from udair_platform.services import domains, promotion, sources, tenants
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
 IfMatch = Annotated[str | None, Header(max_length=64)]

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from udair_platform.api.auth import Admin
+from udair_platform.api import streams as responses
 from udair_platform.api.context import Ctx
+from udair_platform.api.feed import Filter
 from udair_platform.api.pages import EventPage
 from udair_platform.api.paging import Paged
-from udair_platform.api.streams import responses
-from udair_platform.api.streams.feed import Filter
-from udair_platform.api.streams.responses import STREAM
+from udair_platform.api.principal import Admin
+from udair_platform.api.streams import STREAM
 from udair_platform.api.views.platform import EventView
 
 router = APIRouter(prefix="/v1/events", tags=["events"])

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from udair_jobs.storage import StorageError
 from udair_platform.api.context import Ctx
+from udair_platform.documents import store_paths
 from udair_platform.errors import StoreDown
-from udair_platform.registry import layout
 
 router = APIRouter(tags=["health"])
 
@@ -23,7 +23,7 @@ def readyz(context: Ctx) -> dict[str, str]:
     """The database and the store answer."""
     context.database.ping()
     try:
-        context.store.exists(layout.ROUTES)
+        context.store.exists(store_paths.ROUTES)
     except StorageError as error:
         raise StoreDown("The object store does not answer.") from error
     return {"status": "ok"}

@@ -7,22 +7,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from udair_platform.api.auth import DomainReader, JobRunner, Principal
+from udair_platform.api import streams as responses
 from udair_platform.api.context import Ctx
-from udair_platform.api.idempotency import IdempotentRoute, derived
+from udair_platform.api.feed import Filter
+from udair_platform.api.middleware.idempotency import IdempotentRoute, derived
 from udair_platform.api.pages import EventPage, JobPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import DomainReader, JobRunner, Principal
 from udair_platform.api.schemas import JobCreate
-from udair_platform.api.streams import responses
-from udair_platform.api.streams.feed import Filter
-from udair_platform.api.streams.responses import STREAM
+from udair_platform.api.streams import STREAM
 from udair_platform.api.views.jobs import JobView
 from udair_platform.api.views.platform import EventView
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
 from udair_platform.errors import NotFound
 from udair_platform.http import tracing
-from udair_platform.registry import jobs, tenants
+from udair_platform.services import jobs, tenants
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/jobs", tags=["jobs"], route_class=IdempotentRoute)
@@ -80,9 +80,16 @@ def retry_job(domain: str, job: str, request: Request, response: Response, conte
     with context.database.write() as state:
         found, owner = _job(state, who, domain, job)
         again = jobs.retry(
-            state, context.store, owner, found, quota=tenants.default_quota(context.settings),
-            actor=who.actor, now=context.clock(), job_id=derived(request, "j", who), trace=tracing.current(),
-        )  # fmt: skip
+            state,
+            context.store,
+            owner,
+            found,
+            quota=tenants.default_quota(context.settings),
+            actor=who.actor,
+            now=context.clock(),
+            job_id=derived(request, "j", who),
+            trace=tracing.current(),
+        )
     response.headers["Location"] = f"/v1/domains/{owner.name}/jobs/{again.id}"
     return JobView.of(again, owner.name)
 

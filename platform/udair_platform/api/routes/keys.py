@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from udair_platform.api.auth import Admin
 from udair_platform.api.context import Ctx
-from udair_platform.api.idempotency import derived
+from udair_platform.api.middleware.idempotency import derived
 from udair_platform.api.pages import KeyPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import Admin
 from udair_platform.api.schemas import KeyCreate, KeyRotate
 from udair_platform.api.views.platform import KeyCreated, KeyView
-from udair_platform.registry import access
 from udair_platform.roles import ROLES
+from udair_platform.services import api_keys
 
 # No IdempotentRoute: it would store the token. The derived kid makes a repeated request the same.
 router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
 def create_key(body: KeyCreate, request: Request, context: Ctx, who: Admin) -> KeyCreated:
     """A new key of the caller's tenant. An Idempotency-Key shows an equal key again."""
     with context.database.write() as state:
-        key, token = access.create_key(
+        key, token = api_keys.create_key(
             state,
             context.signing_key,
             tenant=who.tenant,
@@ -50,7 +50,7 @@ def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
 def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None) -> KeyCreated:
     """A key that says the same takes the place of `kid`. An Idempotency-Key shows the new one again."""
     with context.database.write() as state:
-        key, token = access.rotate_key(
+        key, token = api_keys.rotate_key(
             state,
             context.signing_key,
             tenant=who.tenant,
@@ -68,6 +68,6 @@ def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRo
 def revoke_key(kid: str, context: Ctx, who: Admin) -> KeyView:
     """Take a key back. Revoking a revoked key changes nothing."""
     with context.database.write() as state:
-        key = access.revoke_key(state, tenant=who.tenant, kid=kid, actor=who.actor, now=context.clock())
+        key = api_keys.revoke_key(state, tenant=who.tenant, kid=kid, actor=who.actor, now=context.clock())
     context.publish_routes()
     return KeyView.of(key)

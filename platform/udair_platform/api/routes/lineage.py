@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 
-from udair_jobs.publish import MANIFEST
+from udair_jobs.published.candidates import MANIFEST
 from udair_jobs.specs import Manifest
 from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
-from udair_platform.api.auth import DomainReader, Principal
 from udair_platform.api.context import Context, Ctx
+from udair_platform.api.principal import DomainReader, Principal
 from udair_platform.api.views.lineage import FilesView, FileView, LineageView
 from udair_platform.entities.domain import CHAMPION
 from udair_platform.errors import NotFound, StoreDown
-from udair_platform.registry import versions
+from udair_platform.services import versions
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions/{version}", tags=["versions"])
 _MOVES = 1000
@@ -48,12 +48,14 @@ def list_files(domain: str, version: str, context: Ctx, who: DomainReader) -> Fi
         return FilesView(
             files=[
                 FileView(
-                    name=name, sha256=record.sha256, size_bytes=record.bytes,
+                    name=name,
+                    sha256=record.sha256,
+                    size_bytes=record.bytes,
                     url=folder.presign_get(name) if signed else None,
                 )
                 for name, record in files.items()
             ]
-        )  # fmt: skip
+        )
 
 
 @router.get("/files/{name}", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from udair_platform.api.auth import Shown, require
 from udair_platform.api.context import Ctx, context_of
+from udair_platform.api.principal import Shown, require
 from udair_platform.errors import Forbidden
 
 router = APIRouter(tags=["health"])

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 import udair
-from udair_platform.api.auth import AnyKey, DomainReader
 from udair_platform.api.context import Ctx
 from udair_platform.api.pages import BasePage
+from udair_platform.api.principal import AnyKey, DomainReader
 from udair_platform.api.views.platform import BaseView, PlatformView
 
 router = APIRouter(prefix="/v1", tags=["platform"])

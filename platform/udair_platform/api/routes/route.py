@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from udair_platform.api.auth import Approver, DomainReader
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import Approver, DomainReader
 from udair_platform.api.schemas import RoutePut, ShareBody
 from udair_platform.api.views.domains import RouteView
 from udair_platform.entities.domain import CHAMPION, Share, Traffic
-from udair_platform.registry import traffic
+from udair_platform.services import traffic
 
 router = APIRouter(prefix="/v1/domains/{domain}/route", tags=["routes"])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from udair_platform.api.auth import DomainReader, DomainWriter
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import DomainReader, DomainWriter
 from udair_platform.api.schemas import UploadsCreate
 from udair_platform.api.views.sources import AccessView, DriftView, UploadsView, UploadView, UsageView
-from udair_platform.registry import observed, sources
+from udair_platform.services import observed, sources
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from udair_platform.api.auth import DomainReader
 from udair_platform.api.context import Ctx
+from udair_platform.api.principal import DomainReader
 from udair_platform.api.views.sources import DomainUsageView, TenantUsageView
-from udair_platform.registry import usage
+from udair_platform.services import usage
 
 router = APIRouter(prefix="/v1/usage", tags=["platform"])
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from udair_platform.api.auth import Approver, DomainReader, Principal
 from udair_platform.api.context import Ctx
-from udair_platform.api.idempotency import IdempotentRoute
+from udair_platform.api.middleware.idempotency import IdempotentRoute
 from udair_platform.api.pages import VersionPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import Approver, DomainReader, Principal
 from udair_platform.api.schemas import Decision, Promote
 from udair_platform.api.views.domains import AliasView
 from udair_platform.api.views.versions import GateReportView, VersionView
 from udair_platform.entities.version import AdapterVersion
-from udair_platform.registry import approval, promotion, versions
+from udair_platform.services import approval, promotion, versions
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions", tags=["versions"], route_class=IdempotentRoute)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from udair_platform.api.auth import Admin, Principal
 from udair_platform.api.context import Context, Ctx
-from udair_platform.api.idempotency import derived
+from udair_platform.api.middleware.idempotency import derived
 from udair_platform.api.pages import WebhookPage
 from udair_platform.api.paging import Paged
+from udair_platform.api.principal import Admin, Principal
 from udair_platform.api.schemas import WebhookCreate
 from udair_platform.api.views.webhooks import WebhookView, WebhookWithSecret
 from udair_platform.entities.webhook import Webhook, WebhookState
-from udair_platform.registry import webhooks
+from udair_platform.services import webhooks
 from udair_platform.state.repositories import State
 
 # No IdempotentRoute: it would store the secret. The derived id makes a repeated creation the same.

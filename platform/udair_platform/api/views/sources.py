@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from udair_platform.registry.observed import Observed
-from udair_platform.registry.sources import Step
-from udair_platform.registry.usage import Use
+from udair_platform.services.observed import Observed
+from udair_platform.services.sources import Step
+from udair_platform.services.usage import Use
 
 
 class StepView(BaseModel):
@@ -62,9 +62,12 @@ class UsageView(BaseModel):
         """The view of `seen`."""
         since = None if seen.since is None else datetime.fromtimestamp(seen.since, UTC)
         return cls(
-            images=seen.images, pixels=seen.pixels, forward_s=round(seen.forward_s, 4),
-            replicas=len(seen.replicas), since=since,
-        )  # fmt: skip
+            images=seen.images,
+            pixels=seen.pixels,
+            forward_s=round(seen.forward_s, 4),
+            replicas=len(seen.replicas),
+            since=since,
+        )
 
 
 class DomainUsageView(BaseModel):
@@ -81,9 +84,13 @@ class DomainUsageView(BaseModel):
     def of_use(cls, use: Use) -> DomainUsageView:
         """The view of `use`."""
         return cls(
-            domain=use.name, jobs=use.jobs, job_s=round(use.job_s, 1), images=use.seen.images, pixels=use.seen.pixels,
+            domain=use.name,
+            jobs=use.jobs,
+            job_s=round(use.job_s, 1),
+            images=use.seen.images,
+            pixels=use.seen.pixels,
             forward_s=round(use.seen.forward_s, 4),
-        )  # fmt: skip
+        )
 
 
 class TenantUsageView(BaseModel):

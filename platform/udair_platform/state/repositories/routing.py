@@ -51,12 +51,20 @@ class Routing(Repository):
         version = and_(_VERSIONS.c.domain_id == _DOMAINS.c.id, _VERSIONS.c.number == _ALIASES.c.version)
         statement = (
             select(
-                _DOMAINS.c.id.label("domain_id"), _DOMAINS.c.tenant, _DOMAINS.c.name, _DOMAINS.c.source_uri, _DOMAINS.c.traffic,
-                _DOMAINS.c.source_role_arn, _DOMAINS.c.external_id,
-                _VERSIONS.c.number, _VERSIONS.c.base_digest, _VERSIONS.c.adapter_digest, _VERSIONS.c.candidate_uri,
+                _DOMAINS.c.id.label("domain_id"),
+                _DOMAINS.c.tenant,
+                _DOMAINS.c.name,
+                _DOMAINS.c.source_uri,
+                _DOMAINS.c.traffic,
+                _DOMAINS.c.source_role_arn,
+                _DOMAINS.c.external_id,
+                _VERSIONS.c.number,
+                _VERSIONS.c.base_digest,
+                _VERSIONS.c.adapter_digest,
+                _VERSIONS.c.candidate_uri,
                 newest.label("newest_uri"),
             )
             .select_from(_DOMAINS.outerjoin(_ALIASES, champion).outerjoin(_VERSIONS, version))
             .where(_DOMAINS.c.state != DomainState.DELETED)
-        )  # fmt: skip
+        )
         return self._all(Routed, statement)

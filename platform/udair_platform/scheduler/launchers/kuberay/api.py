@@ -140,9 +140,12 @@ class KubeApi:
             Expired: Also while iterating.
         """
         query = _given(
-            watch="true", allowWatchBookmarks="true", labelSelector=labels, resourceVersion=version,
+            watch="true",
+            allowWatchBookmarks="true",
+            labelSelector=labels,
+            resourceVersion=version,
             timeoutSeconds=str(seconds),
-        )  # fmt: skip
+        )
         try:
             answer = self._ask("GET", resource.path(namespace), query, read_s=seconds + _READ_S, stream=True)
         except Refused as error:
@@ -165,9 +168,11 @@ class KubeApi:
     def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete that very object, with what it owns; one that is gone is no error."""
         body = {
-            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
-        }  # fmt: skip
+        }
         try:
             self._ask("DELETE", resource.path(namespace, name), [], body=body, content_type="application/json")
         except Refused as error:
@@ -207,9 +212,13 @@ class KubeApi:
         headers = {"Accept": accept, **({"Content-Type": content_type} if content_type else {})}
         try:
             request = self._client.param_serialize(
-                method=method, resource_path=path, query_params=query, header_params=headers, body=body,
+                method=method,
+                resource_path=path,
+                query_params=query,
+                header_params=headers,
+                body=body,
                 auth_settings=["BearerToken"],
-            )  # fmt: skip
+            )
             answer: urllib3.BaseHTTPResponse = self._client.call_api(
                 *request, _request_timeout=(_CONNECT_S, read_s)
             ).response

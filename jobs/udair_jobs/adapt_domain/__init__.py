@@ -1,0 +1,1 @@
+"""The adaptation job: a prefix of unlabelled images in, a candidate adapter with its evidence out."""

@@ -1,0 +1,1 @@
+"""The evaluation job: labelled sets in, scores out."""

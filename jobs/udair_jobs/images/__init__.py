@@ -1,0 +1,1 @@
+"""A domain's images: listing, pinned snapshots, loading."""

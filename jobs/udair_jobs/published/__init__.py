@@ -1,0 +1,1 @@
+"""Published artefacts: base models and candidate adapters."""

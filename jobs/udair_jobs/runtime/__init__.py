@@ -1,0 +1,1 @@
+"""What every job process needs: arguments, cancellation, progress, Ray."""

@@ -1,0 +1,1 @@
+"""The sweep job: a search for hyperparameters with Ray Tune."""

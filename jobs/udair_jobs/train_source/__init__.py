@@ -1,0 +1,1 @@
+"""The training job: photographs in, a base model out, on Ray Train."""

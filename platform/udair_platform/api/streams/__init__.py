@@ -1,1 +1,0 @@
-"""Events and logs as they happen: `text/event-stream`, resumed from the last id that a client has seen."""

@@ -1,0 +1,1 @@
+"""Documents that the planes exchange through the store."""

@@ -1,0 +1,1 @@
+"""Operations on a whole platform: first start, backup, consistency check."""

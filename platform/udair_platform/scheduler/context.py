@@ -1,0 +1,122 @@
+"""One job and its attempt under the reconciler's hands, and how their changes are written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from udair_jobs.specs import AdaptResult
+from udair_jobs.storage import Storage
+from udair_platform.entities.domain import Domain
+from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
+from udair_platform.errors import LauncherDown, PlatformError, StoreDown
+from udair_platform.http.tracing import Tracing
+from udair_platform.scheduler import traces
+from udair_platform.scheduler.attempt_files import AttemptFiles, read_summary
+from udair_platform.scheduler.launcher import Launcher
+from udair_platform.services import jobs
+from udair_platform.settings import Settings
+from udair_platform.state.database import Database
+from udair_platform.state.repositories import State
+from udair_platform.telemetry import logger
+
+ACTOR = "reconciler"
+_log = logger("reconciler.work")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, its current attempt, its domain, and the attempt's files, as read at one moment."""
+
+    job: Job
+    attempt: Attempt
+    domain: Domain
+    files: AttemptFiles
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the reconciler works with. `write` opens a transaction that checks the lease."""
+
+    write: Callable[[], AbstractContextManager[State]]
+    database: Database
+    store: Storage
+    launcher: Launcher
+    settings: Settings
+    now: Callable[[], datetime]
+    tracing: Tracing
+
+    def change(self, state: State, job: Job, to: JobState, *, reason: str | None = None, detail: str = "") -> Job:
+        """Move the job, with its event."""
+        cause = f"attempt {job.attempt}"
+        return jobs.change(state, job, to, now=self.now(), actor=ACTOR, cause=cause, reason=reason, detail=detail)
+
+    def change_attempt(
+        self, state: State, attempt: Attempt, to: AttemptState, *, reason: str | None = None, detail: str = ""
+    ) -> Attempt:
+        """Move the attempt, with its event."""
+        return jobs.change_attempt(
+            state, attempt, to, now=self.now(), actor=ACTOR, cause="observed", reason=reason, detail=detail
+        )
+
+    def finish(
+        self,
+        state: State,
+        job: Job,
+        to: JobState,
+        *,
+        reason: str | None = None,
+        detail: str = "",
+        summary: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Move the job to a final state, settle its snapshot, and tell its trace."""
+        ended = jobs.finish(
+            state,
+            job,
+            to,
+            now=self.now(),
+            actor=ACTOR,
+            cause=f"attempt {job.attempt}",
+            reason=reason,
+            detail=detail,
+            summary=summary,
+        )
+        if self.tracing.enabled:
+            traces.tell(self.tracing, ended, state.attempts.of_job(job.tenant, job.id))
+        return ended
+
+    def running(self, state: State, work: Work) -> Work:
+        """Say that the attempt has been seen to run, unless that is known."""
+        job, attempt = work.job, work.attempt
+        if attempt.state is AttemptState.LAUNCHED:
+            attempt = self.change_attempt(state, attempt, AttemptState.RUNNING)
+        if job.state is JobState.PROVISIONING:
+            job = self.change(state, job, JobState.RUNNING)
+        return replace(work, job=job, attempt=attempt)
+
+    def summary(self, work: Work, result: AdaptResult | None) -> Mapping[str, Any] | None:
+        """What the job found in the customer's bucket, if it got that far."""
+        if result is not None and result.snapshot is not None:
+            return result.snapshot.model_dump()
+        try:
+            found = read_summary(self.store, work.domain, work.job)
+        except StoreDown:
+            return None
+        return None if found is None else found.model_dump()
+
+    def keep_log(self, work: Work) -> None:
+        """Copy the attempt's log to the store; trouble with that troubles nobody else."""
+        try:
+            work.files.keep_log(self.launcher.logs(work.attempt.submission_id))
+        except PlatformError as error:
+            _log.info("log not kept", submission_id=work.attempt.submission_id, detail=error.detail)
+
+    def stop(self, attempt: Attempt) -> None:
+        """Ask the launcher to end the attempt, if the launcher can be asked."""
+        try:
+            self.launcher.stop(attempt.submission_id)
+        except LauncherDown as error:
+            _log.info("could not be stopped", submission_id=attempt.submission_id, detail=error.detail)

@@ -1,0 +1,108 @@
+"""How an attempt ends: as a version, as a failure with what follows from it, or cancelled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from udair_jobs.specs import AdaptResult, Reason
+from udair_platform.entities.job import AttemptState, JobState
+from udair_platform.errors import CandidateInvalid, LauncherDown
+from udair_platform.scheduler import policy
+from udair_platform.scheduler.context import ACTOR, Tools, Work
+from udair_platform.scheduler.launcher import ALIVE, LaunchState
+from udair_platform.services import gate, jobs, versions
+from udair_platform.telemetry import logger
+
+_log = logger("reconciler.settling")
+
+
+def succeed(tools: Tools, work: Work, result: AdaptResult) -> None:
+    """Register the candidate. Version, verdict, attempt, job and snapshot are one transaction."""
+    try:
+        candidate = versions.verify(work.files.candidate, base_digest=work.job.base_digest)
+        if result.manifest is not None and result.manifest.digest != candidate.manifest.digest:
+            raise CandidateInvalid("The result and the candidate's manifest name different adapters.")
+    except CandidateInvalid as error:
+        fail(tools, work, "CONTROLLER_ERROR", error.detail)
+        return
+    tools.keep_log(work)
+    summary = tools.summary(work, result)
+    with tools.write() as state:
+        work = tools.running(state, work)
+        domain = state.domains.by_id(work.job.tenant, work.job.domain_id)  # its gate rules of this moment
+        version = versions.record(state, domain, work.job, candidate, now=tools.now(), actor=ACTOR)
+        tools.change_attempt(state, work.attempt, AttemptState.SUCCEEDED)
+        done = replace(
+            work.job,
+            version=version.number,
+            metrics=gate.finite(result.metrics) or work.job.metrics,
+            phases=[record.model_dump() for record in result.phases] or work.job.phases,
+        )
+        tools.finish(state, done, JobState.SUCCEEDED, detail=f"gate {version.verdict}", summary=summary)
+    _log.info("job succeeded", job=done.id, version=version.number, verdict=version.verdict)
+
+
+def fail(
+    tools: Tools,
+    work: Work,
+    reason: str,
+    detail: str,
+    *,
+    decided: bool = True,
+    result: AdaptResult | None = None,
+) -> None:
+    """Settle a failed attempt: what follows is policy.
+
+    Args:
+        decided: The attempt has its result, or never started. Otherwise it may still live, so it is
+            closed first, and nothing is settled if it decided otherwise in that moment.
+    """
+    if not decided:
+        if not work.files.close(cast(Reason, reason), f"given up: {detail}"):
+            return
+        tools.stop(work.attempt)
+        tools.keep_log(work)
+    summary = tools.summary(work, result)
+    job = work.job
+    with tools.write() as state:
+        attempts = state.attempts.of_job(job.tenant, job.id)
+        tools.change_attempt(state, work.attempt, AttemptState.FAILED, reason=reason, detail=detail)
+        decision = policy.after_failure(
+            reason,
+            attempts,
+            now=tools.now(),
+            max_attempts=tools.settings.max_attempts,
+            pending_timeout_s=tools.settings.pending_timeout_s,
+        )
+        if decision.state is JobState.RECOVERING:
+            waiting = replace(job, not_before=decision.not_before)
+            tools.change(state, waiting, JobState.RECOVERING, reason=reason, detail=detail)
+            if summary is not None:  # what it found stays true, whoever goes on from it
+                jobs.settle_snapshot(state, job, summary, now=tools.now(), actor=ACTOR)
+        else:
+            tools.finish(state, job, decision.state, reason=reason, detail=detail, summary=summary)
+    _log.info("attempt failed", job=job.id, attempt=job.attempt, reason=reason, then=decision.state)
+
+
+def cancel(tools: Tools, work: Work) -> None:
+    """Bar the attempt from succeeding, stop it, and call the job CANCELLED once nothing runs."""
+    work.files.close("USER_CANCELLED", "cancelled before it had a result")
+    detail = ""
+    try:
+        tools.launcher.stop(work.attempt.submission_id)
+        status = tools.launcher.status(work.attempt.submission_id)
+    except LauncherDown as error:
+        status, detail = LaunchState.RUNNING, error.detail
+    waited_s = (tools.now() - work.job.updated_time).total_seconds()
+    if status in ALIVE and waited_s < tools.settings.cancel_timeout_s:
+        return
+    if status in ALIVE:
+        # A job that Ray holds PENDING cannot be stopped; if it starts, it finds its result and ends.
+        detail = f"not confirmed within {tools.settings.cancel_timeout_s:g} s. {detail}".strip()
+    tools.keep_log(work)
+    summary = tools.summary(work, None)
+    reason = "USER_CANCELLED"
+    with tools.write() as state:
+        tools.change_attempt(state, work.attempt, AttemptState.STOPPED, reason=reason, detail=detail)
+        tools.finish(state, work.job, JobState.CANCELLED, reason=reason, detail=detail, summary=summary)

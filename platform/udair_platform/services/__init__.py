@@ -1,0 +1,1 @@
+"""Services: the platform's operations on its nouns, each in one transaction."""

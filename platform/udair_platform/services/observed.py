@@ -1,0 +1,144 @@
+"""What the replicas of the data plane have seen of a domain: its usage, and whether it drifts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from udair_jobs.storage import NotFound, Storage, StorageError
+from udair_platform.documents import store_paths
+from udair_platform.entities.domain import Domain
+from udair_platform.errors import StoreDown
+from udair_platform.services.reports import STALE
+
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass
+class Observed:
+    """One domain over all replicas.
+
+    Attributes:
+        images, pixels, forward_s: Since the replicas began; a replica that is gone is not counted.
+        drift: Its newest windows, one for each replica, newest first.
+        blocked: Versions that a replica cannot load, with the reason.
+        replicas: That have seen the domain.
+        since: When the oldest of them began, seconds since the epoch.
+        failed: Images that were not restored.
+    """
+
+    images: int = 0
+    pixels: int = 0
+    forward_s: float = 0.0
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    blocked: list[dict[str, Any]] = field(default_factory=list)
+    replicas: list[str] = field(default_factory=list)
+    since: float | None = None
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica of the data plane, as it last said.
+
+    Attributes:
+        domains: Of the tenant that asks, by name; `Observed` by this replica alone.
+        load: What it is busy with, over all tenants: ``images_per_s``, ``p50_s``, ``p99_s``, ``waiting``, and of
+            its bank ``resident``, ``slots``, ``hits``, ``evictions``. Empty from a replica that does not say.
+    """
+
+    id: str
+    began: float
+    time: float
+    domains: dict[str, Observed]
+    load: dict[str, float]
+
+
+def of_domain(store: Storage, domain: Domain, now: datetime) -> Observed:
+    """What all replicas say of `domain`.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    return of_tenant(store, domain.tenant, now).get(domain.name, Observed())
+
+
+def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, Observed]:
+    """What all replicas say of each of a tenant's domains that any of them has seen.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    return over(replicas(store, tenant, now))
+
+
+def over(found: Sequence[Replica]) -> dict[str, Observed]:
+    """The replicas' domains, each over all of them."""
+    seen: dict[str, Observed] = {}
+    for replica in found:
+        for name, told in replica.domains.items():
+            _add(seen.setdefault(name, Observed()), told)
+    for one in seen.values():
+        one.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
+    return seen
+
+
+def replicas(store: Storage, tenant: str, now: datetime) -> list[Replica]:
+    """Every replica that has reported of late, the oldest first, with what it says of the tenant's domains.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    found = []
+    for report in _fresh(store, now.timestamp()):
+        began = float(report.get("began_time", report["time"]))
+        id, domains = str(report.get("replica", "")), report["domains"]
+        mine = {
+            name.partition("/")[2]: _told(told, id, began)
+            for name, told in domains.items()
+            if name.startswith(f"{tenant}/") and isinstance(told, dict)
+        }
+        load = report.get("load")
+        numbers = {str(k): float(v) for k, v in load.items() if v is not None} if isinstance(load, dict) else {}
+        found.append(Replica(id, began, float(report["time"]), mine, numbers))
+    return sorted(found, key=lambda replica: replica.began)
+
+
+def _told(told: dict[str, Any], replica: str, began: float) -> Observed:
+    usage = told.get("usage") or {}
+    drift, blocked = told.get("drift"), told.get("blocked")
+    return Observed(
+        int(usage.get("images", 0)),
+        int(usage.get("pixels", 0)),
+        float(usage.get("forward_s", 0.0)),
+        [drift] if drift else [],
+        [blocked] if blocked else [],
+        [replica],
+        began,
+        int(usage.get("failed", 0)),
+    )
+
+
+def _add(seen: Observed, told: Observed) -> None:
+    for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
+        setattr(seen, name, getattr(seen, name) + getattr(told, name))
+    assert told.since is not None
+    seen.since = told.since if seen.since is None else min(seen.since, told.since)
+
+
+def _fresh(store: Storage, now: float) -> Iterator[dict[str, Any]]:
+    try:
+        for item in list(store.list(store_paths.REPORTS)):
+            try:
+                report = json.loads(store.get(item.key, max_bytes=_MAX_BYTES))
+                if now - float(report["time"]) <= STALE.total_seconds() and isinstance(report["domains"], dict):
+                    yield report
+            except (NotFound, ValueError, KeyError, TypeError):
+                continue  # gone, or half a report: the next one is whole
+    except NotFound:
+        return
+    except StorageError as error:
+        raise StoreDown(f"The replicas' reports cannot be read: {error}") from error

@@ -1,0 +1,171 @@
+"""From a job's result to an adapter version: verified, judged, recorded. Exactly once per job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from udair.adaptation.gate import Evidence
+from udair_jobs.errors import CandidateError
+from udair_jobs.published.candidates import verify_candidate
+from udair_jobs.specs import Manifest
+from udair_jobs.storage import NotFound as ObjectNotFound
+from udair_jobs.storage import Storage, StorageError, StorageUnavailable, open_storage
+from udair_platform.documents import routes, store_paths
+from udair_platform.entities import version as entity
+from udair_platform.entities.domain import CANDIDATE, SOURCE_VERSION, Domain
+from udair_platform.entities.job import Job
+from udair_platform.entities.version import AdapterVersion, VersionState
+from udair_platform.errors import CandidateInvalid, NotFound, StoreDown
+from udair_platform.services import gate
+from udair_platform.state.repositories import State
+
+_MAX_JSON_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A published adapter whose every file matched its manifest."""
+
+    uri: str
+    manifest: Manifest
+    evidence: Evidence
+    metrics: Mapping[str, float]
+
+
+def verify(storage: Storage, *, base_digest: str) -> Candidate:
+    """Read the candidate in `storage` and believe nothing that its manifest does not prove.
+
+    Raises:
+        CandidateInvalid: A file is missing, altered or unlisted, or it is for another base model.
+        StoreDown: The store does not answer.
+    """
+    try:
+        manifest = verify_candidate(storage)
+        if manifest.base_digest != base_digest:
+            raise CandidateInvalid(
+                f"{storage.uri} was made for base model {manifest.base_digest[:12]}; "
+                f"expected {base_digest[:12]}. Run the job again on the current base model."
+            )
+        evidence = gate.read_evidence(_read(storage, manifest, store_paths.EVIDENCE))
+        metrics = _read(storage, manifest, store_paths.METRICS) if store_paths.METRICS in manifest.files else {}
+    except StorageUnavailable as error:
+        raise StoreDown(f"The candidate cannot be read now: {error}") from error
+    except (CandidateError, StorageError) as error:
+        raise CandidateInvalid(f"The candidate cannot be trusted: {error}") from error
+    return Candidate(storage.uri, manifest, evidence, metrics if isinstance(metrics, dict) else {})
+
+
+def record(
+    state: State, domain: Domain, job: Job, candidate: Candidate, *, now: datetime, actor: str
+) -> AdapterVersion:
+    """Register `candidate` as the next version of `domain`, judged by its rules of this moment.
+
+    A job that has a version already gets the same one back.
+    """
+    known = state.versions.of_job(job.tenant, job.id)
+    if known is not None:
+        return known
+    created = AdapterVersion(
+        domain_id=domain.id,
+        tenant=domain.tenant,
+        number=state.versions.next_number(domain.tenant, domain.id),
+        job_id=job.id,
+        snapshot_id=job.snapshot_id,
+        base_name=job.base_name,
+        base_digest=candidate.manifest.base_digest,
+        adapter_digest=candidate.manifest.digest,
+        candidate_uri=candidate.uri,
+        created_time=now,
+        updated_time=now,
+        evidence=gate.finite(candidate.evidence.to_dict()),
+        metrics=gate.finite(dict(candidate.metrics)),
+        code_version=candidate.manifest.code_version,
+    )
+    report = gate.evaluate(candidate.evidence, domain.gate)
+    evaluating = entity.advance(created, VersionState.EVALUATING, now=now)
+    judged = replace(
+        entity.advance(evaluating, gate.STATE_AFTER[report.verdict], now=now),
+        verdict=report.verdict,
+        gate=gate.report_of(report, domain.gate),
+    )
+    state.versions.add(judged)
+    for step in (created, evaluating, judged):
+        _record(state, step, now=now, actor=actor, cause=f"job {job.id}")
+    if judged.state is not VersionState.REJECTED:
+        pointed = state.aliases.find(domain.tenant, domain.id, CANDIDATE)
+        expected = pointed.version if pointed else None
+        reason = f"gate {report.verdict}"
+        state.aliases.move(
+            domain.tenant,
+            domain.id,
+            CANDIDATE,
+            judged.number,
+            expected=expected,
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
+    routes.changed(state)  # the newest profile is another one now
+    return judged
+
+
+def folder_of(store: Storage, version: AdapterVersion) -> Storage:
+    """Where the version's files are: through `store` where it is inside, which knows its endpoint."""
+    inside = version.candidate_uri.removeprefix(f"{store.uri}/")
+    return store.at(inside) if inside != version.candidate_uri else open_storage(version.candidate_uri)
+
+
+def change(
+    state: State, version: AdapterVersion, to: VersionState, *, now: datetime, actor: str, cause: str
+) -> AdapterVersion:
+    """Move a stored version to state `to`, with its event. Raises InvalidState."""
+    moved = state.versions.save(entity.advance(version, to, now=now))
+    _record(state, moved, now=now, actor=actor, cause=cause)
+    return moved
+
+
+def resolve(state: State, domain: Domain, text: str) -> int:
+    """The number that `text` names: ``7``, ``@champion`` or ``champion``; 0 is the source model.
+
+    Raises:
+        NotFound: It names nothing.
+    """
+    name = text.removeprefix("@")
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        number = int(name)
+        if number != SOURCE_VERSION:
+            state.versions.get(domain.tenant, domain.id, number)
+        return number
+    alias = state.aliases.find(domain.tenant, domain.id, name)
+    if alias is None:
+        raise NotFound(f"Domain {domain.name!r} has no version or alias {text!r}.")
+    return alias.version
+
+
+def _read(storage: Storage, manifest: Manifest, name: str) -> Any:
+    if name not in manifest.files:
+        raise CandidateInvalid(f"{storage.uri} has no {name} in its manifest, so the gate has nothing to judge.")
+    try:
+        return json.loads(storage.get(name, max_bytes=_MAX_JSON_BYTES))
+    except ObjectNotFound as error:
+        raise CandidateInvalid(f"{storage.uri}/{name} is gone.") from error
+    except ValueError as error:
+        raise CandidateInvalid(f"{storage.uri}/{name} is no JSON: {error}.") from error
+
+
+def _record(state: State, version: AdapterVersion, *, now: datetime, actor: str, cause: str) -> None:
+    state.record(
+        tenant=version.tenant,
+        now=now,
+        actor=actor,
+        cause=cause,
+        noun="version",
+        name=str(version.number),
+        kind=f"version.{version.state}",
+        domain_id=version.domain_id,
+        data={"verdict": version.verdict, "adapter_digest": version.adapter_digest},
+    )

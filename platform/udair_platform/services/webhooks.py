@@ -1,0 +1,153 @@
+"""Webhooks made, changed and deleted, and the secrets that sign what they are sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from udair_platform.entities import webhook as entity
+from udair_platform.entities.names import new_id
+from udair_platform.entities.webhook import Webhook, WebhookState, is_kind
+from udair_platform.errors import FieldError, Invalid, QuotaExceeded
+from udair_platform.state.repositories import State
+
+MOST = 20  # webhooks of a tenant
+PING = "webhook.ping"
+
+
+def create(
+    state: State,
+    *,
+    tenant: str,
+    url: str,
+    kinds: Sequence[str],
+    description: str,
+    allow_private: bool,
+    actor: str,
+    now: datetime,
+    id: str | None = None,
+) -> Webhook:
+    """A new webhook; it is told what happens from now on.
+
+    Args:
+        allow_private: Accept http:// and addresses of private networks: an operator's decision.
+        id: An id derived from an idempotency key: the webhook of that id is returned as it is.
+
+    Raises:
+        Invalid: The address or a kind is not acceptable; points at it.
+        QuotaExceeded: The tenant has as many as it may have.
+    """
+    check_url(url, allow_private=allow_private)
+    for place, kind in enumerate(kinds):
+        if not is_kind(kind):
+            detail = f"kind {kind[:64]!r} is none; expected e.g. job.SUCCEEDED, job.* or *."
+            raise Invalid(detail, errors=[FieldError(f"/kinds/{place}", detail)])
+    known = state.webhooks.find(tenant, id) if id else None
+    if known is not None:
+        return known
+    if state.webhooks.count(tenant) >= MOST:
+        raise QuotaExceeded(f"The tenant has {MOST} webhooks, the most that are kept; delete one first.")
+    created = Webhook(
+        id=id or new_id("w"),
+        tenant=tenant,
+        url=url,
+        kinds=tuple(kinds),
+        description=description,
+        cursor=state.events.newest(tenant),
+        created_time=now,
+        updated_time=now,
+    )
+    state.webhooks.add(created)
+    record(state, created, "webhook.created", actor=actor, now=now)
+    return created
+
+
+def change(state: State, webhook: Webhook, to: WebhookState, *, actor: str, now: datetime, cause: str) -> Webhook:
+    """Move `webhook` to state `to`; what it is in already stays. Raises InvalidState.
+
+    One that is made active again is told what happens from now on: a backlog of weeks helps nobody.
+    """
+    if webhook.state is to:
+        return webhook
+    moved = entity.advance(webhook, to, now=now)
+    if to is WebhookState.ACTIVE:
+        moved = replace(moved, cursor=state.events.newest(webhook.tenant))
+    saved = state.webhooks.save(moved)
+    record(state, saved, f"webhook.{to}", actor=actor, now=now, cause=cause)
+    return saved
+
+
+def rotate_secret(state: State, webhook: Webhook, *, actor: str, now: datetime) -> Webhook:
+    """Give `webhook` another secret; from now on both sign, the new one first."""
+    saved = state.webhooks.save(replace(webhook, secret_number=webhook.secret_number + 1, updated_time=now))
+    record(state, saved, "webhook.secret_rotated", actor=actor, now=now)
+    return saved
+
+
+def secret_of(signing_key: bytes, webhook: Webhook, number: int | None = None) -> str:
+    """The secret that signs what `webhook` is sent: derived, so that none is stored anywhere."""
+    text = f"udair-webhook-1/{webhook.tenant}/{webhook.id}/{number or webhook.secret_number}"
+    digest = hmac.new(signing_key, text.encode(), hashlib.sha256).digest()
+    return "whsec_" + base64.b64encode(digest).decode()
+
+
+def secrets_of(signing_keys: Sequence[bytes], webhook: Webhook) -> list[str]:
+    """The secrets in use: the newest, and those before it until its owner has changed over.
+
+    Args:
+        signing_keys: The platform's, and the one before while that is still good.
+    """
+    numbers = [webhook.secret_number] + [webhook.secret_number - 1] * (webhook.secret_number > 1)
+    return [secret_of(key, webhook, number) for key in signing_keys for number in numbers]
+
+
+def check_url(url: str, *, allow_private: bool) -> None:
+    """Refuse what can be no webhook's address. Where its name leads is checked at every delivery.
+
+    Raises:
+        Invalid: Points at /url.
+    """
+    problem = _problem(url, allow_private)
+    if problem:
+        detail = f"url {url[:120]!r} {problem}"
+        raise Invalid(detail, errors=[FieldError("/url", detail)])
+
+
+def _problem(url: str, allow_private: bool) -> str | None:
+    if any(ord(char) <= 32 or ord(char) > 126 for char in url):
+        return "holds blanks, control characters or others than ASCII."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is no URL."
+    if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
+        return f"has scheme {parts.scheme!r}; expected https."
+    if not parts.hostname:
+        return "names no host."
+    if parts.username is not None or parts.password is not None:
+        return "holds a user name or password; requests are signed instead."
+    if parts.fragment:
+        return "has a fragment, which is never sent."
+    if port is not None and not 0 < port < 65536:
+        return "has a port out of range."
+    return None
+
+
+def record(state: State, webhook: Webhook, kind: str, *, actor: str, now: datetime, cause: str = "request") -> None:
+    """Append what happened to `webhook`. Never its secret."""
+    state.record(
+        tenant=webhook.tenant,
+        now=now,
+        actor=actor,
+        cause=cause,
+        noun="webhook",
+        name=webhook.id,
+        kind=kind,
+        data={"url": webhook.url.partition("?")[0], "kinds": list(webhook.kinds), "error": webhook.last_error[:200]},
+    )

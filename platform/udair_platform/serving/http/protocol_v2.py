@@ -1,0 +1,138 @@
+"""Open Inference Protocol V2 (KServe, Triton): a domain is a model, an encoded image is a BYTES element.
+
+An element comes as base64 in the JSON, or raw in the binary extension: the JSON is followed by, for
+every BYTES element, its length in four bytes (little-endian) and the bytes themselves;
+`Inference-Header-Content-Length` says where the JSON ends.
+
+Source: https://github.com/kserve/open-inference-protocol, and Triton's extension of binary tensor data.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from udair_platform.errors import BadRequest
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+INPUT, OUTPUT = "image", "restored"
+MAX_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """An inference request.
+
+    Attributes:
+        id: Repeated in the response.
+        images: Encoded.
+        binary: Whether outputs are wanted raw.
+        test_time: The request's parameter `test_time`.
+    """
+
+    id: str
+    images: list[bytes]
+    binary: bool
+    test_time: bool
+
+
+def model_metadata(domain: str, version: int) -> dict[str, Any]:
+    """The answer to `/v2/models/{domain}`."""
+    tensor = {"datatype": "BYTES", "shape": [-1]}
+    return {
+        "name": domain,
+        "versions": [str(version)],
+        "platform": "udair",
+        "inputs": [{"name": INPUT, **tensor}],
+        "outputs": [{"name": OUTPUT, **tensor}],
+    }
+
+
+def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
+    """Read a request.
+
+    Raises:
+        BadRequest: It is none that can be answered; the message says which part is wrong.
+    """
+    if header_length is None:
+        head, raw = body, b""
+    else:
+        if not header_length.isdigit() or int(header_length) > len(body):
+            raise BadRequest(f"{HEADER_LENGTH} is {header_length[:20]!r}; the body has {len(body)} bytes.")
+        head, raw = body[: int(header_length)], body[int(header_length) :]
+    try:
+        document = json.loads(head)
+        inputs = document["inputs"]
+        assert isinstance(inputs, list)
+        assert len(inputs) == 1
+        tensor = inputs[0]
+        shape = [int(side) for side in tensor["shape"]]
+        parameters = tensor.get("parameters") or {}
+        asked = document.get("parameters") or {}
+        outputs = document.get("outputs") or []
+        binary = bool(asked.get("binary_data_output")) or any(
+            (output.get("parameters") or {}).get("binary_data") for output in outputs
+        )
+    except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RecursionError):
+        raise BadRequest(
+            f"The request is none of the V2 protocol; expected one input {INPUT!r} with shape and data."
+        ) from None
+    if tensor.get("datatype") != "BYTES":
+        raise BadRequest(
+            f"The input has datatype {str(tensor.get('datatype'))[:20]!r}; expected BYTES: encoded images."
+        )
+    size = parameters.get("binary_data_size")
+    images = _from_base64(tensor.get("data")) if size is None else _from_binary(raw, size)
+    count = 1
+    for side in shape:
+        count *= side
+    if count != len(images) or not 1 <= count <= MAX_IMAGES:
+        raise BadRequest(f"The shape {shape} holds {count} images, {len(images)} came; expected 1 to {MAX_IMAGES}.")
+    return InferRequest(str(document.get("id", ""))[:128], images, binary, bool(asked.get("test_time", False)))
+
+
+def render_infer(
+    request: InferRequest, domain: str, version: int, images: list[bytes], parameters: dict[str, Any]
+) -> tuple[bytes, int | None]:
+    """The response's body, and the length of its JSON part if raw data follow it."""
+    tensor: dict[str, Any] = {"name": OUTPUT, "datatype": "BYTES", "shape": [len(images)]}
+    raw = b"".join(len(image).to_bytes(4, "little") + image for image in images) if request.binary else b""
+    if request.binary:
+        tensor["parameters"] = {"binary_data_size": len(raw)}
+    else:
+        tensor["data"] = [base64.b64encode(image).decode() for image in images]
+    document: dict[str, Any] = {
+        "model_name": domain,
+        "model_version": str(version),
+        "outputs": [tensor],
+        "parameters": parameters,
+    }
+    if request.id:
+        document["id"] = request.id
+    head = json.dumps(document).encode()
+    return head + raw, len(head) if request.binary else None
+
+
+def _from_base64(data: Any) -> list[bytes]:
+    if not isinstance(data, list) or not all(isinstance(element, str) for element in data):
+        raise BadRequest("The input has no list of base64 strings under `data`.")
+    try:
+        return [base64.b64decode(element, validate=True) for element in data]
+    except (binascii.Error, ValueError):
+        raise BadRequest("An element of `data` is no base64; or send raw bytes with the binary extension.") from None
+
+
+def _from_binary(raw: bytes, size: Any) -> list[bytes]:
+    if not isinstance(size, int) or size != len(raw):
+        raise BadRequest(f"binary_data_size is {str(size)[:20]}; {len(raw)} raw bytes came.")
+    images, at = [], 0
+    while at < len(raw):
+        length = int.from_bytes(raw[at : at + 4], "little")
+        if at + 4 + length > len(raw):
+            raise BadRequest(f"The raw element at byte {at} says {length} bytes; {max(0, len(raw) - at - 4)} are left.")
+        images.append(raw[at + 4 : at + 4 + length])
+        at += 4 + length
+    return images

@@ -1,0 +1,1 @@
+"""The model behind the endpoint: engine, adapters, replica."""

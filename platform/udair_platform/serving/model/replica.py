@@ -1,0 +1,310 @@
+"""One replica: the backbone once, a bank of adapters, and batches that mix domains.
+
+Axes: B images of a batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import time
+import uuid
+from concurrent.futures import wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from udair.adaptation.profile import look_at
+from udair.adaptation.test_time import adapt_at_test_time
+from udair.bundle import load_bundle
+from udair.config import TestTimeConfig
+from udair.data.images import ImageArray
+from udair.inference import TILE
+from udair.models.modulation import Modulation
+from udair_jobs.published.base_models import local_folder
+from udair_jobs.storage import open_storage
+from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
+from udair_platform.http.tracing import Tracing
+from udair_platform.serving.model.adapters import Adapters, Refused, Unreachable
+from udair_platform.serving.model.engine import Engine
+from udair_platform.serving.model.fallback import Versions
+from udair_platform.serving.model.reports import Reports
+from udair_platform.serving.model.ticket import DeadlinePassed, Done, EngineError, Overloaded
+from udair_platform.serving.observation.metrics import ReplicaMetrics
+from udair_platform.serving.observation.windows import Traffic
+from udair_platform.serving.request import Question
+from udair_platform.serving.routing.table import Router, Target
+from udair_platform.telemetry import logger
+
+_SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
+# On a core, four tiles take longer together than one by one: they leave its cache (docs/log.md).
+_BUDGET_TILES = {"cpu": 1, "cuda": 64}
+_log = logger("serving")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """How a replica is set up; every node reads the same.
+
+    Attributes:
+        base_uri, base_digest: The bundle, and the digest that it must have: ``packaged:NAME``, a folder of every
+            node, or ``s3://…`` (of the store's endpoint), which every replica fetches for itself.
+        store_uri, store_endpoint_url: The platform's store: routes, adapters, reports.
+        cache: Folder for copies of routes and adapters; a temporary one if None.
+        slots: Adapters resident on the device.
+        budget_pixels: Pixels of one step; 0 picks it by device.
+        max_waiting: Images that may wait before more are refused.
+        timeout_s: Longest that one image may take.
+        threads: CPU threads of the forward pass; 0 leaves torch's default.
+        poll_s: Seconds after which a promotion is visible.
+        window_s: Length of a drift window.
+        report_s: Seconds between reports to the store; 0 writes none.
+    """
+
+    base_uri: str
+    base_digest: str
+    store_uri: str
+    store_endpoint_url: str | None = None
+    cache: str | None = None
+    slots: int = 1024
+    budget_pixels: int = 0
+    max_waiting: int = 256
+    timeout_s: float = 60.0
+    threads: int = 0
+    poll_s: float = 1.0
+    window_s: float = 3600.0
+    report_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One answer.
+
+    Attributes:
+        image: (H, W, 3) uint8, or uint16 where that was asked for.
+        version: Adapter version that made it; 0 is the source model.
+        fallback: ``none``; ``previous`` when the routed version cannot be loaded and the one before
+            answered; ``source`` when the source model had to.
+        queue_s, forward_s: Waiting, and model time of its own.
+        batch, domains: Images, and adapters, of its fullest step.
+    """
+
+    image: npt.NDArray[Any]
+    version: int
+    fallback: str
+    queue_s: float
+    forward_s: float
+    batch: int
+    domains: int
+
+
+class Backbone:
+    """Holds one base model and restores images of any domain that is routed to it.
+
+    A request names a domain. What may be loaded for it stands in routes.json, of which every replica
+    keeps its own copy.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._config = config
+        self.id = _replica_id()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
+            base = local_folder(config.base_uri, Path(scratch), endpoint_url=config.store_endpoint_url)
+            self._bundle = load_bundle(base, config.base_digest, device, replay=False)
+        model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._metrics = ReplicaMetrics()
+        self._tracing = Tracing("udair-backbone")
+        self._engine = Engine(
+            model,
+            config.budget_pixels or _BUDGET_TILES[device] * TILE**2,
+            autocast=device == "cuda",
+            embed_together=device == "cuda",
+            max_waiting=config.max_waiting,
+        )
+        cache = Path(config.cache or tempfile.mkdtemp(prefix="udair-cache-"))
+        self.store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
+        self._adapters = Adapters(
+            self._bundle, config.slots, cache / "adapters", store=self.store, on_load=self._metrics.loaded
+        )
+        self._traffic = Traffic(self._bundle.model.config.codes, config.window_s)
+        self._test_time = TestTimeConfig()
+        self._versions = Versions(self._adapters)
+        self._shadows: set[asyncio.Task[None]] = set()
+        self.router = Router(self.store, config.poll_s, cache / "routes.json")
+        self.reports = Reports(
+            self.id,
+            self._bundle.digest,
+            self._traffic,
+            self._versions,
+            self.router,
+            self._metrics,
+            self.store,
+            config.store_endpoint_url,
+        )
+        self._warm_up()
+        self.router.watch(self._versions.routes_changed)
+        if config.report_s:
+            self.reports.every(config.report_s, self._measure)
+
+    async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
+        """Restore one image of a domain.
+
+        An adapter that is damaged, or for another base model, is never used: the version before, or
+        else the source model answers, and the answer says so.
+
+        Args:
+            question: What is asked for; `trace` is the caller's span.
+            image: (H, W, 3) uint8.
+
+        Returns:
+            The answer, or why there is none: errors do not keep their class on their way through Ray.
+        """
+        try:
+            with self._tracing.span(
+                "backbone", question.trace or None, domain=question.name, pixels=image.shape[0] * image.shape[1]
+            ) as span:
+                restored = await self._infer(question, image)
+                for fact in ("version", "fallback", "queue_s", "forward_s", "batch", "domains"):
+                    span.set_attribute(fact, getattr(restored, fact))
+                return restored
+        except PlatformError as error:
+            return error
+
+    async def _infer(self, question: Question, image: ImageArray) -> Restored:
+        name, key, deep = question.name, question.key, question.deep
+        tenant, _, domain = name.partition("/")
+        route = self.router.resolve(tenant, domain)
+        target, row, fallback = await self._versions.row(name, route, route.choose(key))
+        now = time.time()
+        look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
+        try:
+            done = await self._engine.submit(
+                image,
+                row,
+                name=target.adapter_digest,
+                timeout_s=self._config.timeout_s,
+                prepare=self._at_test_time if question.test_time else None,
+                look=look,
+                deep=deep,
+            )
+        except Overloaded as error:
+            raise TooManyRequests(f"{error} Send it again a little later.") from error
+        except DeadlinePassed as error:
+            raise Unavailable(f"{error} The endpoint is busier than it can be; send it again later.") from error
+        except EngineError as error:
+            self._traffic.failed(name)
+            raise PlatformError(f"The image could not be restored: {error}") from error
+        pixels = image.shape[0] * image.shape[1]
+        self._metrics.cost(name, self._traffic.count(name, pixels, done.forward_s).forward_s)
+        self._traffic.took(done.queue_s + done.forward_s, time.time())
+        if done.look is not None:
+            self._traffic.look(name, done.look, now)
+        if route.shadow and route.shadow.takes(key) and not deep:
+            task = asyncio.create_task(self._shadow(name, image, route.shadow.target, done))
+            self._shadows.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._shadows.discard)
+        return Restored(done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains)
+
+    def check_health(self) -> None:
+        """Serve calls this; a replica that cannot answer any more raises and is replaced."""
+        if not self._engine.alive:
+            raise RuntimeError("the forward thread has ended")
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy looks at."""
+        return {"waiting_pixels": float(self._engine.waiting_pixels)}
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What this replica says of a domain: whether its version is blocked here, its usage, its drift."""
+        blocked = self._versions.blocked.get(name)
+        told = self._traffic.report(name).get(name, {})
+        return {"replica": self.id, "blocked": vars(blocked) if blocked else None, **told}
+
+    def ready(self) -> bool:
+        """True once the replica exists: it warms up before that."""
+        return self._engine.alive
+
+    def shutdown(self) -> None:
+        """Finish what was submitted and end the threads."""
+        self.reports.close()
+        self.router.close()
+        self._engine.close()
+        self._versions.close()
+        self._tracing.close()
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is stopped, after its last request."""
+        if hasattr(self, "_engine") and self._engine.alive:
+            self.shutdown()
+
+    async def _shadow(self, name: str, image: ImageArray, target: Target, answer: Done) -> None:
+        """Restore the image a second time and compare; nothing of it reaches the caller."""
+        comparison = self._traffic.shadow(name, target.version)
+        if self._engine.waiting > _SHADOW_ROOM:
+            comparison.skipped += 1
+            return
+        try:
+            row = await self._adapters.row(target)
+            done = await self._engine.submit(image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s)
+        except (Unreachable, Refused, EngineError) as error:
+            comparison.failed += 1
+            _log.warning("shadow_failed", domain=name, version=target.version, error=str(error))
+            return
+        apart = np.abs(done.image.astype(np.int16) - answer.image.astype(np.int16))
+        comparison.add(float(apart.mean()) / 255)
+
+    def _at_test_time(self, image_CHW: torch.Tensor, row: Modulation | None) -> Modulation:
+        start = row or self._bundle.model.identity()
+        return adapt_at_test_time(self._bundle.model, self._bundle.stats, image_CHW, start, self._test_time)
+
+    def _look(self, image: ImageArray) -> Any:
+        return look_at(self._bundle.model, self._bundle.stats, [image])
+
+    def _measure(self) -> dict[str, float | None]:
+        bank = self._adapters.bank
+        waiting = (self._engine.waiting, self._engine.waiting_pixels)
+        self._metrics.state(len(bank), self._adapters.hits, bank.evictions, *waiting)
+        held: dict[str, float | None] = {
+            "resident": len(bank),
+            "slots": self._config.slots,
+            "hits": self._adapters.hits,
+            "evictions": bank.evictions,
+            "waiting": self._engine.waiting,
+        }
+        return held | self._traffic.pace(time.time())
+
+    def _warm_up(self) -> None:
+        """The first passes are slow: they are run before Serve sends anything. Pinned adapters come, too."""
+        image = np.zeros((TILE, TILE, 3), np.uint8)
+
+        async def run() -> None:
+            for _ in range(2):
+                await self._engine.submit(image, None, timeout_s=600.0)
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()), name="warm-up")
+        thread.start()
+        thread.join()
+        try:
+            wait(self._versions.routes_changed(self.router.table()), timeout=60.0)
+        except PlatformError as error:
+            _log.warning("no_routes_yet", error=str(error))
+
+
+def _replica_id() -> str:
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return str(serve.get_replica_context().replica_id.unique_id)
+    except RayServeException:
+        return f"{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,1 @@
+"""Which version, which replica, how many replicas."""

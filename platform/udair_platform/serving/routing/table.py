@@ -1,0 +1,260 @@
+"""Which adapter serves which domain: a polled copy of routes.json that outlives the control plane."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from udair_jobs.storage import NotFound, Role, Storage, StorageError
+from udair_platform.documents.store_paths import ROUTES
+from udair_platform.errors import NotFound as NoSuchDomain
+from udair_platform.errors import Unavailable
+from udair_platform.telemetry import logger
+
+_MAX_BYTES = 256 * 2**20
+_log = logger("serving")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One version of a domain's model.
+
+    Attributes:
+        version: Adapter version; 0 is the source model.
+        adapter_digest: SHA-256 of the adapter, None for the source model.
+        candidate_uri: Folder of the adapter in the platform's store.
+    """
+
+    version: int
+    adapter_digest: str | None = None
+    candidate_uri: str | None = None
+
+
+SOURCE = Target(0)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A version that takes part of a domain's traffic, 0 to 100 percent of it."""
+
+    target: Target
+    percent: float
+
+    def takes(self, key: str) -> bool:
+        """Whether the request with this key falls into the share; the same key always answers the same."""
+        salted = f"{self.target.version}.{key}".encode()
+        return int.from_bytes(hashlib.sha256(salted).digest()[:8], "big") / 2**64 * 100 < self.percent
+
+
+@dataclass(frozen=True)
+class Route:
+    """What serves one domain.
+
+    Attributes:
+        champion: Serves what no canary takes.
+        canary: Serves its share of the requests.
+        shadow: Restores its share of the requests a second time, to be compared; never answers.
+        pinned: The adapters stay resident.
+        source_uri: Where the domain's images are: the only place that requests may name images in.
+        source_role: Whose rights they are read with, if not the endpoint's own.
+        profile_uri: Folder of the `profile.json` that traffic is compared with.
+    """
+
+    champion: Target = SOURCE
+    canary: Share | None = None
+    shadow: Share | None = None
+    pinned: bool = False
+    source_uri: str | None = None
+    source_role: Role | None = None
+    profile_uri: str | None = None
+
+    def choose(self, key: str) -> Target:
+        """The version that answers the request with this key."""
+        return self.canary.target if self.canary and self.canary.takes(key) else self.champion
+
+    @property
+    def targets(self) -> list[Target]:
+        """Every version that may be loaded for the domain."""
+        return [self.champion, *(share.target for share in (self.canary, self.shadow) if share)]
+
+    @classmethod
+    def parse(cls, entry: dict[str, Any]) -> Route:
+        """Read one entry of the document; KeyError, TypeError or ValueError if it is none."""
+
+        def share(name: str) -> Share | None:
+            found = entry.get(name)
+            return Share(_target(found), float(found["percent"])) if found else None
+
+        arn = entry.get("source_role_arn")
+        return cls(
+            _target(entry),
+            share("canary"),
+            share("shadow"),
+            bool(entry.get("pinned", False)),
+            entry.get("source_uri"),
+            Role(arn, entry.get("source_external_id")) if arn else None,
+            entry.get("profile_uri"),
+        )
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """One generation of routes.json, parsed.
+
+    Attributes:
+        generation: Grows with every change.
+        base_digest: Of the base model that the routes were made for.
+        routes: ``tenant/domain`` to `Route`.
+        revoked: From when on keys are refused, seconds since the epoch, by their names.
+    """
+
+    generation: int
+    base_digest: str
+    routes: dict[str, Route]
+    revoked: Mapping[str, float]
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> RouteTable:
+        """Read a document; KeyError, TypeError or ValueError if it is none."""
+        routes = {name: Route.parse(entry) for name, entry in document["domains"].items()}
+        base = document["base_model"]
+        return cls(int(document["generation"]), str(base["digest"]), routes, _revoked(document["revoked_keys"]))
+
+
+class Router:
+    """The last good routes, refreshed when they are older than `poll_s`.
+
+    `table` looks at the store itself when it is time, unless `watch` was called: then a thread does,
+    and no request ever waits for the store.
+
+    Args:
+        store: The platform's store.
+        poll_s: Seconds between looks at the store; a promotion is visible after at most that.
+        copy: File that keeps the last good document: a restart while the store is away goes on with it.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Storage,
+        poll_s: float = 1.0,
+        copy: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._poll_s, self._copy, self._clock = store, poll_s, copy, clock
+        self._table: RouteTable | None = None
+        self._etag = ""
+        self._looked = -float("inf")
+        self._lock = threading.Lock()
+        self._watching: threading.Event | None = None
+
+    def table(self) -> RouteTable:
+        """The routes as they are known now.
+
+        Raises:
+            Unavailable: There never was a readable routes.json.
+        """
+        if self._watching is None or self._table is None:
+            self._look()
+        if self._table is None:
+            raise Unavailable("There are no routes yet; the control plane writes them when it starts.")
+        return self._table
+
+    def resolve(self, tenant: str, domain: str) -> Route:
+        """The route of one domain.
+
+        Raises:
+            NoSuchDomain: The tenant has no such domain.
+            Unavailable: There never was a readable routes.json.
+        """
+        route = self.table().routes.get(f"{tenant}/{domain}")
+        if route is None:
+            raise NoSuchDomain(f"There is no domain {domain!r}; `udair domain list` names those there are.")
+        return route
+
+    def watch(self, on_change: Callable[[RouteTable], object] = lambda table: None) -> None:
+        """Look at the store in a thread from now on; `on_change` is called there with every new table."""
+        self._watching = stop = threading.Event()
+        known: RouteTable | None = None
+
+        def run() -> None:
+            nonlocal known
+            while True:
+                self._look()
+                if self._table is not None and self._table is not known:
+                    known = self._table
+                    on_change(known)
+                if stop.wait(self._poll_s):
+                    return
+
+        threading.Thread(target=run, name="routes", daemon=True).start()
+
+    def close(self) -> None:
+        """End the thread that `watch` began."""
+        if self._watching is not None:
+            self._watching.set()
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._clock() - self._looked >= self._poll_s:
+                self._refresh()
+                self._looked = self._clock()
+
+    def _refresh(self) -> None:
+        try:
+            etag = self._store.head(ROUTES).etag
+            if etag == self._etag:
+                return
+            data = self._store.get(ROUTES, max_bytes=_MAX_BYTES)
+            table = RouteTable.parse(json.loads(data))
+        except NotFound:
+            self._use_copy()
+            return
+        except (StorageError, ValueError, KeyError, TypeError) as error:
+            # Serving goes on with the last good copy; only its age is a problem.
+            _log.warning("routes_not_refreshed", error=str(error), generation=self._table and self._table.generation)
+            self._use_copy()
+            return
+        if self._table is None or table.generation >= self._table.generation:
+            self._table, self._etag = table, etag
+            self._keep_copy(data)
+            _log.info("routes", generation=table.generation, domains=len(table.routes))
+
+    def _use_copy(self) -> None:
+        if self._table is not None or self._copy is None:
+            return
+        try:
+            self._table = RouteTable.parse(json.loads(self._copy.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("routes_copy_unusable", path=str(self._copy), error=str(error))
+            return
+        _log.warning("routes_from_copy", generation=self._table.generation)
+
+    def _keep_copy(self, data: bytes) -> None:
+        if self._copy is None:
+            return
+        part = self._copy.with_name(f".{self._copy.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part.write_bytes(data)
+            part.replace(self._copy)
+        except OSError as error:
+            _log.warning("routes_copy_not_kept", path=str(self._copy), error=str(error))
+
+
+def _target(entry: dict[str, Any]) -> Target:
+    return Target(int(entry["version"]), entry["adapter_digest"], entry["candidate_uri"])
+
+
+def _revoked(keys: dict[str, float] | list[str]) -> Mapping[str, float]:
+    # An older control plane lists names.
+    return dict.fromkeys(keys, 0.0) if isinstance(keys, list) else {kid: float(time) for kid, time in keys.items()}
