@@ -35,7 +35,8 @@ from sqlalchemy import create_engine, insert, text
 from sqlalchemy.engine import make_url
 
 from udair_platform.documents import routes
-from udair_platform.entities.domain import CHAMPION, GateRules, Traffic
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import GateRules, Traffic
 from udair_platform.scheduler.launchers.local import LocalLauncher
 from udair_platform.scheduler.launchers.supervise import CLAIM
 from udair_platform.scheduler.reconciler import Reconciler

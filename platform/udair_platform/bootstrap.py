@@ -82,13 +82,13 @@ def run_scheduler(settings: Settings) -> None:
     from udair_platform.http.outbound import Outbound
     from udair_platform.scheduler.launchers import make_launcher
     from udair_platform.scheduler.reconciler import Reconciler, utc_now
-    from udair_platform.scheduler.webhook_dispatcher import Deliveries
+    from udair_platform.scheduler.webhook_dispatcher import WebhookDispatcher
 
     database, store, signing_key, _ = prepare(settings)
     stop = _stop_on_signal()
     outbound = Outbound(allow_private=settings.webhook_allow_private)
     previous = _previous_signing_key(settings)
-    deliveries = Deliveries(database, [signing_key, previous] if previous else [signing_key], outbound, utc_now)
+    deliveries = WebhookDispatcher(database, [signing_key, previous] if previous else [signing_key], outbound, utc_now)
     telling = threading.Thread(target=deliveries.run_forever, args=(stop, settings.webhook_interval_s), daemon=True)
     telling.start()
     launcher = make_launcher(settings)

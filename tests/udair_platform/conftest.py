@@ -35,8 +35,9 @@ from udair_jobs.specs import AdaptResult, AdaptSpec, PhaseRecord, Progress, Snap
 from udair_jobs.storage import PreconditionFailed, Storage, open_storage
 from udair_platform.api.app import create_app
 from udair_platform.client import Client
-from udair_platform.entities.domain import BaseModel, Domain, GateRules
+from udair_platform.entities.domain import Domain, GateRules
 from udair_platform.entities.job import Job
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.operations import first_start
 from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.reconciler import Reconciler
@@ -49,7 +50,7 @@ with warnings.catch_warnings():  # it would rather have a newer httpx, which the
     from starlette.testclient import TestClient
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-BASE = BaseModel("udair-test", "b" * 64, "packaged:tiny", NOW)
+BASE = RegisteredModel("udair-test", "b" * 64, "packaged:tiny", NOW)
 TENANT, OTHER_TENANT = "acme", "globex"
 
 # An adapter that keeps every limit of the standard policy, and one that blurs the source domain.

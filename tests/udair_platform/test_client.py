@@ -245,7 +245,7 @@ def test_routes_are_shared_out_and_read_back(live) -> None:
     with live.client() as client:
         domain = client.domains.create("shared-cams", "s3://acme-photos/cams")
         assert domain.route().state == "ACTIVE"
-        assert domain.share_out(shadow=(0, 5.0), pinned=True).state == "SHADOWING"
+        assert domain.set_traffic(shadow=(0, 5.0), pinned=True).state == "SHADOWING"
         assert domain.route().shadow.percent == 5.0
         with pytest.raises(NotFound):
-            domain.share_out(canary=(9, 5.0))
+            domain.set_traffic(canary=(9, 5.0))

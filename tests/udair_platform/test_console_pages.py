@@ -15,7 +15,8 @@ from sqlalchemy import insert
 from udair_jobs.specs import Reason
 from udair_platform.console.wording import ENDINGS
 from udair_platform.documents import store_paths
-from udair_platform.entities.domain import CHAMPION, GateRules, Traffic
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import GateRules, Traffic
 from udair_platform.entities.job import JobState
 from udair_platform.services import promotion
 from udair_platform.state.repositories.rows import table_of

@@ -14,7 +14,7 @@ from postgres import PostgresServer
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.errors import SettingsError, StateUnavailable
 from udair_platform.settings import load_settings
 from udair_platform.state.database import Database, open_database

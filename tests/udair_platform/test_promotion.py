@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from udair_platform.entities.domain import BaseModel, Domain
+from udair_platform.entities.domain import Domain
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import AliasMoved, GateRejected, Invalid, InvalidState, NotFound, PlatformError
 from udair_platform.services import domains, promotion, versions
@@ -152,7 +153,7 @@ def test_unknown_archived_and_foreign_versions_do_not_serve(plane) -> None:
         promote(plane, domain, 99)
 
     with plane.database.write() as state:
-        state.bases.add(BaseModel("newer", "e" * 64, "packaged:newer", plane.clock()))
+        state.bases.add(RegisteredModel("newer", "e" * 64, "packaged:newer", plane.clock()))
     with pytest.raises(InvalidState, match="was made for base model"):
         promote(plane, domain, number)
 

@@ -8,7 +8,7 @@ import pytest
 
 from udair_jobs.storage import PreconditionFailed, StorageUnavailable
 from udair_platform.documents import routes, store_paths
-from udair_platform.entities.domain import BaseModel
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import StoreDown
 
 PROMOTE = "/v1/domains/foggy-cams/versions/1:promote"
@@ -125,7 +125,7 @@ def test_champion_of_another_base_model_is_routed_to_the_source_model(plane) -> 
     plane.version(plane.domain())
     plane.client.post(PROMOTE)
     with plane.database.write() as state:
-        state.bases.add(BaseModel("newer", "e" * 64, "packaged:newer", plane.clock()))
+        state.bases.add(RegisteredModel("newer", "e" * 64, "packaged:newer", plane.clock()))
         routes.changed(state)
 
     routes.publish(plane.database, plane.store)

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from udair_platform.http.outbound import Outbound, Refused
-from udair_platform.scheduler.webhook_dispatcher import GIVE_UP_AFTER, Deliveries
+from udair_platform.http.outbound import AddressRefused, Outbound
+from udair_platform.scheduler.webhook_dispatcher import GIVE_UP_AFTER, WebhookDispatcher
 from udair_platform.services import webhooks
 from udair_platform.settings import load_settings
 
@@ -68,7 +68,9 @@ def plane(make_plane):
 
 @pytest.fixture
 def deliveries(plane):
-    return Deliveries(plane.database, [plane.signing_key], Outbound(allow_private=True, timeout_s=2), plane.clock)
+    return WebhookDispatcher(
+        plane.database, [plane.signing_key], Outbound(allow_private=True, timeout_s=2), plane.clock
+    )
 
 
 def _create(plane, url: str, *kinds: str) -> tuple[str, str]:
@@ -189,7 +191,7 @@ def test_a_new_signing_key_leaves_receivers_time_to_change_over(plane, receiver)
     _, secret = _create(plane, receiver.url, "domain.created")
     plane.domain()
     rotated = [b"n" * 32, plane.signing_key]
-    Deliveries(plane.database, rotated, Outbound(allow_private=True), plane.clock).tick()
+    WebhookDispatcher(plane.database, rotated, Outbound(allow_private=True), plane.clock).tick()
     ((headers, body),) = receiver.told
     Verifier(secret).verify(body, headers)
 
@@ -198,7 +200,8 @@ def test_two_processes_tell_once(plane, receiver):
     _create(plane, receiver.url, "domain.created")
     plane.domain()
     pair = [
-        Deliveries(plane.database, [plane.signing_key], Outbound(allow_private=True), plane.clock) for _ in range(2)
+        WebhookDispatcher(plane.database, [plane.signing_key], Outbound(allow_private=True), plane.clock)
+        for _ in range(2)
     ]
     assert [one.tick() for one in pair] == [1, 0]
     assert receiver.kinds == ["domain.created"]
@@ -275,12 +278,12 @@ def test_addresses_that_are_none_are_refused(make_plane, url):
     ],
 )
 def test_nothing_is_sent_behind_our_own_walls(host):
-    with pytest.raises(Refused):
+    with pytest.raises(AddressRefused):
         Outbound().address_of(host, 443)
 
 
 def test_a_name_that_leads_inside_is_found_out_at_every_delivery(plane, receiver, monkeypatch):
-    careful = Deliveries(plane.database, [plane.signing_key], Outbound(), plane.clock)
+    careful = WebhookDispatcher(plane.database, [plane.signing_key], Outbound(), plane.clock)
     id, _ = _create(plane, receiver.url.replace("127.0.0.1", "localhost"), "domain.created")
     plane.domain()
     assert careful.tick() == 0
@@ -291,7 +294,7 @@ def test_a_name_that_leads_inside_is_found_out_at_every_delivery(plane, receiver
 def test_a_name_with_one_public_and_one_private_address_is_refused(monkeypatch):
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in ("93.184.216.34", "10.1.2.3")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(Refused, match=r"10\.1\.2\.3"):
+    with pytest.raises(AddressRefused, match=r"10\.1\.2\.3"):
         Outbound().address_of("two-faced.example", 443)
 
 

@@ -33,7 +33,7 @@ from udair_platform.api.routes import (
     webhooks,
 )
 from udair_platform.http import problems
-from udair_platform.http.guard import Edge
+from udair_platform.http.guard import RequestGuard
 from udair_platform.http.tracing import Tracing
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
@@ -98,7 +98,7 @@ def create_app(
     ):
         app.include_router(room.router)
     problems.install(app)
-    app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestGuard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Measured, metrics=figures)
     tracing = Tracing("udair-api")
     if tracing.enabled:

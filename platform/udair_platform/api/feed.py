@@ -11,7 +11,7 @@ from itertools import islice
 
 from fastapi.concurrency import run_in_threadpool
 
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.errors import PlatformError
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS

@@ -123,7 +123,7 @@ class RoutePut(Request):
     reason: str = Reason
 
 
-class Decision(Request):
+class ReviewRequest(Request):
     """Why a version is approved, rejected or put away."""
 
     reason: str = Reason

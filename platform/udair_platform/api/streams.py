@@ -68,13 +68,13 @@ def events(
     async def stream() -> AsyncIterator[ServerSentEvent]:
         if last is not None and (after or 0) >= last:
             return
-        doorkeeper = _Doorkeeper(request, check)
+        recheck = _KeyRecheck(request, check)
         async for event in context_of(request).feed.follow(which, after):
             data = EventView.of(event).model_dump_json()
             yield ServerSentEvent(data, event=event.kind, id=str(event.seq))
             if of_job and event.kind in _ENDS:
                 return
-            await doorkeeper.look()
+            await recheck.look()
 
     return _response(stream())
 
@@ -95,7 +95,7 @@ def log(
     """
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        sent, doorkeeper = after or 0, _Doorkeeper(request, check)
+        sent, recheck = after or 0, _KeyRecheck(request, check)
         while True:
             job, text = await run_in_threadpool(find)
             lines = text.splitlines()
@@ -108,12 +108,12 @@ def log(
                 yield ServerSentEvent(job.state.value, event="end", id=str(sent))
                 return
             await asyncio.sleep(LOG_POLL_S)
-            await doorkeeper.look()
+            await recheck.look()
 
     return _response(stream())
 
 
-class _Doorkeeper:
+class _KeyRecheck:
     """Looks now and then whether a listener may still listen: a key may be revoked meanwhile."""
 
     def __init__(self, request: Request, check: Callable[[], object] | None = None) -> None:

@@ -24,7 +24,7 @@ _CLOCK_S = 60.0  # a signature of S3 is good for 15 minutes, a key's expiry is c
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """What was looked at: `ok`, `warn` (some commands will not work) or `FAIL`; and what to do."""
 
     check: str
@@ -42,7 +42,7 @@ def doctor(
     output: Format = Output.TABLE,
 ) -> None:
     """Check versions, disk, GPU, Ray, S3 and the platform. Says a remedy for each fault. Ends with 1 if one fails."""
-    checks: list[Callable[[], list[Finding]]] = [_python, _packages, _disk, _gpu, _ray, lambda: _platform(home), _aws]
+    checks: list[Callable[[], list[Diagnosis]]] = [_python, _packages, _disk, _gpu, _ray, lambda: _platform(home), _aws]
     if store:
         checks.append(lambda: _store(store, endpoint_url))
     found = [finding for check in checks for finding in check()]
@@ -53,54 +53,54 @@ def doctor(
         raise typer.Exit(exits.ERROR)
 
 
-def _python() -> list[Finding]:
+def _python() -> list[Diagnosis]:
     version = sys.version.split()[0]
     good = sys.version_info >= (3, 11)
-    return [Finding("python", "ok" if good else "FAIL", version, "" if good else "install Python 3.11 or later")]
+    return [Diagnosis("python", "ok" if good else "FAIL", version, "" if good else "install Python 3.11 or later")]
 
 
-def _packages() -> list[Finding]:
+def _packages() -> list[Diagnosis]:
     findings = []
     for name, floor in _FLOORS.items():
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             said = "pip install 'udair[all]', if this machine shall run jobs or a platform"
-            findings.append(Finding(name, "warn", "not installed", said))
+            findings.append(Diagnosis(name, "warn", "not installed", said))
             continue
         good = _numbers(version) >= _numbers(floor)
         remedy = "" if good else f"pip install '{name}>={floor}'"
-        findings.append(Finding(name, "ok" if good else "FAIL", version, remedy))
+        findings.append(Diagnosis(name, "ok" if good else "FAIL", version, remedy))
     return findings
 
 
-def _disk() -> list[Finding]:
+def _disk() -> list[Diagnosis]:
     folder = Path(DEFAULT_HOME).absolute().parent
     free = shutil.disk_usage(folder).free
     good = free >= _DISK_BYTES
     said = f"{free / 2**30:.1f} GiB free at {folder}"
     return [
-        Finding("disk", "ok" if good else "warn", said, "" if good else "udair up wants 3 GiB; choose another --home")
+        Diagnosis("disk", "ok" if good else "warn", said, "" if good else "udair up wants 3 GiB; choose another --home")
     ]
 
 
-def _gpu() -> list[Finding]:
+def _gpu() -> list[Diagnosis]:
     try:
         import torch
     except ImportError:
         return []
     if torch.cuda.is_available():
         name, total = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
-        return [Finding("gpu", "ok", f"{torch.cuda.device_count()} x {name}, {total / 2**30:.0f} GiB")]
+        return [Diagnosis("gpu", "ok", f"{torch.cuda.device_count()} x {name}, {total / 2**30:.0f} GiB")]
     driver = shutil.which("nvidia-smi")
     remedy = "the driver is here: install torch's CUDA build" if driver else "none is needed; CPUs are slower"
-    return [Finding("gpu", "warn", f"torch {torch.__version__} sees none", remedy)]
+    return [Diagnosis("gpu", "warn", f"torch {torch.__version__} sees none", remedy)]
 
 
-def _ray() -> list[Finding]:
+def _ray() -> list[Diagnosis]:
     address = os.environ.get("UDAIR_RAY_ADDRESS")
     if not address:
-        return [Finding("ray", "ok", "UDAIR_RAY_ADDRESS is not set: udair up starts a cluster of its own")]
+        return [Diagnosis("ray", "ok", "UDAIR_RAY_ADDRESS is not set: udair up starts a cluster of its own")]
     import httpx
 
     token = os.environ.get("RAY_AUTH_TOKEN")
@@ -109,45 +109,47 @@ def _ray() -> list[Finding]:
         reply = httpx.get(f"{address}/api/version", headers=headers, timeout=10.0)
     except httpx.TransportError as error:
         return [
-            Finding(
+            Diagnosis(
                 "ray", "FAIL", f"{address} does not answer: {error}", "start the cluster, or mend UDAIR_RAY_ADDRESS"
             )
         ]
     if reply.status_code in (401, 403):
-        return [Finding("ray", "FAIL", f"{address} wants another token", "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")]
+        return [
+            Diagnosis("ray", "FAIL", f"{address} wants another token", "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
+        ]
     return [
-        Finding(
+        Diagnosis(
             "ray", "ok" if reply.is_success else "FAIL", f"{address} answers {reply.status_code}: {reply.text[:80]}"
         )
     ]
 
 
-def _platform(home: str) -> list[Finding]:
+def _platform(home: str) -> list[Diagnosis]:
     from udair_platform.client import ApiError, ClientError
 
     try:
         client = connect(home)
     except ClientError as error:
-        return [Finding("platform", "warn", str(error), "udair up, or udair login URL")]
+        return [Diagnosis("platform", "warn", str(error), "udair up, or udair login URL")]
     try:
         begun = time.monotonic()
         platform = client.platform()
         took_ms = 1000 * (time.monotonic() - begun)
     except ApiError as error:
         return [
-            Finding(
+            Diagnosis(
                 "platform", "FAIL", f"{client.url}: {error.code} {error}", "udair login URL with a key that is good"
             )
         ]
     except ClientError as error:
-        return [Finding("platform", "FAIL", str(error), "start it with udair up; a proxy or firewall may be between")]
+        return [Diagnosis("platform", "FAIL", str(error), "start it with udair up; a proxy or firewall may be between")]
     said = (
         f"{client.url}, version {platform.version}, tenant {platform.tenant}, {took_ms:.0f} ms (from {client.origin})"
     )
-    return [Finding("platform", "ok", said), *_skew(client.url), *_data_plane(platform.serve_url)]
+    return [Diagnosis("platform", "ok", said), *_skew(client.url), *_data_plane(platform.serve_url)]
 
 
-def _skew(url: str) -> list[Finding]:
+def _skew(url: str) -> list[Diagnosis]:
     from email.utils import parsedate_to_datetime
 
     import httpx
@@ -158,23 +160,23 @@ def _skew(url: str) -> list[Finding]:
     skew_s = abs(parsedate_to_datetime(said).timestamp() - time.time())
     good = skew_s < _CLOCK_S
     remedy = "" if good else "set this machine's clock (NTP): signatures and keys depend on it"
-    return [Finding("clock", "ok" if good else "FAIL", f"{skew_s:.0f} s from the platform's", remedy)]
+    return [Diagnosis("clock", "ok" if good else "FAIL", f"{skew_s:.0f} s from the platform's", remedy)]
 
 
-def _data_plane(url: str) -> list[Finding]:
+def _data_plane(url: str) -> list[Diagnosis]:
     import httpx
 
     try:
         reply = httpx.get(f"{url}/readyz", timeout=10.0)
     except httpx.TransportError as error:
         return [
-            Finding(
+            Diagnosis(
                 "data plane", "FAIL", f"{url} does not answer: {error}", "udair endpoint show; serving may be starting"
             )
         ]
     good = reply.is_success
     return [
-        Finding(
+        Diagnosis(
             "data plane",
             "ok" if good else "FAIL",
             f"{url} answers {reply.status_code}",
@@ -183,7 +185,7 @@ def _data_plane(url: str) -> list[Finding]:
     ]
 
 
-def _aws() -> list[Finding]:
+def _aws() -> list[Diagnosis]:
     try:
         import boto3
     except ImportError:
@@ -191,33 +193,33 @@ def _aws() -> list[Finding]:
     found = boto3.Session().get_credentials()
     if found is None:
         remedy = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or a role; not needed for folders"
-        return [Finding("s3 credentials", "warn", "none", remedy)]
-    return [Finding("s3 credentials", "ok", f"by {found.method}, key …{found.access_key[-4:]}")]
+        return [Diagnosis("s3 credentials", "warn", "none", remedy)]
+    return [Diagnosis("s3 credentials", "ok", f"by {found.method}, key …{found.access_key[-4:]}")]
 
 
-def _store(uri: str, endpoint_url: str | None) -> list[Finding]:
+def _store(uri: str, endpoint_url: str | None) -> list[Diagnosis]:
     from udair_jobs.storage import PreconditionFailed, StorageError, open_storage
 
     key = f"doctor-{os.getpid()}-{time.time_ns()}"
-    findings: list[Finding] = []
+    findings: list[Diagnosis] = []
     try:
         storage = open_storage(uri, endpoint_url=endpoint_url)
         storage.put(key, b"udair doctor", if_absent=True)
-        findings.append(Finding("store", "ok", f"{uri} can be written and read"))
+        findings.append(Diagnosis("store", "ok", f"{uri} can be written and read"))
         try:
             storage.put(key, b"again", if_absent=True)
             remedy = "use a store with atomic conditional writes: two jobs could both believe that they published"
-            findings.append(Finding("store: If-None-Match", "FAIL", "a key was written twice", remedy))
+            findings.append(Diagnosis("store: If-None-Match", "FAIL", "a key was written twice", remedy))
         except PreconditionFailed:
-            findings.append(Finding("store: If-None-Match", "ok", "a key is written once"))
+            findings.append(Diagnosis("store: If-None-Match", "ok", "a key is written once"))
         same = storage.get(key) == b"udair doctor"
         findings.append(
-            Finding("store: reads", "ok" if same else "FAIL", "what was written" if same else "something else")
+            Diagnosis("store: reads", "ok" if same else "FAIL", "what was written" if same else "something else")
         )
         storage.delete(key)
     except StorageError as error:
         findings.append(
-            Finding("store", "FAIL", str(error), "check the URI, --endpoint-url, credentials and the bucket's policy")
+            Diagnosis("store", "FAIL", str(error), "check the URI, --endpoint-url, credentials and the bucket's policy")
         )
     return findings
 

@@ -83,7 +83,9 @@ def check(name: Name, home: Home = "", output: Format = Output.TABLE) -> None:
     table(output, found.steps, {"step": "name", "ok": None, "detail": None}, empty="")
     if not found.ok:
         note(
-            exits.three(f"A job could not read the images of {name}.", "the step above failed", "docs/how-to/adapt.md")
+            exits.format_error(
+                f"A job could not read the images of {name}.", "the step above failed", "docs/how-to/adapt.md"
+            )
         )
         raise typer.Exit(exits.ERROR)
 

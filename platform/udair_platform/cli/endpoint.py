@@ -40,5 +40,5 @@ def show_endpoint(home: Home = "", output: Format = Output.TABLE) -> None:
     ]
     show(output, value | {"base_model": base.model_dump(mode="json") if base else None}, lines)
     if not ready:
-        note(exits.three("The data plane does not answer.", said, "udair doctor"))
+        note(exits.format_error("The data plane does not answer.", said, "udair doctor"))
         raise typer.Exit(exits.ERROR)

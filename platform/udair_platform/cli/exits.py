@@ -48,21 +48,21 @@ def exit_code_of(error: Exception) -> tuple[int | None, str]:
         )
         return code, _api(error)
     if isinstance(error, ConnectionFailed):
-        return ERROR, three(
+        return ERROR, format_error(
             f"CONNECTION_FAILED: {error}", "nothing answers there, or it is no platform", "udair doctor"
         )
     if isinstance(error, JobFailed):
         return JOB_FAILED, _failed(error.job.id, str(error), error.job.reason)
     if isinstance(error, WaitTimeout):
-        return TIMED_OUT, three(str(error), "--timeout has passed", f"udair job wait {error.job.id}")
+        return TIMED_OUT, format_error(str(error), "--timeout has passed", f"udair job wait {error.job.id}")
     if isinstance(error, PlatformError):
-        return ERROR, three(f"{error.code}: {error.detail}")
+        return ERROR, format_error(f"{error.code}: {error.detail}")
     if isinstance(error, ClientError):
-        return ERROR, three(str(error))
+        return ERROR, format_error(str(error))
     return None, ""
 
 
-def three(what: str, why: str = "", next: str = "") -> str:
+def format_error(what: str, why: str = "", next: str = "") -> str:
     """What happened; why; what to do next."""
     return "\n".join([what, *([f"why   {why}"] if why else []), *([f"next  {next}"] if next else [])])
 
@@ -77,11 +77,11 @@ def _api(error: object) -> str:
     next = _NEXT.get(code) or (
         "udair doctor; quote the request to who runs the platform" if error.status >= 500 else ""
     )
-    return three(f"{code}: {error}", status, next)
+    return format_error(f"{code}: {error}", status, next)
 
 
 def _failed(job: str, what: str, reason: str | None) -> str:
     from udair_platform.entities.failure_reasons import ENDINGS, UNKNOWN_ENDING
 
     why, remedy = ENDINGS.get(reason or "", UNKNOWN_ENDING)
-    return three(what, why, f"{remedy}  udair job logs {job}   udair job retry {job}")
+    return format_error(what, why, f"{remedy}  udair job logs {job}   udair job retry {job}")

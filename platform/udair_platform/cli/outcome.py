@@ -39,7 +39,7 @@ def conclude(job: Job, output: Output) -> None:
     ]
     show(output, {**job.model_dump(mode="json"), "gate": version.gate}, shown)
     if rejected:
-        note(exits.three(rejected, "What served before still serves.", f"udair version gallery {name} --open"))
+        note(exits.format_error(rejected, "What served before still serves.", f"udair version gallery {name} --open"))
         raise typer.Exit(exits.GATE_REJECTED)
     if version.verdict == "PASSED":
         note(f"next: udair version gallery {name} --open   udair promote {name}")

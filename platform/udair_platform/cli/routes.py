@@ -36,7 +36,7 @@ def set_route(
 ) -> None:
     """Share out a domain's requests; what is not given is taken away."""
     shares = {"canary": _share(canary), "shadow": _share(shadow)}
-    route = connect(home).domains.get(domain).share_out(**shares, pinned=pinned, reason=reason)
+    route = connect(home).domains.get(domain).set_traffic(**shares, pinned=pinned, reason=reason)
     _show(domain, route, output)
     note(f"champion alone: udair route set {domain}")
 

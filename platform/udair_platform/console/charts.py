@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from udair_jobs.sweep.specs import Choices, Range, SweepSpec, Trial
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 
 _SAID = 0.05  # smaller changes of a share are not worth a sentence
 

@@ -14,7 +14,8 @@ from udair_platform.api.principal import Principal
 from udair_platform.console import charts
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
-from udair_platform.entities.domain import CHAMPION, PREVIOUS, SOURCE_VERSION
+from udair_platform.entities.alias import CHAMPION, PREVIOUS
+from udair_platform.entities.domain import SOURCE_VERSION
 from udair_platform.errors import StoreDown
 from udair_platform.services import observed
 from udair_platform.services.reports import DRIFTED
@@ -77,7 +78,7 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
     try:
         seen, trouble = observed.of_domain(context.store, domain, now), ""
     except StoreDown as error:
-        seen, trouble = observed.Observed(), error.detail
+        seen, trouble = observed.ReplicaObservations(), error.detail
     window = seen.drift[0] if seen.drift else None
     last = history[0] if history else None
     undo = last if last and last.from_version is not None and last.actor == who.actor else None

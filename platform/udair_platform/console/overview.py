@@ -15,7 +15,7 @@ from udair_platform.console import wording
 from udair_platform.console.domains import count, names_of
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.entities.job import Job, JobState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.entities.webhook import Webhook, WebhookState

@@ -58,7 +58,7 @@ def show_snapshot(request: Request, name: str, id: str, context: Ctx, visitor: R
     try:
         seen = observed.of_domain(context.store, domain, context.clock())
     except PlatformError:
-        seen = observed.Observed()
+        seen = observed.ReplicaObservations()
     profile = _profile(context.store, version) if version else None
     skipped, whole = _skipped(context, snapshot)
     return page(

@@ -12,7 +12,7 @@ from udair_platform.api.context import Ctx
 from udair_platform.console import pictures
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
-from udair_platform.entities.domain import CHAMPION
+from udair_platform.entities.alias import CHAMPION
 
 router = APIRouter()
 _SHOWN = 24  # thumbnails on a page

@@ -76,7 +76,7 @@ class Serving(_Strict):
     head_fault_tolerance: bool = Field(False, description="a Redis keeps the head's state; Secret udair-redis")
 
 
-class Jobs(_Strict):
+class JobSettings(_Strict):
     """Adaptation jobs."""
 
     max_concurrent: int = Field(4, ge=1, description="jobs under way at once")
@@ -115,7 +115,7 @@ class DeploySettings(_Strict):
     api: Replicas = Replicas()
     scheduler: Replicas = Replicas()
     serving: Serving = Serving()
-    jobs: Jobs = Jobs()
+    jobs: JobSettings = JobSettings()
     roles: Roles = Roles()
     monitoring: bool = Field(False, description="needs the Prometheus operator's CRDs")
     settings: dict[str, str] = Field({}, description="other settings, UDAIR_* by name")

@@ -14,7 +14,8 @@ from typing import Any
 
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
 from udair_platform.documents import store_paths
-from udair_platform.entities.domain import SOURCE_VERSION, BaseModel, Share
+from udair_platform.entities.domain import SOURCE_VERSION, Share
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import StoreDown
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State
@@ -69,7 +70,7 @@ def render(state: State) -> dict[str, Any]:
 
 
 def _target(
-    number: int | None, base_digest: str | None, adapter: str | None, uri: str | None, base: BaseModel | None
+    number: int | None, base_digest: str | None, adapter: str | None, uri: str | None, base: RegisteredModel | None
 ) -> dict[str, Any]:
     if number is None or base is None or base_digest != base.digest:
         return dict(_SOURCE)

@@ -10,7 +10,6 @@ from typing import Any
 
 from udair_platform.entities import machine
 
-CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 SOURCE_VERSION = 0  # every domain has it: the source model without an adapter
 
 
@@ -149,72 +148,3 @@ def advance(domain: Domain, to: DomainState, *, now: datetime) -> Domain:
     """
     machine.check("Domain", domain.name, TRANSITIONS, domain.state, to)
     return replace(domain, state=to, updated_time=now)
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A name that points at a version of a domain; `champion` is what serves."""
-
-    domain_id: str
-    tenant: str
-    name: str
-    version: int
-    updated_time: datetime
-    row_version: int = 1
-
-
-@dataclass(frozen=True)
-class AliasChange:
-    """One line of an alias's history: append-only, answers "what served when, and who decided"."""
-
-    domain_id: str
-    tenant: str
-    name: str
-    from_version: int | None
-    to_version: int
-    actor: str
-    reason: str
-    time: datetime
-    seq: int = 0
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """A registered base model: adapters are bound to its digest."""
-
-    name: str
-    digest: str
-    uri: str
-    created_time: datetime
-    seq: int = 0
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """What the database knows about a key: never the key itself."""
-
-    kid: str
-    tenant: str
-    name: str
-    scopes: tuple[str, ...]
-    domains: tuple[str, ...] | None
-    created_time: datetime
-    expires_time: datetime | None = None
-    revoked_time: datetime | None = None
-    seq: int = 0
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened, to what, by whom and because of what. Append-only."""
-
-    tenant: str
-    time: datetime
-    actor: str
-    cause: str
-    noun: str
-    name: str
-    kind: str
-    domain_id: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
-    seq: int = 0

@@ -26,16 +26,16 @@ def _headers(request: Request) -> dict[str, str]:
     return headers
 
 
-class Edge:
+class RequestGuard:
     """Outermost layer of the application.
 
     Args:
         max_body_bytes: Larger bodies are answered with 413, whatever Content-Length says.
-        says_id: Put the request's id into the answer's headers; not where a proxy in front does.
+        emit_request_id: Put the request's id into the answer's headers; not where a proxy in front does.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, says_id: bool = True) -> None:
-        self._app, self._max, self._says_id = app, max_body_bytes, says_id
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, emit_request_id: bool = True) -> None:
+        self._app, self._max, self._says_id = app, max_body_bytes, emit_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

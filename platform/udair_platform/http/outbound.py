@@ -15,12 +15,12 @@ import httpx
 MAX_REPLY_BYTES = 64 * 1024
 
 
-class Refused(Exception):
+class AddressRefused(Exception):
     """The address leads to where nothing may be sent."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpReply:
     """What came back: its status, and nothing of its body is kept."""
 
     status: int
@@ -38,7 +38,7 @@ class Outbound:
     def __init__(self, *, allow_private: bool = False, timeout_s: float = 10.0) -> None:
         self._allow_private, self._timeout_s = allow_private, timeout_s
 
-    def post(self, url: str, body: bytes, headers: dict[str, str]) -> Reply:
+    def post(self, url: str, body: bytes, headers: dict[str, str]) -> HttpReply:
         """POST `body`; redirects are not followed.
 
         Raises:
@@ -63,7 +63,7 @@ class Outbound:
                 if read > MAX_REPLY_BYTES:
                     break
             after = response.headers.get("Retry-After", "")
-            return Reply(response.status_code, float(after) if after.isdigit() and len(after) < 7 else None)
+            return HttpReply(response.status_code, float(after) if after.isdigit() and len(after) < 7 else None)
 
     def address_of(self, host: str, port: int) -> str:
         """A public address of `host`.
@@ -74,11 +74,11 @@ class Outbound:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise Refused(f"{host} has no address: {error}.") from error
+            raise AddressRefused(f"{host} has no address: {error}.") from error
         addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
         for text in addresses:
             if not self._allow_private and not _public(text):
-                raise Refused(f"{host} is {text}, which is not a public address; nothing is sent there.")
+                raise AddressRefused(f"{host} is {text}, which is not a public address; nothing is sent there.")
         return addresses[0]
 
 

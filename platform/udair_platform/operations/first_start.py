@@ -17,7 +17,8 @@ from udair.errors import BundleError
 from udair.weights import packaged, read_manifest
 from udair_jobs.storage import StorageError, open_storage
 from udair_platform.documents import routes
-from udair_platform.entities.domain import ApiKey, BaseModel
+from udair_platform.entities.api_key import ApiKey
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import SettingsError
 from udair_platform.keys import SIGNING_KEY_BYTES, new_signing_key
 from udair_platform.services import api_keys
@@ -40,7 +41,7 @@ class FirstStart:
 
     tenant: str
     admin_token: str
-    base: BaseModel
+    base: RegisteredModel
     created: bool
 
 
@@ -93,7 +94,7 @@ def read_signing_key(path: Path) -> bytes:
     return key
 
 
-def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime | None = None) -> BaseModel:
+def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime | None = None) -> RegisteredModel:
     """The base model at `uri`, by its manifest: 'packaged:NAME', a folder, file:// or s3://.
 
     Raises:
@@ -111,7 +112,7 @@ def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime 
 
 
 def ensure_platform(
-    database: Database, *, signing_key: bytes, base: BaseModel, tenant: str, now: datetime | None = None
+    database: Database, *, signing_key: bytes, base: RegisteredModel, tenant: str, now: datetime | None = None
 ) -> FirstStart:
     """Create what is missing: the tenant, its admin key, and `base` as the current base model."""
     now = now or datetime.now(UTC)
@@ -144,5 +145,5 @@ def _admin_key(state: State, signing_key: bytes, tenant: str, now: datetime) -> 
     return key, True
 
 
-def _base_model(manifest: dict[str, Any], uri: str, now: datetime) -> BaseModel:
-    return BaseModel(name=str(manifest["name"]), digest=str(manifest["digest"]), uri=uri, created_time=now)
+def _base_model(manifest: dict[str, Any], uri: str, now: datetime) -> RegisteredModel:
+    return RegisteredModel(name=str(manifest["name"]), digest=str(manifest["digest"]), uri=uri, created_time=now)

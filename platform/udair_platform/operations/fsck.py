@@ -17,8 +17,10 @@ from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
 from udair_jobs.storage.folder import FolderStorage
 from udair_platform.documents import routes, store_paths
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Alias, BaseModel, Domain
+from udair_platform.entities.alias import CHAMPION, Alias
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.job import ATTEMPT_TERMINAL, Attempt, AttemptState, Job
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import CandidateInvalid, StoreDown
@@ -72,7 +74,7 @@ class _Known:
     snapshots: dict[str, Snapshot]
     versions: dict[tuple[str, int], AdapterVersion]
     aliases: Sequence[Alias]
-    base: BaseModel | None
+    base: RegisteredModel | None
 
     def version_name(self, domain_id: str, number: int) -> str:
         """How people call a version."""

@@ -28,7 +28,7 @@ _log = logger("reconciler.work")
 
 
 @dataclass(frozen=True)
-class Work:
+class AttemptContext:
     """A job, its current attempt, its domain, and the attempt's files, as read at one moment."""
 
     job: Job
@@ -38,7 +38,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Tools:
+class ReconcilerContext:
     """What the reconciler works with. `write` opens a transaction that checks the lease."""
 
     write: Callable[[], AbstractContextManager[State]]
@@ -88,7 +88,7 @@ class Tools:
             traces.tell(self.tracing, ended, state.attempts.of_job(job.tenant, job.id))
         return ended
 
-    def running(self, state: State, work: Work) -> Work:
+    def running(self, state: State, work: AttemptContext) -> AttemptContext:
         """Say that the attempt has been seen to run, unless that is known."""
         job, attempt = work.job, work.attempt
         if attempt.state is AttemptState.LAUNCHED:
@@ -97,7 +97,7 @@ class Tools:
             job = self.change(state, job, JobState.RUNNING)
         return replace(work, job=job, attempt=attempt)
 
-    def summary(self, work: Work, result: AdaptResult | None) -> Mapping[str, Any] | None:
+    def summary(self, work: AttemptContext, result: AdaptResult | None) -> Mapping[str, Any] | None:
         """What the job found in the customer's bucket, if it got that far."""
         if result is not None and result.snapshot is not None:
             return result.snapshot.model_dump()
@@ -107,7 +107,7 @@ class Tools:
             return None
         return None if found is None else found.model_dump()
 
-    def keep_log(self, work: Work) -> None:
+    def keep_log(self, work: AttemptContext) -> None:
         """Copy the attempt's log to the store; trouble with that troubles nobody else."""
         try:
             work.files.keep_log(self.launcher.logs(work.attempt.submission_id))

@@ -9,7 +9,7 @@ from udair_jobs.specs import AdaptResult, Reason
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.errors import CandidateInvalid, LauncherDown
 from udair_platform.scheduler import policy
-from udair_platform.scheduler.context import ACTOR, Tools, Work
+from udair_platform.scheduler.context import ACTOR, AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, LaunchState
 from udair_platform.services import gate, jobs, versions
 from udair_platform.telemetry import logger
@@ -17,7 +17,7 @@ from udair_platform.telemetry import logger
 _log = logger("reconciler.settling")
 
 
-def succeed(tools: Tools, work: Work, result: AdaptResult) -> None:
+def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult) -> None:
     """Register the candidate. Version, verdict, attempt, job and snapshot are one transaction."""
     try:
         candidate = versions.verify(work.files.candidate, base_digest=work.job.base_digest)
@@ -44,8 +44,8 @@ def succeed(tools: Tools, work: Work, result: AdaptResult) -> None:
 
 
 def fail(
-    tools: Tools,
-    work: Work,
+    tools: ReconcilerContext,
+    work: AttemptContext,
     reason: str,
     detail: str,
     *,
@@ -85,7 +85,7 @@ def fail(
     _log.info("attempt failed", job=job.id, attempt=job.attempt, reason=reason, then=decision.state)
 
 
-def cancel(tools: Tools, work: Work) -> None:
+def cancel(tools: ReconcilerContext, work: AttemptContext) -> None:
     """Bar the attempt from succeeding, stop it, and call the job CANCELLED once nothing runs."""
     work.files.close("USER_CANCELLED", "cancelled before it had a result")
     detail = ""

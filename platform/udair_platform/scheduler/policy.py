@@ -21,7 +21,7 @@ MAX_BACKOFF_S = 60.0
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetryDecision:
     """What follows a failed attempt: a state, and the time before which nothing is tried."""
 
     state: JobState
@@ -81,7 +81,7 @@ def after_failure(
     now: datetime,
     max_attempts: int,
     pending_timeout_s: float = math.inf,
-) -> Decision:
+) -> RetryDecision:
     """What follows when the last of `attempts` failed for `reason`.
 
     USER and NUMERIC fail at once: the same input fails the same way. DEADLINE expires. SYSTEM is
@@ -90,16 +90,16 @@ def after_failure(
     """
     kind = retry_class(reason)
     if kind in ("USER", "NUMERIC"):
-        return Decision(JobState.FAILED)
+        return RetryDecision(JobState.FAILED)
     if kind == "DEADLINE":
-        return Decision(JobState.EXPIRED)
+        return RetryDecision(JobState.EXPIRED)
     earlier = [attempt.reason for attempt in attempts[:-1]]
     spent = sum(retry_class(known) != "CAPACITY" for known in earlier if known) + (kind != "CAPACITY")
     if spent >= max_attempts:
-        return Decision(JobState.FAILED)
+        return RetryDecision(JobState.FAILED)
     if kind == "CAPACITY" and _without_room_s(attempts, now) > pending_timeout_s:
-        return Decision(JobState.EXPIRED)
-    return Decision(JobState.RECOVERING, now + timedelta(seconds=backoff_s(len(attempts))))
+        return RetryDecision(JobState.EXPIRED)
+    return RetryDecision(JobState.RECOVERING, now + timedelta(seconds=backoff_s(len(attempts))))
 
 
 def _without_room_s(attempts: Sequence[Attempt], now: datetime) -> float:

@@ -22,12 +22,12 @@ from udair_platform.entities.job import Job, JobState, submission_id
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
 from udair_platform.http.tracing import Tracing
 from udair_platform.scheduler import policy
-from udair_platform.scheduler.context import ACTOR, Tools
+from udair_platform.scheduler.context import ACTOR, ReconcilerContext
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.scheduler.steps import Steps
-from udair_platform.scheduler.wakeup import Alarm
+from udair_platform.scheduler.wakeup import WakeUp
 from udair_platform.services import approval, schedules, tenants
-from udair_platform.services.reports import Reports
+from udair_platform.services.reports import ReportCollector
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State
@@ -74,10 +74,12 @@ class Reconciler:
         self._swept: datetime | None = None
         self._routes: tuple[int, str | None] | None = None
         self._quota = tenants.default_quota(settings)
-        self._reports = Reports(store, self._write, self._quota)
+        self._reports = ReportCollector(store, self._write, self._quota)
         self._reported: datetime | None = None
         self._launcher = launcher
-        self._steps = Steps(Tools(self._write, database, store, launcher, settings, clock, Tracing("udair-scheduler")))
+        self._steps = Steps(
+            ReconcilerContext(self._write, database, store, launcher, settings, clock, Tracing("udair-scheduler"))
+        )
 
     def tick(self) -> bool:
         """One pass over everything that is unfinished; False if another reconciler holds the lease.
@@ -114,7 +116,7 @@ class Reconciler:
         `beat` is called at every turn.
         """
         _log.info("started", holder=self.holder)
-        alarm = Alarm(self._database, self._settings.reconcile_interval_s)
+        alarm = WakeUp(self._database, self._settings.reconcile_interval_s)
         while not stop.is_set():
             acted = False
             try:

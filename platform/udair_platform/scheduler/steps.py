@@ -7,13 +7,14 @@ from datetime import datetime
 
 from udair_jobs.specs import AdaptResult, Progress
 from udair_platform.documents import store_paths
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotLaunched
 from udair_platform.scheduler import outcomes, policy
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
-from udair_platform.scheduler.context import ACTOR, Tools, Work
+from udair_platform.scheduler.context import ACTOR, AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, Cause, LaunchRequest, LaunchState
 from udair_platform.services import gate, jobs
 from udair_platform.state.repositories import State
@@ -25,7 +26,7 @@ _UNKNOWN_GRACE_S = 10.0  # a launcher may take a moment to know what it was just
 class Steps:
     """The reconciler's hands; each method is one job's turn and is safe to repeat."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: ReconcilerContext) -> None:
         self._tools = tools
         self._logged: dict[str, datetime] = {}
 
@@ -65,7 +66,7 @@ class Steps:
         with self._tools.write() as state:
             self._tools.finish(state, job, JobState.EXPIRED, reason="PENDING_TIMEOUT", detail=detail)
 
-    def _launch(self, work: Work) -> None:
+    def _launch(self, work: AttemptContext) -> None:
         tools = self._tools
         if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
             # It may have been launched by a tick that was killed before it could say so.
@@ -95,7 +96,7 @@ class Steps:
         with tools.write() as state:
             tools.change_attempt(state, work.attempt, AttemptState.LAUNCHED)
 
-    def _observe(self, work: Work) -> None:
+    def _observe(self, work: AttemptContext) -> None:
         tools = self._tools
         result, damage = _result(work.files)
         if result is None and damage is None:
@@ -131,7 +132,7 @@ class Steps:
                 reason = "PREEMPTED"
             outcomes.fail(tools, work, reason, result.detail, result=result)
 
-    def _note(self, work: Work, progress: Progress | None, status: LaunchState) -> Work:
+    def _note(self, work: AttemptContext, progress: Progress | None, status: LaunchState) -> AttemptContext:
         """Record that it runs and how far it is, if either is news."""
         started = work.attempt.state is AttemptState.LAUNCHED and (
             status is LaunchState.RUNNING or progress is not None
@@ -151,7 +152,7 @@ class Steps:
                 work = replace(work, job=job, attempt=attempt)
         return work
 
-    def _keep_log_sometimes(self, work: Work) -> None:
+    def _keep_log_sometimes(self, work: AttemptContext) -> None:
         name, now = work.attempt.submission_id, self._tools.now()
         last = self._logged.get(name)
         if last is None or (now - last).total_seconds() >= _LOG_EVERY_S:
@@ -163,11 +164,11 @@ class Steps:
             return False
         return (self._tools.now() - attempt.launched_time).total_seconds() < _UNKNOWN_GRACE_S
 
-    def _work(self, job: Job, attempt: Attempt, domain: Domain) -> Work:
-        return Work(job, attempt, domain, AttemptFiles(self._tools.store, domain, job, attempt.number))
+    def _work(self, job: Job, attempt: Attempt, domain: Domain) -> AttemptContext:
+        return AttemptContext(job, attempt, domain, AttemptFiles(self._tools.store, domain, job, attempt.number))
 
 
-def _champion(state: State, work: Work) -> AdapterVersion | None:
+def _champion(state: State, work: AttemptContext) -> AdapterVersion | None:
     """What the domain serves, if an adaptation of the job's base model can start from it."""
     alias = state.aliases.find(work.job.tenant, work.domain.id, CHAMPION)
     if alias is None or alias.version == SOURCE_VERSION:

@@ -21,7 +21,7 @@ _IMPATIENT = 0.1
 _MOVING = (JobState.PROVISIONING, JobState.CANCELLING)
 
 
-class Alarm:
+class WakeUp:
     """Waits between two ticks.
 
     Args:

@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 import httpx
 from standardwebhooks import Webhook as Signer
 
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.entities.webhook import Webhook, WebhookState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
-from udair_platform.http.outbound import Outbound, Refused, Reply
+from udair_platform.http.outbound import AddressRefused, HttpReply, Outbound
 from udair_platform.services import webhooks
 from udair_platform.state.database import Database
 from udair_platform.telemetry import logger
@@ -36,7 +36,7 @@ _TTL_S = 60.0
 _log = logger("webhooks")
 
 
-class Deliveries:
+class WebhookDispatcher:
     """Tells webhooks what happened; of several, only the one that holds the lease does.
 
     Args:
@@ -107,7 +107,7 @@ class Deliveries:
             if hook.cursor < page[-1].seq:  # what it did not want is behind it, too
                 hook = self._save(replace(hook, cursor=page[-1].seq))
 
-    def _send(self, hook: Webhook, event: Event) -> Reply | str:
+    def _send(self, hook: Webhook, event: Event) -> HttpReply | str:
         """The receiver's answer, or why there is none."""
         told = {
             "id": event.seq,
@@ -130,7 +130,7 @@ class Deliveries:
         }
         try:
             return self._outbound.post(hook.url, body.encode(), headers)
-        except Refused as error:
+        except AddressRefused as error:
             return str(error)
         except (httpx.HTTPError, OSError, ValueError) as error:
             return f"no answer: {type(error).__name__}: {str(error)[:200]}"
@@ -146,16 +146,16 @@ class Deliveries:
             delivered_time=self._clock(),
         )
 
-    def _failed(self, hook: Webhook, reply: Reply | str) -> None:
+    def _failed(self, hook: Webhook, reply: HttpReply | str) -> None:
         now = self._clock()
-        problem = f"answered {reply.status}; expected 200 to 299" if isinstance(reply, Reply) else reply
-        wish = (reply.retry_after_s or 0.0) if isinstance(reply, Reply) else 0.0
+        problem = f"answered {reply.status}; expected 200 to 299" if isinstance(reply, HttpReply) else reply
+        wish = (reply.retry_after_s or 0.0) if isinstance(reply, HttpReply) else 0.0
         pause = max(BACKOFF_S[min(hook.failures, len(BACKOFF_S) - 1)], min(wish, BACKOFF_S[-1]))
         failing = replace(hook, failures=hook.failures + 1, failing_since=hook.failing_since or now, updated_time=now)
         until = now + timedelta(seconds=pause)
         saved = self._save(replace(failing, not_before=until, last_error=problem[:500]))
         _log.warning("webhook_failed", webhook=hook.id, failures=saved.failures, error=problem)
-        gone = isinstance(reply, Reply) and reply.status == 410
+        gone = isinstance(reply, HttpReply) and reply.status == 410
         if gone or now - (saved.failing_since or now) >= GIVE_UP_AFTER:
             with self._database.write() as state:
                 webhooks.change(state, saved, WebhookState.DISABLED, actor=ACTOR, now=now, cause=problem)

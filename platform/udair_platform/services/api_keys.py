@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from udair_platform.documents import routes
-from udair_platform.entities.domain import ApiKey
+from udair_platform.entities.api_key import ApiKey
 from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidState, NotFound
 from udair_platform.keys import MAX_TOKEN_CHARS, Claims, issue, new_kid
 from udair_platform.roles import SCOPES

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from udair_platform.entities.domain import CANDIDATE, PREVIOUS, SOURCE_VERSION, Domain
+from udair_platform.entities.alias import CANDIDATE, PREVIOUS
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import FourEyes, GateRejected, VersionInUse
 from udair_platform.services import versions

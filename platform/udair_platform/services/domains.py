@@ -10,7 +10,8 @@ from udair_jobs.errors import InvalidKey
 from udair_jobs.storage.location import parse
 from udair_platform.documents import routes
 from udair_platform.entities import domain as entity
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Domain, DomainState, GateRules, Schedule
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import SOURCE_VERSION, Domain, DomainState, GateRules, Schedule
 from udair_platform.entities.names import check_domain_name, check_role_arn, check_source_uri, new_id
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import FieldError, Invalid, InvalidState

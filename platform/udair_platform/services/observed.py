@@ -18,7 +18,7 @@ _MAX_BYTES = 64 * 2**20
 
 
 @dataclass
-class Observed:
+class ReplicaObservations:
     """One domain over all replicas.
 
     Attributes:
@@ -53,20 +53,20 @@ class Replica:
     id: str
     began: float
     time: float
-    domains: dict[str, Observed]
+    domains: dict[str, ReplicaObservations]
     load: dict[str, float]
 
 
-def of_domain(store: Storage, domain: Domain, now: datetime) -> Observed:
+def of_domain(store: Storage, domain: Domain, now: datetime) -> ReplicaObservations:
     """What all replicas say of `domain`.
 
     Raises:
         StoreDown: The store does not answer.
     """
-    return of_tenant(store, domain.tenant, now).get(domain.name, Observed())
+    return of_tenant(store, domain.tenant, now).get(domain.name, ReplicaObservations())
 
 
-def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, Observed]:
+def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, ReplicaObservations]:
     """What all replicas say of each of a tenant's domains that any of them has seen.
 
     Raises:
@@ -75,12 +75,12 @@ def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, Observed]
     return over(replicas(store, tenant, now))
 
 
-def over(found: Sequence[Replica]) -> dict[str, Observed]:
+def over(found: Sequence[Replica]) -> dict[str, ReplicaObservations]:
     """The replicas' domains, each over all of them."""
-    seen: dict[str, Observed] = {}
+    seen: dict[str, ReplicaObservations] = {}
     for replica in found:
         for name, told in replica.domains.items():
-            _add(seen.setdefault(name, Observed()), told)
+            _add(seen.setdefault(name, ReplicaObservations()), told)
     for one in seen.values():
         one.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
     return seen
@@ -107,10 +107,10 @@ def replicas(store: Storage, tenant: str, now: datetime) -> list[Replica]:
     return sorted(found, key=lambda replica: replica.began)
 
 
-def _told(told: dict[str, Any], replica: str, began: float) -> Observed:
+def _told(told: dict[str, Any], replica: str, began: float) -> ReplicaObservations:
     usage = told.get("usage") or {}
     drift, blocked = told.get("drift"), told.get("blocked")
-    return Observed(
+    return ReplicaObservations(
         int(usage.get("images", 0)),
         int(usage.get("pixels", 0)),
         float(usage.get("forward_s", 0.0)),
@@ -122,7 +122,7 @@ def _told(told: dict[str, Any], replica: str, began: float) -> Observed:
     )
 
 
-def _add(seen: Observed, told: Observed) -> None:
+def _add(seen: ReplicaObservations, told: ReplicaObservations) -> None:
     for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
         setattr(seen, name, getattr(seen, name) + getattr(told, name))
     assert told.since is not None

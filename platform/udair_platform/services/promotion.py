@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from udair_platform.documents import routes
-from udair_platform.entities.domain import CANDIDATE, CHAMPION, PREVIOUS, SOURCE_VERSION, Alias, Domain
+from udair_platform.entities.alias import CANDIDATE, CHAMPION, PREVIOUS, Alias
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.names import ALIAS_NAME
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import AliasMoved, FieldError, GateRejected, Invalid, InvalidState

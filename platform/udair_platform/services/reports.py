@@ -15,7 +15,8 @@ from typing import Any
 from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
 from udair_platform.documents import store_paths
-from udair_platform.entities.domain import Domain, Event
+from udair_platform.entities.domain import Domain
+from udair_platform.entities.event import Event
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.services import schedules
@@ -30,7 +31,7 @@ STALE, _FORGOTTEN, _DRIFT_AGAIN = timedelta(minutes=15), timedelta(days=1), time
 _log = logger("reports")
 
 
-class Reports:
+class ReportCollector:
     """Reads the replicas' reports; those that have not changed since are not read again.
 
     Args:

@@ -15,7 +15,7 @@ from udair_platform.state.repositories import State
 _SHADOWS = (VersionState.ACTIVE, VersionState.PENDING_APPROVAL, VersionState.REJECTED)
 
 
-def share_out(state: State, domain: Domain, traffic: Traffic, *, actor: str, reason: str, now: datetime) -> Domain:
+def set_traffic(state: State, domain: Domain, traffic: Traffic, *, actor: str, reason: str, now: datetime) -> Domain:
     """Share out `domain`'s requests as `traffic` says; routes.json follows.
 
     A canary must be a version that may be promoted. A shadow answers nobody, so that a version which

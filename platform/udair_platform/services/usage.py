@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from udair_jobs.storage import Storage
 from udair_platform.services import observed
-from udair_platform.services.observed import Observed
+from udair_platform.services.observed import ReplicaObservations
 from udair_platform.state.database import Database
 
 DAYS = 30
@@ -27,11 +27,11 @@ class Use:
     name: str
     jobs: int
     job_s: float
-    seen: Observed
+    seen: ReplicaObservations
 
 
 @dataclass(frozen=True)
-class Usage:
+class TenantUsage:
     """Domains that have used anything, those that used most first; and jobs of domains that are gone."""
 
     uses: list[Use]
@@ -41,7 +41,7 @@ class Usage:
 
 def of_tenant(
     database: Database, store: Storage, tenant: str, now: datetime, *, only: Sequence[str] | None = None
-) -> Usage:
+) -> TenantUsage:
     """The usage of a tenant; of the domains named `only`, where they are given.
 
     Raises:
@@ -52,10 +52,10 @@ def of_tenant(
         names = {d.id: d.name for d in state.domains.page(tenant, size=_EVERY, names=only)}
     seen = observed.of_tenant(store, tenant, now)
     uses = [
-        Use(name, *ran.get(id, (0, 0.0)), seen.get(name, Observed()))
+        Use(name, *ran.get(id, (0, 0.0)), seen.get(name, ReplicaObservations()))
         for id, name in names.items()
         if id in ran or name in seen
     ]
     uses.sort(key=lambda use: (-use.job_s - use.seen.forward_s, use.name))
     gone = [spent for id, spent in ran.items() if id not in names] if only is None else []
-    return Usage(uses, sum(jobs for jobs, _ in gone), sum(seconds for _, seconds in gone))
+    return TenantUsage(uses, sum(jobs for jobs, _ in gone), sum(seconds for _, seconds in gone))

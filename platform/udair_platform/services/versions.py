@@ -16,7 +16,8 @@ from udair_jobs.storage import NotFound as ObjectNotFound
 from udair_jobs.storage import Storage, StorageError, StorageUnavailable, open_storage
 from udair_platform.documents import routes, store_paths
 from udair_platform.entities import version as entity
-from udair_platform.entities.domain import CANDIDATE, SOURCE_VERSION, Domain
+from udair_platform.entities.alias import CANDIDATE
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.job import Job
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import CandidateInvalid, NotFound, StoreDown

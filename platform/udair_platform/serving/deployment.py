@@ -19,8 +19,8 @@ from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.http.app import create_ingress
 from udair_platform.serving.http.restore import Infer
-from udair_platform.serving.model.replica import Backbone, BackboneConfig, Restored
-from udair_platform.serving.request import Question
+from udair_platform.serving.model.replica import Backbone, BackboneConfig, RestoredImage
+from udair_platform.serving.request import RestoreRequest
 from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.routing.table import Router
 
@@ -168,7 +168,7 @@ def _http(config: ServingConfig, router: Router, infer: Infer, **parts: Any) -> 
         config.base_name,
         previous_signing_key=Path(previous).read_bytes() if previous else None,
         source_endpoint_url=config.source_endpoint_url,
-        says_id=False,  # Serve's proxy does
+        emit_request_id=False,  # Serve's proxy does
         **parts,
     )
 
@@ -179,11 +179,11 @@ class Backbones:
     def __init__(self) -> None:
         self._handle: DeploymentHandle[Any] | None = None
 
-    async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
+    async def infer(self, asked: RestoreRequest, image: ImageArray) -> RestoredImage | PlatformError:
         """Restore one image; if its replica dies on the way, another does, once."""
         for last in (False, True):
             try:
-                answer: Restored | PlatformError = await self._handle_for(question.name).infer.remote(question, image)
+                answer: RestoredImage | PlatformError = await self._handle_for(asked.name).infer.remote(asked, image)
                 return answer
             except BackPressureError:
                 return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")

@@ -12,7 +12,7 @@ MEDIA_TYPES = (PNG, PNG16, JPEG, WEBP, TIFF)
 
 
 @dataclass(frozen=True)
-class Question:
+class RestoreRequest:
     """What a caller asks for beside the image.
 
     Attributes:
@@ -32,7 +32,7 @@ class Question:
     trace: str = ""
 
     @property
-    def deep(self) -> bool:
+    def bits16(self) -> bool:
         """Whether 16 bits a channel are asked for."""
         return self.media_type == PNG16
 

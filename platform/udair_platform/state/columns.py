@@ -35,7 +35,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Prose(TypeDecorator[str]):
+class SafeText(TypeDecorator[str]):
     """Text that somebody else wrote; PostgreSQL knows no NUL, so one becomes the replacement character."""
 
     impl = Text
@@ -46,7 +46,7 @@ class Prose(TypeDecorator[str]):
         return None if value is None else value.replace("\0", "\ufffd")
 
 
-class Word(TypeDecorator[StrEnum]):
+class EnumText(TypeDecorator[StrEnum]):
     """A StrEnum as its text, so that a person reading the table understands it."""
 
     impl = String(32)
@@ -65,7 +65,7 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.kind(value)
 
 
-class Words(TypeDecorator[tuple[str, ...]]):
+class TextTuple(TypeDecorator[tuple[str, ...]]):
     """A tuple of strings as a JSON list."""
 
     impl = JSON(none_as_null=True)
@@ -80,7 +80,7 @@ class Words(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(value)
 
 
-class Shares(TypeDecorator[Traffic]):
+class TrafficJson(TypeDecorator[Traffic]):
     """How a domain's requests are shared out, as a JSON object."""
 
     impl = JSON
@@ -95,7 +95,7 @@ class Shares(TypeDecorator[Traffic]):
         return None if value is None else Traffic.from_dict(value)
 
 
-class Rules(TypeDecorator[GateRules]):
+class GateRulesJson(TypeDecorator[GateRules]):
     """A domain's gate rules as a JSON object."""
 
     impl = JSON
@@ -110,7 +110,7 @@ class Rules(TypeDecorator[GateRules]):
         return None if value is None else GateRules(**value)
 
 
-class Times(TypeDecorator[Schedule]):
+class ScheduleJson(TypeDecorator[Schedule]):
     """A domain's schedule as a JSON object."""
 
     impl = JSON

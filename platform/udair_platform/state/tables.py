@@ -16,7 +16,15 @@ from udair_platform.entities.job import AttemptState, JobState, Priority
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
 from udair_platform.entities.webhook import WebhookState
-from udair_platform.state.columns import Prose, Rules, Shares, Times, UtcTime, Word, Words
+from udair_platform.state.columns import (
+    EnumText,
+    GateRulesJson,
+    SafeText,
+    ScheduleJson,
+    TextTuple,
+    TrafficJson,
+    UtcTime,
+)
 
 
 class Base(DeclarativeBase):
@@ -74,12 +82,12 @@ class DomainRow(Base):
     id: Mapped[str] = mapped_column(String(40), unique=True)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     name: Mapped[str] = mapped_column(String(63))
-    description: Mapped[str] = mapped_column(Prose)
+    description: Mapped[str] = mapped_column(SafeText)
     source_uri: Mapped[str] = mapped_column(Text)
-    gate: Mapped[GateRules] = mapped_column(Rules)
-    state: Mapped[DomainState] = mapped_column(Word(DomainState))
-    traffic: Mapped[Traffic] = mapped_column(Shares)
-    schedule: Mapped[Schedule] = mapped_column(Times)
+    gate: Mapped[GateRules] = mapped_column(GateRulesJson)
+    state: Mapped[DomainState] = mapped_column(EnumText(DomainState))
+    traffic: Mapped[Traffic] = mapped_column(TrafficJson)
+    schedule: Mapped[Schedule] = mapped_column(ScheduleJson)
     next_run_time: Mapped[datetime | None] = mapped_column(index=True)
     source_role_arn: Mapped[str | None] = mapped_column(Text)
     external_id: Mapped[str] = mapped_column(String(64))
@@ -99,10 +107,10 @@ class SnapshotRow(Base):
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     job_id: Mapped[str] = mapped_column(String(40), index=True)
     uri: Mapped[str] = mapped_column(Text)
-    state: Mapped[SnapshotState] = mapped_column(Word(SnapshotState))
+    state: Mapped[SnapshotState] = mapped_column(EnumText(SnapshotState))
     digest: Mapped[str | None] = mapped_column(String(128))
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    detail: Mapped[str] = mapped_column(Prose)
+    detail: Mapped[str] = mapped_column(SafeText)
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
     row_version: Mapped[int]
@@ -125,23 +133,23 @@ class JobRow(Base):
     base_digest: Mapped[str] = mapped_column(String(128))
     base_uri: Mapped[str] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(String(128))
-    state: Mapped[JobState] = mapped_column(Word(JobState), index=True)
+    state: Mapped[JobState] = mapped_column(EnumText(JobState), index=True)
     attempt: Mapped[int]
     phase: Mapped[str | None] = mapped_column(String(32))
     progress_percent: Mapped[float]
     eta_s: Mapped[float | None]
     metrics: Mapped[dict[str, Any]]
     phases: Mapped[list[Any]] = mapped_column(JSON)
-    message: Mapped[str] = mapped_column(Prose)
+    message: Mapped[str] = mapped_column(SafeText)
     heartbeat_time: Mapped[str | None] = mapped_column(String(40))
     reason: Mapped[str | None] = mapped_column(String(32))
-    detail: Mapped[str] = mapped_column(Prose)
+    detail: Mapped[str] = mapped_column(SafeText)
     recipe: Mapped[dict[str, Any]]
     not_before: Mapped[datetime | None]
     started_time: Mapped[datetime | None]
     finished_time: Mapped[datetime | None]
     version: Mapped[int | None]
-    priority: Mapped[Priority] = mapped_column(Word(Priority))
+    priority: Mapped[Priority] = mapped_column(EnumText(Priority))
     trace: Mapped[str | None] = mapped_column(String(64))
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]
@@ -157,9 +165,9 @@ class AttemptRow(Base):
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     submission_id: Mapped[str] = mapped_column(String(64), unique=True)
     output_uri: Mapped[str] = mapped_column(Text)
-    state: Mapped[AttemptState] = mapped_column(Word(AttemptState))
+    state: Mapped[AttemptState] = mapped_column(EnumText(AttemptState))
     reason: Mapped[str | None] = mapped_column(String(32))
-    detail: Mapped[str] = mapped_column(Prose)
+    detail: Mapped[str] = mapped_column(SafeText)
     created_time: Mapped[datetime]
     launched_time: Mapped[datetime | None]
     heartbeat_seen_time: Mapped[datetime | None]
@@ -188,7 +196,7 @@ class VersionRow(Base):
     base_digest: Mapped[str] = mapped_column(String(128))
     adapter_digest: Mapped[str] = mapped_column(String(128))
     candidate_uri: Mapped[str] = mapped_column(Text)
-    state: Mapped[VersionState] = mapped_column(Word(VersionState))
+    state: Mapped[VersionState] = mapped_column(EnumText(VersionState))
     verdict: Mapped[str | None] = mapped_column(String(16), index=True)
     gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -225,7 +233,7 @@ class AliasChangeRow(Base):
     from_version: Mapped[int | None]
     to_version: Mapped[int]
     actor: Mapped[str] = mapped_column(String(128))
-    reason: Mapped[str] = mapped_column(Prose)
+    reason: Mapped[str] = mapped_column(SafeText)
     time: Mapped[datetime]
 
 
@@ -237,8 +245,8 @@ class ApiKeyRow(Base):
     kid: Mapped[str] = mapped_column(String(64), unique=True)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
     name: Mapped[str] = mapped_column(String(128))
-    scopes: Mapped[tuple[str, ...]] = mapped_column(Words)
-    domains: Mapped[tuple[str, ...] | None] = mapped_column(Words)
+    scopes: Mapped[tuple[str, ...]] = mapped_column(TextTuple)
+    domains: Mapped[tuple[str, ...] | None] = mapped_column(TextTuple)
     created_time: Mapped[datetime]
     expires_time: Mapped[datetime | None]
     revoked_time: Mapped[datetime | None]
@@ -274,15 +282,15 @@ class WebhookRow(Base):
     id: Mapped[str] = mapped_column(String(40), unique=True)
     tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
     url: Mapped[str] = mapped_column(Text)
-    kinds: Mapped[tuple[str, ...]] = mapped_column(Words)
-    description: Mapped[str] = mapped_column(Prose)
+    kinds: Mapped[tuple[str, ...]] = mapped_column(TextTuple)
+    description: Mapped[str] = mapped_column(SafeText)
     cursor: Mapped[int]
-    state: Mapped[WebhookState] = mapped_column(Word(WebhookState))
+    state: Mapped[WebhookState] = mapped_column(EnumText(WebhookState))
     secret_number: Mapped[int]
     failures: Mapped[int]
     failing_since: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    last_error: Mapped[str] = mapped_column(Prose)
+    last_error: Mapped[str] = mapped_column(SafeText)
     delivered_time: Mapped[datetime | None]
     created_time: Mapped[datetime]
     updated_time: Mapped[datetime]

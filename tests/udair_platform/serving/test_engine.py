@@ -163,7 +163,7 @@ def test_an_answer_that_is_not_finite_is_an_error(engine, gate):
 
 def test_sixteen_bits_hold_more_than_eight(engine, gate):
     gate.open.set()
-    (answer,) = asyncio.run(_after(gate, [engine.submit(_image(0), None, deep=True)]))
+    (answer,) = asyncio.run(_after(gate, [engine.submit(_image(0), None, bits16=True)]))
     assert answer.image.dtype == np.uint16
     assert np.abs(answer.image / 257.0 - _offline(_image(0))).max() <= 1.0
     assert len(np.unique(answer.image)) > 256

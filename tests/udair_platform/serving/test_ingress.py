@@ -27,8 +27,8 @@ from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.http.predictions import Predictions
 from udair_platform.serving.http.restore import RestoreService
-from udair_platform.serving.model.replica import Restored
-from udair_platform.serving.request import Question
+from udair_platform.serving.model.replica import RestoredImage
+from udair_platform.serving.request import RestoreRequest
 
 
 @pytest.fixture(scope="module")
@@ -349,23 +349,23 @@ def test_the_same_prediction_twice_is_one_and_another_image_under_its_id_is_refu
 def test_a_prediction_waits_for_room_and_its_trace_is_no_part_of_it(tmp_path):
     refusals = 2
 
-    async def infer(question, image):
+    async def infer(asked, image):
         nonlocal refusals
         refusals -= 1
         if refusals >= 0:
             return TooManyRequests("full") if refusals else Unavailable("cold")
-        return Restored(image, 0, "none", 0.0, 0.0, 1, 1)
+        return RestoredImage(image, 0, "none", 0.0, 0.0, 1, 1)
 
     store = open_storage(str(tmp_path))
 
     async def run(patience_s: float) -> dict:
         made = Predictions(store, RestoreService(infer, DecodeLimits()), lambda _: {}, patience_s=patience_s)
         name = f"p-waits-{patience_s:g}"
-        await made.create(Question("acme/plain", "a", trace="00-1"), encode_png(make_image()), name)
-        state = await made.create(Question("acme/plain", "b", trace="00-2"), encode_png(make_image()), name)
+        await made.create(RestoreRequest("acme/plain", "a", trace="00-1"), encode_png(make_image()), name)
+        state = await made.create(RestoreRequest("acme/plain", "b", trace="00-2"), encode_png(make_image()), name)
         while state["state"] == "RUNNING":
             await asyncio.sleep(0.05)
-            state = await made.state(Question("acme/plain", ""), name)
+            state = await made.state(RestoreRequest("acme/plain", ""), name)
         return state
 
     assert asyncio.run(run(60.0))["state"] == "SUCCEEDED"
@@ -376,8 +376,8 @@ def test_a_prediction_waits_for_room_and_its_trace_is_no_part_of_it(tmp_path):
 def test_a_prediction_whose_process_was_lost_is_done_again_by_who_is_asked(plane):
     at = plane.store.at("t/acme/d/plain/predictions/lost-one")
     at.put("input", encode_png(make_image(4)))
-    question = {"name": "acme/plain", "key": "", "media_type": "image/png", "quality": 95, "test_time": False}
-    at.put("request.json", json.dumps(question, sort_keys=True).encode())
+    asked = {"name": "acme/plain", "key": "", "media_type": "image/png", "quality": 95, "test_time": False}
+    at.put("request.json", json.dumps(asked, sort_keys=True).encode())
     at.put("state.json", json.dumps({"state": "RUNNING", "created_time": 1.0, "heartbeat_time": 1.0}).encode())
     url = f"{plane.url}/v1/domains/plain/predictions/lost-one"
     assert httpx.get(url, headers=bearer()).json()["state"] == "RUNNING"

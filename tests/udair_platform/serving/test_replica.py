@@ -21,7 +21,7 @@ from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
 from udair_platform.serving.model import engine
 from udair_platform.serving.observation.windows import said
-from udair_platform.serving.request import PNG16, Question
+from udair_platform.serving.request import PNG16, RestoreRequest
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def make_plane(tmp_path) -> Iterator:
         plane.backbone.shutdown()
 
 
-def _question(name: str, **options) -> Question:
-    return Question(f"acme/{name}", "", **options)
+def _question(name: str, **options) -> RestoreRequest:
+    return RestoreRequest(f"acme/{name}", "", **options)
 
 
 def _ask(plane, *names: str, image=None, **options):

@@ -6,7 +6,7 @@ import pytest
 from udair_jobs.storage import open_storage
 from udair_platform.documents.store_paths import ROUTES
 from udair_platform.errors import NotFound, Unavailable
-from udair_platform.serving.routing.table import SOURCE, Route, Router, Share, Target
+from udair_platform.serving.routing.table import SOURCE, DomainRoute, RoutedShare, Router, Target
 
 
 def _document(generation: int, version: int = 0, revoked: tuple[str, ...] = ()) -> bytes:
@@ -101,16 +101,16 @@ def test_a_watched_router_tells_of_changes_and_never_asks_the_store_in_a_request
 
 def test_a_canary_takes_its_percent_and_the_same_key_the_same_version():
     canary = Target(2, "b" * 64, "there")
-    route = Route(Target(1, "a" * 64, "here"), canary=Share(canary, 20.0))
+    route = DomainRoute(Target(1, "a" * 64, "here"), canary=RoutedShare(canary, 20.0))
     keys = [f"user-{number}" for number in range(2000)]
     chosen = [route.choose(key) for key in keys]
     assert 0.16 < chosen.count(canary) / len(keys) < 0.24
     assert [route.choose(key) for key in keys] == chosen
-    assert Route(canary=Share(canary, 0.0)).choose("x") == SOURCE
-    assert Route(canary=Share(canary, 100.0)).choose("x") == canary
+    assert DomainRoute(canary=RoutedShare(canary, 0.0)).choose("x") == SOURCE
+    assert DomainRoute(canary=RoutedShare(canary, 100.0)).choose("x") == canary
 
 
 def test_a_growing_canary_keeps_the_keys_it_had():
-    small, large = (Share(Target(2), percent) for percent in (10.0, 50.0))
+    small, large = (RoutedShare(Target(2), percent) for percent in (10.0, 50.0))
     keys = [str(number) for number in range(500)]
     assert {key for key in keys if small.takes(key)} <= {key for key in keys if large.takes(key)}

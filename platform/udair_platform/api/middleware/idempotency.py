@@ -22,7 +22,7 @@ from udair_platform.api.context import Context, context_of
 from udair_platform.api.principal import Principal, authenticate
 from udair_platform.entities.names import derived_id
 from udair_platform.errors import BadRequest, KeyReused, RequestInProgress
-from udair_platform.state.repositories.access import Reply
+from udair_platform.state.repositories.access import StoredReply
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)
@@ -82,7 +82,7 @@ def derived(request: Request, prefix: str, principal: Principal) -> str | None:
     return derived_id(prefix, principal.tenant, principal.claims.kid, request.url.path, key)
 
 
-def _begin(context: Context, principal: Principal, key: str, fingerprint: str) -> Reply | None:
+def _begin(context: Context, principal: Principal, key: str, fingerprint: str) -> StoredReply | None:
     now, kid = context.clock(), principal.claims.kid
     with context.database.write(losable=True) as state:
         known = state.replies.find(principal.tenant, kid, key)
@@ -93,7 +93,7 @@ def _begin(context: Context, principal: Principal, key: str, fingerprint: str) -
                 return known
             if now - known.created_time < IN_PROGRESS:
                 raise RequestInProgress(f"The request with {HEADER} {key[:40]!r} is being served. Try again.")
-        state.replies.put(Reply(principal.tenant, kid, key, fingerprint, now))
+        state.replies.put(StoredReply(principal.tenant, kid, key, fingerprint, now))
     return None
 
 
@@ -105,7 +105,7 @@ def _finish(context: Context, principal: Principal, key: str, fingerprint: str, 
     body = bytes(response.body).decode()
     kid, now = principal.claims.kid, context.clock()
     with context.database.write(losable=True) as state:
-        reply = Reply(principal.tenant, kid, key, fingerprint, now, response.status_code, headers, body)
+        reply = StoredReply(principal.tenant, kid, key, fingerprint, now, response.status_code, headers, body)
         state.replies.put(reply)
 
 

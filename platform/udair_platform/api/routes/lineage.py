@@ -14,7 +14,7 @@ from udair_jobs.storage import Storage, StorageError
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.principal import DomainReader, Principal
 from udair_platform.api.views.lineage import FilesView, FileView, LineageView
-from udair_platform.entities.domain import CHAMPION
+from udair_platform.entities.alias import CHAMPION
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.services import versions
 

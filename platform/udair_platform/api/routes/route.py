@@ -8,7 +8,8 @@ from udair_platform.api.context import Ctx
 from udair_platform.api.principal import Approver, DomainReader
 from udair_platform.api.schemas import RoutePut, ShareBody
 from udair_platform.api.views.domains import RouteView
-from udair_platform.entities.domain import CHAMPION, Share, Traffic
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import Share, Traffic
 from udair_platform.services import traffic
 
 router = APIRouter(prefix="/v1/domains/{domain}/route", tags=["routes"])
@@ -27,7 +28,7 @@ def put_route(domain: str, body: RoutePut, context: Ctx, who: Approver) -> Route
     """Set canary, shadow and pinning; what is left out is taken away."""
     wanted = Traffic(_share(body.canary), _share(body.shadow), body.pinned)
     with context.database.write() as state:
-        saved = traffic.share_out(
+        saved = traffic.set_traffic(
             state, who.domain(state, domain), wanted, actor=who.actor, reason=body.reason or "set", now=context.clock()
         )
         view = RouteView.of(saved, state.aliases.get(who.tenant, saved.id, CHAMPION))

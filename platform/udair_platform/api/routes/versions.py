@@ -11,7 +11,7 @@ from udair_platform.api.middleware.idempotency import IdempotentRoute
 from udair_platform.api.pages import VersionPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import Approver, DomainReader, Principal
-from udair_platform.api.schemas import Decision, Promote
+from udair_platform.api.schemas import Promote, ReviewRequest
 from udair_platform.api.views.domains import AliasView
 from udair_platform.api.views.versions import GateReportView, VersionView
 from udair_platform.entities.version import AdapterVersion
@@ -71,19 +71,19 @@ def promote(domain: str, version: str, context: Ctx, who: Approver, body: Promot
 
 
 @router.post("/{version}:approve")
-def approve(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+def approve(domain: str, version: str, context: Ctx, who: Approver, body: ReviewRequest | None = None) -> VersionView:
     """Let a version that waits for a person become promotable. Approving it again changes nothing."""
     return _decided(domain, version, context, who, body, approval.approve)
 
 
 @router.post("/{version}:reject")
-def reject(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+def reject(domain: str, version: str, context: Ctx, who: Approver, body: ReviewRequest | None = None) -> VersionView:
     """Refuse a version that waits for a person, for good. Rejecting it again changes nothing."""
     return _decided(domain, version, context, who, body, approval.reject)
 
 
 @router.post("/{version}:archive")
-def archive(domain: str, version: str, context: Ctx, who: Approver, body: Decision | None = None) -> VersionView:
+def archive(domain: str, version: str, context: Ctx, who: Approver, body: ReviewRequest | None = None) -> VersionView:
     """Put away a version that no alias and no share of the traffic points at."""
     return _decided(domain, version, context, who, body, approval.archive)
 
@@ -93,7 +93,7 @@ def _decided(
     version: str,
     context: Ctx,
     who: Principal,
-    body: Decision | None,
+    body: ReviewRequest | None,
     decide: Callable[..., AdapterVersion],
 ) -> VersionView:
     reason = body.reason if body else ""

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from udair_platform.entities.domain import CHAMPION, SOURCE_VERSION, Alias, AliasChange, Domain
+from udair_platform.entities.alias import CHAMPION, Alias, AliasChange
+from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.snapshot import Snapshot
 
 

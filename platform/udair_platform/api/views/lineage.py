@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from udair_platform.api.views.domains import AliasChangeView
 from udair_platform.api.views.platform import BaseView
-from udair_platform.entities.domain import AliasChange
+from udair_platform.entities.alias import AliasChange
 from udair_platform.entities.job import Attempt, Job
 from udair_platform.entities.snapshot import Snapshot
 from udair_platform.entities.version import AdapterVersion

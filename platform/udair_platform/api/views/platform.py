@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from udair_platform.entities.domain import ApiKey, Event
-from udair_platform.entities.domain import BaseModel as RegisteredBase
+from udair_platform.entities.api_key import ApiKey
+from udair_platform.entities.event import Event
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.roles import role_of
 
 
@@ -21,7 +22,7 @@ class BaseView(BaseModel):
     created_time: datetime | None = None
 
     @classmethod
-    def of(cls, base: RegisteredBase) -> BaseView:
+    def of(cls, base: RegisteredModel) -> BaseView:
         """The view of `base`."""
         return cls(name=base.name, digest=base.digest, uri=base.uri, created_time=base.created_time)
 

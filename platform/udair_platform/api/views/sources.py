@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from udair_platform.services.observed import Observed
+from udair_platform.services.observed import ReplicaObservations
 from udair_platform.services.sources import Step
 from udair_platform.services.usage import Use
 
@@ -58,7 +58,7 @@ class UsageView(BaseModel):
     since: datetime | None
 
     @classmethod
-    def of(cls, seen: Observed) -> UsageView:
+    def of(cls, seen: ReplicaObservations) -> UsageView:
         """The view of `seen`."""
         since = None if seen.since is None else datetime.fromtimestamp(seen.since, UTC)
         return cls(
@@ -107,6 +107,6 @@ class DriftView(BaseModel):
     confirmed: bool
 
     @classmethod
-    def of(cls, seen: Observed) -> DriftView:
+    def of(cls, seen: ReplicaObservations) -> DriftView:
         """The view of `seen`."""
         return cls(windows=seen.drift, confirmed=any(window.get("confirmed") for window in seen.drift))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from udair_platform.api.views.platform import BaseView
-from udair_platform.entities.domain import Alias
+from udair_platform.entities.alias import Alias
 from udair_platform.entities.version import AdapterVersion
 
 

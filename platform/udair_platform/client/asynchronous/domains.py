@@ -151,7 +151,7 @@ class AsyncDomain(AsyncBound):
         """What serves the domain, and what besides."""
         return Route.model_validate(await self._transport.json("GET", f"{self._path}/route"))
 
-    async def share_out(
+    async def set_traffic(
         self,
         *,
         canary: tuple[int, float] | None = None,

@@ -151,7 +151,7 @@ class Domain(Bound):
         """What serves the domain, and what besides."""
         return Route.model_validate(self._transport.json("GET", f"{self._path}/route"))
 
-    def share_out(
+    def set_traffic(
         self,
         *,
         canary: tuple[int, float] | None = None,

@@ -33,12 +33,12 @@ from udair_platform.errors import (
     Unavailable,
 )
 from udair_platform.http import problems
-from udair_platform.http.guard import Edge
+from udair_platform.http.guard import RequestGuard
 from udair_platform.keys import verify
 from udair_platform.serving.http import protocol_v2
 from udair_platform.serving.http.predictions import Predictions
-from udair_platform.serving.http.restore import Answer, Infer, RestoreService
-from udair_platform.serving.request import Question, accepted, quality_of
+from udair_platform.serving.http.restore import Infer, RestoreResponse, RestoreService
+from udair_platform.serving.request import RestoreRequest, accepted, quality_of
 from udair_platform.serving.routing.table import Router
 
 _JSON = "application/json"
@@ -57,7 +57,7 @@ def create_ingress(
     body_timeout_s: float = 30.0,
     ready: Callable[[], Awaitable[bool]] | None = None,
     describe: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
-    says_id: bool = True,
+    emit_request_id: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The data plane's HTTP application.
@@ -74,7 +74,7 @@ def create_ingress(
         body_timeout_s: A body that has not arrived after that long is refused.
         ready: Whether the replicas can answer; without it, known routes are enough.
         describe: What the replica of a domain says of it.
-        says_id: See `Edge`.
+        emit_request_id: See `RequestGuard`.
         clock: Seconds since the epoch, UTC.
     """
     bounds = limits or DecodeLimits(max_bytes=32 * 2**20, max_pixels=24_000_000)
@@ -103,10 +103,10 @@ def create_ingress(
         except TimeoutError:
             raise TooSlow(f"The body had not arrived after {body_timeout_s:g} s.") from None
 
-    async def question_of(request: Request, domain: str) -> Question:
+    async def question_of(request: Request, domain: str) -> RestoreRequest:
         tenant = await asyncio.to_thread(authorised, request, domain)
         query = request.query_params
-        return Question(
+        return RestoreRequest(
             f"{tenant}/{domain}",
             request.headers.get("X-Routing-Key", "")[:256] or request.state.request_id,
             accepted(request.headers.get("Accept", "")),
@@ -115,13 +115,13 @@ def create_ingress(
             request.headers.get("traceparent", ""),
         )
 
-    async def image_of(request: Request, question: Question) -> bytes:
+    async def image_of(request: Request, asked: RestoreRequest) -> bytes:
         body = await body_of(request)
         if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _JSON:
             return body
-        return await asyncio.to_thread(_fetched, body, question, router, bounds, source_endpoint_url)
+        return await asyncio.to_thread(_fetched, body, asked, router, bounds, source_endpoint_url)
 
-    def image_response(answer: Answer) -> Response:
+    def image_response(answer: RestoreResponse) -> Response:
         return Response(answer.data, media_type=answer.media_type, headers=answer.headers(base_name))
 
     def accepted_response(domain: str, state: dict[str, Any]) -> JSONResponse:
@@ -141,27 +141,27 @@ def create_ingress(
 
     @app.post("/v1/domains/{domain}:restore")
     async def restore(domain: str, request: Request) -> Response:
-        question = await question_of(request, domain)
-        data = await image_of(request, question)
+        asked = await question_of(request, domain)
+        data = await image_of(request, asked)
         if "respond-async" in request.headers.get("Prefer", "").lower():
-            return accepted_response(domain, await predictions.create(question, data))
-        return image_response(await service.restore(data, question))
+            return accepted_response(domain, await predictions.create(asked, data))
+        return image_response(await service.restore(data, asked))
 
     @app.put("/v1/domains/{domain}/predictions/{prediction_id}")
     async def put_prediction(domain: str, prediction_id: str, request: Request) -> Response:
-        question = await question_of(request, domain)
-        data = await image_of(request, question)
-        return accepted_response(domain, await predictions.create(question, data, prediction_id))
+        asked = await question_of(request, domain)
+        data = await image_of(request, asked)
+        return accepted_response(domain, await predictions.create(asked, data, prediction_id))
 
     @app.get("/v1/domains/{domain}/predictions/{prediction_id}")
     async def get_prediction(domain: str, prediction_id: str, request: Request) -> Response:
-        question = Question(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
-        return JSONResponse(await predictions.state(question, prediction_id))
+        asked = RestoreRequest(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
+        return JSONResponse(await predictions.state(asked, prediction_id))
 
     @app.get("/v1/domains/{domain}/predictions/{prediction_id}/output")
     async def get_output(domain: str, prediction_id: str, request: Request) -> Response:
-        question = Question(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
-        data, state = await predictions.output(question, prediction_id)
+        asked = RestoreRequest(f"{await asyncio.to_thread(authorised, request, domain)}/{domain}", "")
+        data, state = await predictions.output(asked, prediction_id)
         return Response(data, media_type=state["media_type"], headers=state["headers"])
 
     @app.get("/v1/domains/{domain}/route")
@@ -218,12 +218,12 @@ def create_ingress(
     @app.post("/v2/models/{domain}/versions/{version}/infer")
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
         tenant, _ = await v2_version(request, domain, version)
-        asked = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
-        question = Question(f"{tenant}/{domain}", request.state.request_id, test_time=asked.test_time)
-        answers = await asyncio.gather(*(service.restore(image, question) for image in asked.images))
+        infer = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
+        asked = RestoreRequest(f"{tenant}/{domain}", request.state.request_id, test_time=infer.test_time)
+        answers = await asyncio.gather(*(service.restore(image, asked) for image in infer.images))
         parameters = {"fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none")}
         served = answers[0].restored.version
-        body, length = protocol_v2.render_infer(asked, domain, served, [a.data for a in answers], parameters)
+        body, length = protocol_v2.render_infer(infer, domain, served, [a.data for a in answers], parameters)
         if length is None:
             return Response(body, media_type=_JSON)
         headers = {protocol_v2.HEADER_LENGTH: str(length)}
@@ -231,18 +231,20 @@ def create_ingress(
 
     problems.install(app)
     # Base64 makes four bytes of three, and a V2 request may hold several images.
-    app.add_middleware(Edge, max_body_bytes=2 * bounds.max_bytes, says_id=says_id)
+    app.add_middleware(RequestGuard, max_body_bytes=2 * bounds.max_bytes, emit_request_id=emit_request_id)
     return app
 
 
-def _fetched(body: bytes, question: Question, router: Router, limits: DecodeLimits, endpoint_url: str | None) -> bytes:
+def _fetched(
+    body: bytes, asked: RestoreRequest, router: Router, limits: DecodeLimits, endpoint_url: str | None
+) -> bytes:
     """The image that a JSON body names: an object of the domain's own bucket, and nothing else."""
     try:
         uri = json.loads(body)["input_uri"]
         assert isinstance(uri, str)
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadRequest('The body is JSON without an input_uri; expected {"input_uri": "s3://bucket/key"}.') from None
-    tenant, _, domain = question.name.partition("/")
+    tenant, _, domain = asked.name.partition("/")
     route = router.resolve(tenant, domain)
     source = route.source_uri
     prefix = f"{(source or '').rstrip('/')}/"

@@ -24,8 +24,8 @@ from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import PreconditionFailed, Storage, StorageError
 from udair_platform.documents import store_paths
 from udair_platform.errors import BadRequest, KeyReused, NotFound, PlatformError, StoreDown, TooManyRequests
-from udair_platform.serving.http.restore import Answer, RestoreService
-from udair_platform.serving.request import Question
+from udair_platform.serving.http.restore import RestoreResponse, RestoreService
+from udair_platform.serving.request import RestoreRequest
 from udair_platform.telemetry import logger
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
@@ -51,7 +51,7 @@ class Predictions:
         self,
         store: Storage,
         service: RestoreService,
-        headers: Callable[[Answer], dict[str, str]],
+        headers: Callable[[RestoreResponse], dict[str, str]],
         max_running: int = 32,
         patience_s: float = 900.0,
         clock: Callable[[], float] = time.time,
@@ -60,7 +60,7 @@ class Predictions:
         self._max_running, self._patience_s, self._clock = max_running, patience_s, clock
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def create(self, question: Question, data: bytes, prediction_id: str | None = None) -> dict[str, Any]:
+    async def create(self, asked: RestoreRequest, data: bytes, prediction_id: str | None = None) -> dict[str, Any]:
         """Accept one image; the same id and image again are the same prediction.
 
         Raises:
@@ -70,11 +70,11 @@ class Predictions:
             StoreDown: The store does not answer.
         """
         chosen = prediction_id or f"p-{uuid.uuid4().hex[:20]}"
-        at = self._at(question, chosen)
+        at = self._at(asked, chosen)
         if len(self._running) >= self._max_running:
             raise TooManyRequests(f"{len(self._running)} predictions are being worked on here; send it again later.")
         # What is asked for, without who asks: the same question twice is one prediction.
-        request = json.dumps(asdict(question) | {"key": "", "trace": ""}, sort_keys=True).encode()
+        request = json.dumps(asdict(asked) | {"key": "", "trace": ""}, sort_keys=True).encode()
 
         def keep() -> None:
             try:
@@ -89,56 +89,56 @@ class Predictions:
                     raise KeyReused(f"Prediction {chosen} was asked for otherwise; choose another id.") from None
 
         await self._stored(keep)
-        return await self.state(question, chosen)
+        return await self.state(asked, chosen)
 
-    async def state(self, question: Question, prediction_id: str) -> dict[str, Any]:
+    async def state(self, asked: RestoreRequest, prediction_id: str) -> dict[str, Any]:
         """What became of a prediction; one that nobody works on is begun again.
 
         Raises:
             NotFound: There is no such prediction.
             StoreDown: The store does not answer.
         """
-        at = self._at(question, prediction_id)
+        at = self._at(asked, prediction_id)
         state = await self._stored(lambda: _read(at, "state.json"))
         if state is None:
             asked = await self._stored(lambda: _read(at, "request.json"))
             if asked is None:
                 raise NotFound(f"There is no prediction {prediction_id!r} of this domain.")
         if state is None or (state["state"] == "RUNNING" and self._clock() - state["heartbeat_time"] > _STALE_S):
-            state = await self._begin(question, prediction_id, at)
+            state = await self._begin(asked, prediction_id, at)
         return {"id": prediction_id, **state}
 
-    async def output(self, question: Question, prediction_id: str) -> tuple[bytes, dict[str, Any]]:
+    async def output(self, asked: RestoreRequest, prediction_id: str) -> tuple[bytes, dict[str, Any]]:
         """The encoded answer of a prediction that succeeded, and its state.
 
         Raises:
             NotFound: There is no such prediction, or it has no answer yet.
             StoreDown: The store does not answer.
         """
-        state = await self.state(question, prediction_id)
+        state = await self.state(asked, prediction_id)
         if state["state"] != "SUCCEEDED":
             raise NotFound(f"Prediction {prediction_id} is {state['state']} and has no output.")
-        at = self._at(question, prediction_id)
+        at = self._at(asked, prediction_id)
         data: bytes = await self._stored(lambda: at.get("output"))
         return data, state
 
-    async def _begin(self, question: Question, prediction_id: str, at: Storage) -> dict[str, Any]:
+    async def _begin(self, asked: RestoreRequest, prediction_id: str, at: Storage) -> dict[str, Any]:
         name = at.uri
         state = {"state": "RUNNING", "created_time": self._clock(), "heartbeat_time": self._clock()}
         if name not in self._running:
-            task = asyncio.create_task(self._work(question, prediction_id, at, state))
+            task = asyncio.create_task(self._work(asked, prediction_id, at, state))
             self._running[name] = task
             task.add_done_callback(lambda _: self._running.pop(name, None))
         return state
 
-    async def _work(self, question: Question, prediction_id: str, at: Storage, state: dict[str, Any]) -> None:
+    async def _work(self, asked: RestoreRequest, prediction_id: str, at: Storage, state: dict[str, Any]) -> None:
         over = asyncio.Event()
         beating = asyncio.create_task(self._beat(at, state, over))
         try:
             await asyncio.to_thread(at.put, "state.json", json.dumps(state).encode())
-            asked = json.loads(await asyncio.to_thread(at.get, "request.json"))
+            stored = json.loads(await asyncio.to_thread(at.get, "request.json"))
             data = await asyncio.to_thread(at.get, "input")
-            answer = await self._patiently(data, Question(**asked | {"key": prediction_id}))
+            answer = await self._patiently(data, RestoreRequest(**stored | {"key": prediction_id}))
             await asyncio.to_thread(at.put, "output", answer.data)
             ended = {"state": "SUCCEEDED", "media_type": answer.media_type, "headers": self._headers(answer)}
         except PlatformError as error:
@@ -155,12 +155,12 @@ class Predictions:
         except StorageError as error:
             _log.warning("prediction_not_kept", id=prediction_id, error=str(error))
 
-    async def _patiently(self, data: bytes, question: Question) -> Answer:
+    async def _patiently(self, data: bytes, asked: RestoreRequest) -> RestoreResponse:
         """Restore when there is room: nobody waits at the other end of a connection."""
         until, pause_s = self._clock() + self._patience_s, _FIRST_PAUSE_S
         while True:
             try:
-                return await self._service.restore(data, question)
+                return await self._service.restore(data, asked)
             except PlatformError as error:
                 if not error.retryable or self._clock() > until:
                     raise
@@ -178,10 +178,10 @@ class Predictions:
             except StorageError as error:
                 _log.warning("heartbeat_not_written", error=str(error))
 
-    def _at(self, question: Question, prediction_id: str) -> Storage:
+    def _at(self, asked: RestoreRequest, prediction_id: str) -> Storage:
         if not _ID.match(prediction_id):
             raise BadRequest(f"{prediction_id[:70]!r} is no id; expected 4 to 63 of a-z, 0-9 and '-'.")
-        tenant, _, domain = question.name.partition("/")
+        tenant, _, domain = asked.name.partition("/")
         return self._store.at(store_paths.prediction(tenant, domain, prediction_id))
 
     @staticmethod

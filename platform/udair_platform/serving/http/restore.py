@@ -18,24 +18,24 @@ from udair.data.images import DecodeLimits, ImageArray, decode
 from udair.errors import ImageError
 from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, PlatformError, TooManyRequests
 from udair_platform.http.tracing import Tracing
-from udair_platform.serving.model.replica import Restored
+from udair_platform.serving.model.replica import RestoredImage
 from udair_platform.serving.observation.metrics import IngressMetrics
-from udair_platform.serving.request import JPEG, PNG, TIFF, WEBP, Question
+from udair_platform.serving.request import JPEG, PNG, TIFF, WEBP, RestoreRequest
 
 _FORMATS = {PNG: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff"}
 _TOO_LARGE = ("TOO_MANY_BYTES", "TOO_MANY_PIXELS")
 
 
-Infer = Callable[[Question, ImageArray], Awaitable["Restored | PlatformError"]]
+Infer = Callable[[RestoreRequest, ImageArray], Awaitable["RestoredImage | PlatformError"]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class RestoreResponse:
     """An encoded image and what is said about it."""
 
     data: bytes
     media_type: str
-    restored: Restored
+    restored: RestoredImage
     stages_s: dict[str, float] = field(default_factory=dict)
 
     def headers(self, base_name: str) -> dict[str, str]:
@@ -79,7 +79,7 @@ class RestoreService:
         self._tracing = tracing or Tracing("udair-ingress")
         self._open = 0
 
-    async def restore(self, data: bytes, question: Question) -> Answer:
+    async def restore(self, data: bytes, asked: RestoreRequest) -> RestoreResponse:
         """Restore one encoded image.
 
         Raises:
@@ -89,19 +89,19 @@ class RestoreService:
             PlatformError: What the replica raised.
         """
         try:
-            with self._tracing.span("restore", question.trace, domain=question.name, bytes=len(data)) as span:
-                answer = await self._restore(data, question)
+            with self._tracing.span("restore", asked.trace, domain=asked.name, bytes=len(data)) as span:
+                answer = await self._restore(data, asked)
                 span.set_attribute("version", answer.restored.version)
                 span.set_attribute("fallback", answer.restored.fallback)
         except PlatformError as error:
-            self.metrics.answered(question.name, error.status)
+            self.metrics.answered(asked.name, error.status)
             raise
         restored = answer.restored
-        self.metrics.answered(question.name, 200, restored.fallback)
+        self.metrics.answered(asked.name, 200, restored.fallback)
         self.metrics.restored(answer.stages_s, len(data), len(answer.data), restored.batch, restored.domains)
         return answer
 
-    async def _restore(self, data: bytes, question: Question) -> Answer:
+    async def _restore(self, data: bytes, asked: RestoreRequest) -> RestoreResponse:
         if not data:
             raise BadRequest("The body is empty; send the bytes of one image, e.g. `--data-binary @image.jpg`.")
         began = time.perf_counter()
@@ -111,12 +111,12 @@ class RestoreService:
                 image = await self._decoded(data)
             decoded = time.perf_counter()
             with self._tracing.span("infer"):
-                restored = await self._infer(replace(question, trace=self._tracing.traceparent()), image)
+                restored = await self._infer(replace(asked, trace=self._tracing.traceparent()), image)
                 if isinstance(restored, PlatformError):
                     raise restored
             answered = time.perf_counter()
             with self._tracing.span("encode"):
-                encoded = await asyncio.to_thread(_encoded, restored.image, metadata, question)
+                encoded = await asyncio.to_thread(_encoded, restored.image, metadata, asked)
         stages = {
             "decode": decoded - began,
             "infer": answered - decoded,
@@ -124,7 +124,7 @@ class RestoreService:
             "forward": restored.forward_s,
             "encode": time.perf_counter() - answered,
         }
-        return Answer(encoded, question.media_type, restored, stages)
+        return RestoreResponse(encoded, asked.media_type, restored, stages)
 
     def _header(self, data: bytes) -> ImageMetadata:
         if len(data) > self.limits.max_bytes:
@@ -157,10 +157,10 @@ class RestoreService:
             self._open -= pixels
 
 
-def _encoded(image: Any, metadata: ImageMetadata, question: Question) -> bytes:
-    if question.deep:
+def _encoded(image: Any, metadata: ImageMetadata, asked: RestoreRequest) -> bytes:
+    if asked.bits16:
         return encode_png16(image)
-    return encode(image, metadata, format=_FORMATS[question.media_type], quality=question.quality)  # type: ignore[arg-type]
+    return encode(image, metadata, format=_FORMATS[asked.media_type], quality=asked.quality)  # type: ignore[arg-type]
 
 
 def _refusal(error: ImageError) -> PlatformError:

@@ -34,7 +34,7 @@ class Unreachable(Exception):
     """The store does not answer; the adapter may be fine."""
 
 
-class Refused(Exception):
+class AdapterRefused(Exception):
     """The adapter can never be used here: damaged, gone, or made for another base model."""
 
 
@@ -106,7 +106,7 @@ class Adapters:
         began = time.perf_counter()
         until, why = self._refused.get(digest, (0.0, ""))
         if time.monotonic() < until:
-            raise Refused(why)
+            raise AdapterRefused(why)
         try:
             tier, data = "disk", self._from_disk(digest)
             if data is None:
@@ -115,8 +115,8 @@ class Adapters:
             try:
                 adapter = adapter_from_bytes(data, self._bundle.digest, self._bundle.model)
             except AdapterError as error:
-                raise Refused(str(error)) from error
-        except Refused as error:
+                raise AdapterRefused(str(error)) from error
+        except AdapterRefused as error:
             self._refused[digest] = (time.monotonic() + _REFUSED_S, str(error))
             while len(self._refused) > 1000:
                 self._refused.popitem(last=False)
@@ -145,16 +145,16 @@ class Adapters:
     def _from_store(self, digest: str, uri: str) -> bytes:
         prefix = f"{self._store.uri}/"
         if not uri.startswith(prefix):
-            raise Refused(f"{uri} is not below the platform's store {self._store.uri}.")
+            raise AdapterRefused(f"{uri} is not below the platform's store {self._store.uri}.")
         try:
             data = self._store.get(f"{uri.removeprefix(prefix)}/{ADAPTER}", max_bytes=_MAX_BYTES)
         except NotFound as error:
-            raise Refused(f"{uri}/{ADAPTER} does not exist: {error}") from error
+            raise AdapterRefused(f"{uri}/{ADAPTER} does not exist: {error}") from error
         except StorageError as error:
             raise Unreachable(f"{uri}/{ADAPTER} cannot be read: {error}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != digest:
-            raise Refused(f"{uri}/{ADAPTER} has sha256 {found[:12]}; its route says {digest[:12]}.")
+            raise AdapterRefused(f"{uri}/{ADAPTER} has sha256 {found[:12]}; its route says {digest[:12]}.")
         return data
 
     def _to_disk(self, digest: str, data: bytes) -> None:

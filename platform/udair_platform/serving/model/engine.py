@@ -27,7 +27,7 @@ from udair.data.patches import to_array, to_array16, to_tensor
 from udair.inference import OVERLAP, TILE, Restoration, Tiles, forward_tiles, together
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
-from udair_platform.serving.model.ticket import DeadlinePassed, Done, EngineError, Overloaded, Prepare, Work
+from udair_platform.serving.model.ticket import DeadlinePassed, Done, EngineError, Overloaded, Prepare, Ticket
 from udair_platform.telemetry import logger
 
 _log = logger("serving")
@@ -63,7 +63,7 @@ class Engine:
         self._device = model.enter.weight.device
         self._embed_together = embed_together
         self._autocast, self._max_waiting, self._max_open = autocast, max_waiting, max_open_pixels
-        self._arrivals: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._waiting = 0
         self._pixels = 0
         self._count = threading.Lock()
@@ -89,7 +89,7 @@ class Engine:
         timeout_s: float = 60.0,
         prepare: Prepare | None = None,
         look: Callable[[], Any] | None = None,
-        deep: bool = False,
+        bits16: bool = False,
     ) -> Done:
         """Restore one image.
 
@@ -116,7 +116,7 @@ class Engine:
             self._waiting += 1
             self._pixels += pixels
         future: asyncio.Future[Done] = loop.create_future()
-        self._arrivals.put(Work(image, row, name, future, loop, now + timeout_s, prepare, look, deep, now))
+        self._arrivals.put(Ticket(image, row, name, future, loop, now + timeout_s, prepare, look, bits16, now))
         try:
             return await future
         finally:
@@ -135,8 +135,8 @@ class Engine:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        outside: list[Work] = []
-        active: list[Work] = []
+        outside: list[Ticket] = []
+        active: list[Ticket] = []
         closing = False
         while not closing or active or outside:
             while True:
@@ -148,47 +148,47 @@ class Engine:
                     closing = True
                 else:
                     outside.append(arrived)
-            active = [work for work in active if not self._gone(work)]
-            entering: list[Work] = []
-            for work in list(outside):
-                if self._may_enter(work, [*active, *entering]):
-                    outside.remove(work)
-                    entering.append(work)
+            active = [ticket for ticket in active if not self._gone(ticket)]
+            entering: list[Ticket] = []
+            for ticket in list(outside):
+                if self._may_enter(ticket, [*active, *entering]):
+                    outside.remove(ticket)
+                    entering.append(ticket)
             for group in self._groups(entering):
                 active += self._begin(group)
             if active:
                 active = self._step(active)
 
-    def _may_enter(self, work: Work, active: Sequence[Work]) -> bool:
+    def _may_enter(self, ticket: Ticket, active: Sequence[Ticket]) -> bool:
         small = 4 * self._tile**2
-        if not active or work.pixels <= small or self._gone(work):
+        if not active or ticket.pixels <= small or self._gone(ticket):
             return True
-        return work.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
+        return ticket.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
 
-    def _groups(self, entering: Sequence[Work]) -> list[list[Work]]:
+    def _groups(self, entering: Sequence[Ticket]) -> list[list[Ticket]]:
         """Images whose codes are read at once."""
-        groups: dict[object, list[Work]] = {}
-        for work in entering:
-            alone = not self._embed_together or work.prepare is not None
-            groups.setdefault(id(work) if alone else work.image.shape, []).append(work)
+        groups: dict[object, list[Ticket]] = {}
+        for ticket in entering:
+            alone = not self._embed_together or ticket.prepare is not None
+            groups.setdefault(id(ticket) if alone else ticket.image.shape, []).append(ticket)
         return list(groups.values())
 
-    def _begin(self, group: Sequence[Work]) -> list[Work]:
+    def _begin(self, group: Sequence[Ticket]) -> list[Ticket]:
         """Read the codes of images of one shape; those that have not failed."""
-        group = [work for work in group if self._looked(work)]
+        group = [ticket for ticket in group if self._looked(ticket)]
         if not group:
             return []
         began = time.monotonic()
         try:
             with torch.inference_mode():
-                image_BCHW = to_tensor([work.image for work in group], self._device)
-            for work in group:
-                if work.prepare is not None:
-                    work.row = work.prepare(image_BCHW[0], work.row)
+                image_BCHW = to_tensor([ticket.image for ticket in group], self._device)
+            for ticket in group:
+                if ticket.prepare is not None:
+                    ticket.row = ticket.prepare(image_BCHW[0], ticket.row)
             with torch.inference_mode(), self._precision():
-                seen = self._model.embed(image_BCHW, together(self._model, [work.row for work in group]))
-            for work, image_CHW, whole in zip(group, image_BCHW, seen.samples(), strict=True):
-                work.restoration = Restoration(image_CHW, whole, work.row, tile=self._tile, overlap=self._overlap)
+                seen = self._model.embed(image_BCHW, together(self._model, [ticket.row for ticket in group]))
+            for ticket, image_CHW, whole in zip(group, image_BCHW, seen.samples(), strict=True):
+                ticket.restoration = Restoration(image_CHW, whole, ticket.row, tile=self._tile, overlap=self._overlap)
         except Exception as error:
             failed: Exception | None = error
         else:
@@ -196,27 +196,27 @@ class Engine:
         if failed is not None:
             # Nobody pays for another's image: each is tried by itself.
             if len(group) > 1:
-                return [begun for work in group for begun in self._begin([work])]
+                return [begun for ticket in group for begun in self._begin([ticket])]
             self._fail(group[0], failed)
             return []
-        for work in group:
-            work.forward_s += (time.monotonic() - began) / len(group)
+        for ticket in group:
+            ticket.forward_s += (time.monotonic() - began) / len(group)
         return group
 
-    def _looked(self, work: Work) -> bool:
+    def _looked(self, ticket: Ticket) -> bool:
         """Whether the image may begin; what its caller wants to know of it is seen to."""
-        if self._gone(work):
+        if self._gone(ticket):
             return False
-        work.started = work.started or time.monotonic()
+        ticket.started = ticket.started or time.monotonic()
         try:
-            if work.look is not None and work.seen is None:
-                work.seen = work.look()
+            if ticket.look is not None and ticket.seen is None:
+                ticket.seen = ticket.look()
         except Exception as error:
-            self._fail(work, error)
+            self._fail(ticket, error)
             return False
         return True
 
-    def _step(self, active: list[Work]) -> list[Work]:
+    def _step(self, active: list[Ticket]) -> list[Ticket]:
         """Run one batch; the images that are not done, those that were served last at the end."""
         chosen, tiles = self._choose(active)
         began = time.monotonic()
@@ -234,117 +234,121 @@ class Engine:
                 self._alone(chosen)
             return self._finish(active)
         share = (time.monotonic() - began) / len(tiles)
-        names = {work.name for work in chosen}
-        for work in chosen:
-            work.steps += 1
-            work.batch, work.domains = max(work.batch, len(chosen)), max(work.domains, len(names))
+        names = {ticket.name for ticket in chosen}
+        for ticket in chosen:
+            ticket.steps += 1
+            ticket.batch, ticket.domains = max(ticket.batch, len(chosen)), max(ticket.domains, len(names))
         for restoration, _ in tiles:
-            next(work for work in chosen if work.restoration is restoration).forward_s += share
+            next(ticket for ticket in chosen if ticket.restoration is restoration).forward_s += share
         served = set(map(id, chosen))
-        rest = [work for work in active if id(work) not in served]
+        rest = [ticket for ticket in active if id(ticket) not in served]
         return rest + self._finish(chosen)
 
-    def _choose(self, active: Sequence[Work]) -> tuple[list[Work], Tiles]:
+    def _choose(self, active: Sequence[Ticket]) -> tuple[list[Ticket], Tiles]:
         """Tiles of the shape that waited longest, one from each image in turn, up to the budget."""
         first = active[0].restoration
         assert first is not None
         fits = max(1, self._budget // (first.shape[0] * first.shape[1]))
-        same = [work for work in active if work.restoration is not None and work.restoration.shape == first.shape]
+        same = [
+            ticket for ticket in active if ticket.restoration is not None and ticket.restoration.shape == first.shape
+        ]
         tiles: list[tuple[Restoration, tuple[int, int]]] = []
-        chosen: list[Work] = []
+        chosen: list[Ticket] = []
         while len(tiles) < fits:
             before = len(tiles)
-            for work in same:
-                restoration = work.restoration
+            for ticket in same:
+                restoration = ticket.restoration
                 if restoration is not None and restoration.left and len(tiles) < fits:
                     tiles.append((restoration, restoration.left.popleft()))
-                    if work not in chosen:
-                        chosen.append(work)
+                    if ticket not in chosen:
+                        chosen.append(ticket)
             if len(tiles) == before:
                 break
         return chosen, tiles
 
-    def _alone(self, chosen: Sequence[Work]) -> None:
-        for work in chosen:
+    def _alone(self, chosen: Sequence[Ticket]) -> None:
+        for ticket in chosen:
             try:
-                work.restoration = restoration = Restoration(
-                    to_tensor([work.image], self._device)[0],
-                    work.restoration.whole,  # type: ignore[union-attr]
-                    work.row,
+                ticket.restoration = restoration = Restoration(
+                    to_tensor([ticket.image], self._device)[0],
+                    ticket.restoration.whole,  # type: ignore[union-attr]
+                    ticket.row,
                     tile=self._tile,
                     overlap=self._overlap,
                 )
                 while restoration.left:
                     with self._precision():
                         forward_tiles(self._model, [(restoration, restoration.left.popleft())])
-                work.steps, work.batch, work.domains = work.steps + 1, 1, 1
+                ticket.steps, ticket.batch, ticket.domains = ticket.steps + 1, 1, 1
             except Exception as error:
-                self._fail(work, error)
+                self._fail(ticket, error)
 
-    def _finish(self, works: Sequence[Work]) -> list[Work]:
+    def _finish(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Hand over the images that are done; those that are not, and have not failed."""
-        groups: dict[object, list[tuple[Work, Restoration]]] = {}
+        groups: dict[object, list[tuple[Ticket, Restoration]]] = {}
         left = []
-        for work in works:
-            if work.restoration is not None and work.restoration.done:
-                groups.setdefault((work.image.shape, work.deep), []).append((work, work.restoration))
-            elif work.restoration is not None:
-                left.append(work)
+        for ticket in tickets:
+            if ticket.restoration is not None and ticket.restoration.done:
+                groups.setdefault((ticket.image.shape, ticket.bits16), []).append((ticket, ticket.restoration))
+            elif ticket.restoration is not None:
+                left.append(ticket)
         for group in groups.values():
             self._hand_over(group)
         return left
 
-    def _hand_over(self, group: Sequence[tuple[Work, Restoration]]) -> None:
+    def _hand_over(self, group: Sequence[tuple[Ticket, Restoration]]) -> None:
         """Answer for images of one shape: one copy from the device for all of them."""
         try:
             with torch.inference_mode():
                 parts = [restoration.result()[None] for _, restoration in group]
                 result_BCHW = torch.cat(parts) if len(parts) > 1 else parts[0]
                 finite = torch.isfinite(result_BCHW).flatten(1).all(1).tolist()
-                images = to_array16(result_BCHW) if group[0][0].deep else to_array(result_BCHW)
+                images = to_array16(result_BCHW) if group[0][0].bits16 else to_array(result_BCHW)
         except Exception as error:
-            for work, _ in group:
-                self._fail(work, error)
+            for ticket, _ in group:
+                self._fail(ticket, error)
             return
-        for (work, _), image, usable in zip(group, images, finite, strict=True):
+        for (ticket, _), image, usable in zip(group, images, finite, strict=True):
             if not usable:
-                self._fail(work, EngineError("the model's answer is not finite."))
+                self._fail(ticket, EngineError("the model's answer is not finite."))
                 continue
             done = Done(
                 image,
-                work.started - work.entered,
-                work.forward_s,
-                work.steps,
-                work.batch,
-                work.domains,
-                work.seen,
+                ticket.started - ticket.entered,
+                ticket.forward_s,
+                ticket.steps,
+                ticket.batch,
+                ticket.domains,
+                ticket.seen,
             )
-            self._tell(work, partial(work.future.set_result, done))
+            self._tell(ticket, partial(ticket.future.set_result, done))
 
-    def _gone(self, work: Work) -> bool:
+    def _gone(self, ticket: Ticket) -> bool:
         """A caller that went away, or whose time is up, needs no pixels."""
-        if work.future.done():
+        if ticket.future.done():
             return True
-        if time.monotonic() > work.deadline:
-            self._fail(work, DeadlinePassed(f"the image was not restored in {work.deadline - work.entered:.0f} s."))
+        if time.monotonic() > ticket.deadline:
+            self._fail(
+                ticket, DeadlinePassed(f"the image was not restored in {ticket.deadline - ticket.entered:.0f} s.")
+            )
             return True
         return False
 
-    def _fail(self, work: Work, error: Exception) -> None:
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
         if not isinstance(error, EngineError):
             _log.error("forward_failed", exc_info=error)
             error = EngineError(f"the model failed on this image: {type(error).__name__}: {error}")
-        work.restoration = None
-        self._tell(work, lambda: work.future.set_exception(error))
+        ticket.restoration = None
+        self._tell(ticket, lambda: ticket.future.set_exception(error))
 
     @staticmethod
-    def _tell(work: Work, act: Callable[[], None]) -> None:
+    def _tell(ticket: Ticket, act: Callable[[], None]) -> None:
         def unless_gone() -> None:
-            if not work.future.done():
+            if not ticket.future.done():
                 act()
 
         try:
-            work.loop.call_soon_threadsafe(unless_gone)
+            ticket.loop.call_soon_threadsafe(unless_gone)
         except RuntimeError:  # the loop of the caller has ended, and the caller with it
             return
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from udair.models.modulation import Modulation
 from udair_platform.errors import Unavailable
-from udair_platform.serving.model.adapters import Adapters, Refused, Unreachable
-from udair_platform.serving.routing.table import SOURCE, Route, RouteTable, Target
+from udair_platform.serving.model.adapters import AdapterRefused, Adapters, Unreachable
+from udair_platform.serving.routing.table import SOURCE, DomainRoute, RouteTable, Target
 from udair_platform.telemetry import logger
 
 _REMEMBERED = 16_384  # domains whose last served version is known
@@ -41,7 +41,7 @@ class Blocked:
     since: float
 
 
-class Versions:
+class VersionFallback:
     """What each domain is served with on this replica.
 
     Args:
@@ -58,20 +58,20 @@ class Versions:
         self._staging: set[asyncio.Task[None]] = set()
         self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="fetch")
 
-    async def row(self, name: str, route: Route, wanted: Target) -> tuple[Target, Modulation | None, str]:
+    async def row(self, name: str, route: DomainRoute, wanted: Target) -> tuple[Target, Modulation | None, str]:
         """The version that answers now, its row, and the fallback that this is."""
         last = self._served.get(name)
         earlier = last if last != wanted else None
         promoted = earlier is not None and wanted == route.champion and not self.adapters.resident(wanted)
         if promoted and earlier is not None and self.adapters.resident(earlier):
             # Nobody waits for a promotion: the version before answers until the new one is here.
-            with contextlib.suppress(Unreachable, Refused):  # evicted in this moment, and not to be had again
+            with contextlib.suppress(Unreachable, AdapterRefused):  # evicted in this moment, and not to be had again
                 row = await self.adapters.row(earlier)
                 self._in_background(self._stage(name, wanted))
                 return earlier, row, "previous" if name in self.blocked else "none"
         try:
             row = await self.adapters.row(wanted)
-        except (Unreachable, Refused) as error:
+        except (Unreachable, AdapterRefused) as error:
             return await self._instead(name, wanted, earlier, error)
         if wanted == route.champion:
             self._remember(name, wanted)
@@ -79,11 +79,11 @@ class Versions:
         return wanted, row, "none"
 
     async def _instead(
-        self, name: str, wanted: Target, earlier: Target | None, error: Unreachable | Refused
+        self, name: str, wanted: Target, earlier: Target | None, error: Unreachable | AdapterRefused
     ) -> tuple[Target, Modulation | None, str]:
         """What answers although `wanted` cannot."""
         if earlier is not None:
-            with contextlib.suppress(Unreachable, Refused):
+            with contextlib.suppress(Unreachable, AdapterRefused):
                 row = await self.adapters.row(earlier)
                 self._block(name, wanted, earlier, str(error))
                 return earlier, row, "previous"
@@ -96,7 +96,7 @@ class Versions:
         """Load a version beside the one that serves; the next request finds it."""
         try:
             await self.adapters.row(wanted)
-        except (Unreachable, Refused) as error:
+        except (Unreachable, AdapterRefused) as error:
             self._block(name, wanted, self._served.get(name, SOURCE), str(error))
             return
         self._unblock(name, wanted)
@@ -136,7 +136,7 @@ class Versions:
     def _fetch_ahead(self, name: str, wanted: Target) -> None:
         try:
             self.adapters.load(wanted)
-        except (Unreachable, Refused) as error:
+        except (Unreachable, AdapterRefused) as error:
             self._block(name, wanted, self._served.get(name, SOURCE), str(error))
         else:
             self._unblock(name, wanted)

@@ -32,14 +32,14 @@ from udair_jobs.published.base_models import local_folder
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.http.tracing import Tracing
-from udair_platform.serving.model.adapters import Adapters, Refused, Unreachable
+from udair_platform.serving.model.adapters import AdapterRefused, Adapters, Unreachable
 from udair_platform.serving.model.engine import Engine
-from udair_platform.serving.model.fallback import Versions
-from udair_platform.serving.model.reports import Reports
+from udair_platform.serving.model.fallback import VersionFallback
+from udair_platform.serving.model.reports import ReplicaReporter
 from udair_platform.serving.model.ticket import DeadlinePassed, Done, EngineError, Overloaded
 from udair_platform.serving.observation.metrics import ReplicaMetrics
-from udair_platform.serving.observation.windows import Traffic
-from udair_platform.serving.request import Question
+from udair_platform.serving.observation.windows import TrafficWindows
+from udair_platform.serving.request import RestoreRequest
 from udair_platform.serving.routing.table import Router, Target
 from udair_platform.telemetry import logger
 
@@ -84,7 +84,7 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredImage:
     """One answer.
 
     Attributes:
@@ -136,12 +136,12 @@ class Backbone:
         self._adapters = Adapters(
             self._bundle, config.slots, cache / "adapters", store=self.store, on_load=self._metrics.loaded
         )
-        self._traffic = Traffic(self._bundle.model.config.codes, config.window_s)
+        self._traffic = TrafficWindows(self._bundle.model.config.codes, config.window_s)
         self._test_time = TestTimeConfig()
-        self._versions = Versions(self._adapters)
+        self._versions = VersionFallback(self._adapters)
         self._shadows: set[asyncio.Task[None]] = set()
         self.router = Router(self.store, config.poll_s, cache / "routes.json")
-        self.reports = Reports(
+        self.reports = ReplicaReporter(
             self.id,
             self._bundle.digest,
             self._traffic,
@@ -156,7 +156,7 @@ class Backbone:
         if config.report_s:
             self.reports.every(config.report_s, self._measure)
 
-    async def infer(self, question: Question, image: ImageArray) -> Restored | PlatformError:
+    async def infer(self, asked: RestoreRequest, image: ImageArray) -> RestoredImage | PlatformError:
         """Restore one image of a domain.
 
         An adapter that is damaged, or for another base model, is never used: the version before, or
@@ -171,17 +171,17 @@ class Backbone:
         """
         try:
             with self._tracing.span(
-                "backbone", question.trace or None, domain=question.name, pixels=image.shape[0] * image.shape[1]
+                "backbone", asked.trace or None, domain=asked.name, pixels=image.shape[0] * image.shape[1]
             ) as span:
-                restored = await self._infer(question, image)
+                restored = await self._infer(asked, image)
                 for fact in ("version", "fallback", "queue_s", "forward_s", "batch", "domains"):
                     span.set_attribute(fact, getattr(restored, fact))
                 return restored
         except PlatformError as error:
             return error
 
-    async def _infer(self, question: Question, image: ImageArray) -> Restored:
-        name, key, deep = question.name, question.key, question.deep
+    async def _infer(self, asked: RestoreRequest, image: ImageArray) -> RestoredImage:
+        name, key, bits16 = asked.name, asked.key, asked.bits16
         tenant, _, domain = name.partition("/")
         route = self.router.resolve(tenant, domain)
         target, row, fallback = await self._versions.row(name, route, route.choose(key))
@@ -193,9 +193,9 @@ class Backbone:
                 row,
                 name=target.adapter_digest,
                 timeout_s=self._config.timeout_s,
-                prepare=self._at_test_time if question.test_time else None,
+                prepare=self._at_test_time if asked.test_time else None,
                 look=look,
-                deep=deep,
+                bits16=bits16,
             )
         except Overloaded as error:
             raise TooManyRequests(f"{error} Send it again a little later.") from error
@@ -206,14 +206,16 @@ class Backbone:
             raise PlatformError(f"The image could not be restored: {error}") from error
         pixels = image.shape[0] * image.shape[1]
         self._metrics.cost(name, self._traffic.count(name, pixels, done.forward_s).forward_s)
-        self._traffic.took(done.queue_s + done.forward_s, time.time())
+        self._traffic.observe_latency(done.queue_s + done.forward_s, time.time())
         if done.look is not None:
             self._traffic.look(name, done.look, now)
-        if route.shadow and route.shadow.takes(key) and not deep:
+        if route.shadow and route.shadow.takes(key) and not bits16:
             task = asyncio.create_task(self._shadow(name, image, route.shadow.target, done))
             self._shadows.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._shadows.discard)
-        return Restored(done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains)
+        return RestoredImage(
+            done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains
+        )
 
     def check_health(self) -> None:
         """Serve calls this; a replica that cannot answer any more raises and is replaced."""
@@ -256,7 +258,7 @@ class Backbone:
         try:
             row = await self._adapters.row(target)
             done = await self._engine.submit(image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s)
-        except (Unreachable, Refused, EngineError) as error:
+        except (Unreachable, AdapterRefused, EngineError) as error:
             comparison.failed += 1
             _log.warning("shadow_failed", domain=name, version=target.version, error=str(error))
             return

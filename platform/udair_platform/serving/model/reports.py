@@ -11,9 +11,9 @@ from typing import Any
 from udair_jobs.storage import Storage, StorageError, open_storage
 from udair_platform.documents.store_paths import PROFILE, report
 from udair_platform.errors import PlatformError
-from udair_platform.serving.model.fallback import Versions
+from udair_platform.serving.model.fallback import VersionFallback
 from udair_platform.serving.observation.metrics import ReplicaMetrics
-from udair_platform.serving.observation.windows import Traffic, said
+from udair_platform.serving.observation.windows import TrafficWindows, said
 from udair_platform.serving.routing.table import Router
 from udair_platform.telemetry import logger
 
@@ -21,7 +21,7 @@ _ANYWAY_S = 300.0  # a report that is older than some of these is of a replica t
 _log = logger("serving")
 
 
-class Reports:
+class ReplicaReporter:
     """Writes one replica's report, and ends its drift windows.
 
     Args:
@@ -37,8 +37,8 @@ class Reports:
         self,
         replica: str,
         base_digest: str,
-        traffic: Traffic,
-        versions: Versions,
+        traffic: TrafficWindows,
+        versions: VersionFallback,
         router: Router,
         metrics: ReplicaMetrics,
         store: Storage,

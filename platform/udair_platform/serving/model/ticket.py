@@ -54,7 +54,7 @@ class Done:
 
 
 @dataclass(eq=False)
-class Work:
+class Ticket:
     """One image that is to be restored, and how far it is; see `Engine.submit`."""
 
     image: ImageArray
@@ -65,7 +65,7 @@ class Work:
     deadline: float
     prepare: Prepare | None
     look: Callable[[], Any] | None
-    deep: bool
+    bits16: bool
     entered: float
     started: float = 0.0
     forward_s: float = 0.0

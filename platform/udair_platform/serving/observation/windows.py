@@ -20,7 +20,7 @@ _RECENT_S, _RECENT_IMAGES = 60.0, 4096
 
 
 @dataclass
-class Usage:
+class DomainCounters:
     """What a domain has cost since the replica began.
 
     Attributes:
@@ -73,7 +73,7 @@ class Comparison:
 
 @dataclass
 class _Domain:
-    usage: Usage = field(default_factory=Usage)
+    usage: DomainCounters = field(default_factory=DomainCounters)
     window: Profile | None = None
     window_began: float = 0.0
     looked: float = -float("inf")
@@ -81,7 +81,7 @@ class _Domain:
     shadow: Comparison | None = None
 
 
-class Traffic:
+class TrafficWindows:
     """Counts by domain; the domain that was quiet longest is forgotten first.
 
     Args:
@@ -98,7 +98,7 @@ class Traffic:
     def __len__(self) -> int:
         return len(self._domains)
 
-    def count(self, domain: str, pixels: int, forward_s: float) -> Usage:
+    def count(self, domain: str, pixels: int, forward_s: float) -> DomainCounters:
         """One restored image; what the domain has cost so far."""
         with self._lock:
             usage = self._of(domain).usage
@@ -107,7 +107,7 @@ class Traffic:
             usage.forward_s += forward_s
             return usage
 
-    def took(self, seconds: float, now: float) -> None:
+    def observe_latency(self, seconds: float, now: float) -> None:
         """How long an image waited and was worked on; what it says is forgotten after a minute."""
         with self._lock:
             self._recent.append((now, seconds))

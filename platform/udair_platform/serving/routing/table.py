@@ -41,7 +41,7 @@ SOURCE = Target(0)
 
 
 @dataclass(frozen=True)
-class Share:
+class RoutedShare:
     """A version that takes part of a domain's traffic, 0 to 100 percent of it."""
 
     target: Target
@@ -54,7 +54,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Route:
+class DomainRoute:
     """What serves one domain.
 
     Attributes:
@@ -68,8 +68,8 @@ class Route:
     """
 
     champion: Target = SOURCE
-    canary: Share | None = None
-    shadow: Share | None = None
+    canary: RoutedShare | None = None
+    shadow: RoutedShare | None = None
     pinned: bool = False
     source_uri: str | None = None
     source_role: Role | None = None
@@ -85,12 +85,12 @@ class Route:
         return [self.champion, *(share.target for share in (self.canary, self.shadow) if share)]
 
     @classmethod
-    def parse(cls, entry: dict[str, Any]) -> Route:
+    def parse(cls, entry: dict[str, Any]) -> DomainRoute:
         """Read one entry of the document; KeyError, TypeError or ValueError if it is none."""
 
-        def share(name: str) -> Share | None:
+        def share(name: str) -> RoutedShare | None:
             found = entry.get(name)
-            return Share(_target(found), float(found["percent"])) if found else None
+            return RoutedShare(_target(found), float(found["percent"])) if found else None
 
         arn = entry.get("source_role_arn")
         return cls(
@@ -117,13 +117,13 @@ class RouteTable:
 
     generation: int
     base_digest: str
-    routes: dict[str, Route]
+    routes: dict[str, DomainRoute]
     revoked: Mapping[str, float]
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> RouteTable:
         """Read a document; KeyError, TypeError or ValueError if it is none."""
-        routes = {name: Route.parse(entry) for name, entry in document["domains"].items()}
+        routes = {name: DomainRoute.parse(entry) for name, entry in document["domains"].items()}
         base = document["base_model"]
         return cls(int(document["generation"]), str(base["digest"]), routes, _revoked(document["revoked_keys"]))
 
@@ -167,7 +167,7 @@ class Router:
             raise Unavailable("There are no routes yet; the control plane writes them when it starts.")
         return self._table
 
-    def resolve(self, tenant: str, domain: str) -> Route:
+    def resolve(self, tenant: str, domain: str) -> DomainRoute:
         """The route of one domain.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.state.repositories.access import Keys, Replies, Tenants
 from udair_platform.state.repositories.domains import Aliases, BaseModels, Domains
 from udair_platform.state.repositories.events import Counters, Events, Leases

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from udair_platform.entities.domain import ApiKey
+from udair_platform.entities.api_key import ApiKey
 from udair_platform.entities.tenant import Tenant
 from udair_platform.errors import AlreadyExists, NotFound
 from udair_platform.state.repositories.rows import (
@@ -108,7 +108,7 @@ class Keys(Repository):
 
 
 @dataclass(frozen=True)
-class Reply:
+class StoredReply:
     """A remembered reply; `status` is None while the request is being served."""
 
     tenant: str
@@ -124,11 +124,11 @@ class Reply:
 class Replies(Repository):
     """Replies to requests that carried an idempotency key."""
 
-    def find(self, tenant: str, kid: str, key: str) -> Reply | None:
+    def find(self, tenant: str, kid: str, key: str) -> StoredReply | None:
         """What was remembered under `key`, or None."""
-        return self._one(Reply, select(_REPLIES).where(*self._where(tenant, kid, key)))
+        return self._one(StoredReply, select(_REPLIES).where(*self._where(tenant, kid, key)))
 
-    def put(self, reply: Reply) -> None:
+    def put(self, reply: StoredReply) -> None:
         """Remember `reply` in place of whatever there was."""
         self.forget(reply.tenant, reply.kid, reply.key)
         values = {**values_of(reply), "headers": dict(reply.headers or {})}

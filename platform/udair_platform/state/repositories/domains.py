@@ -8,7 +8,9 @@ from datetime import datetime
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from udair_platform.entities.domain import Alias, AliasChange, BaseModel, Domain, DomainState
+from udair_platform.entities.alias import Alias, AliasChange
+from udair_platform.entities.domain import Domain, DomainState
+from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import AliasMoved, AlreadyExists, NotFound
 from udair_platform.state.repositories.rows import (
     Repository,
@@ -28,7 +30,7 @@ _LIVING = _DOMAINS.c.state != DomainState.DELETED
 class BaseModels(Repository):
     """Base models belong to the platform, not to a tenant."""
 
-    def add(self, base: BaseModel) -> None:
+    def add(self, base: RegisteredModel) -> None:
         """Register `base`, which is the current one from now on; the same digest twice is one."""
         known = self._connection.scalar(select(_BASES.c.seq).where(_BASES.c.digest == base.digest))
         newest = self._connection.scalar(select(func.max(_BASES.c.seq))) or 0
@@ -39,14 +41,14 @@ class BaseModels(Repository):
             values = {"seq": known if known == newest else newest + 1, "uri": base.uri, "name": base.name}
             self._connection.execute(update(_BASES).where(_BASES.c.seq == known).values(**values))
 
-    def current(self, digest: str | None = None) -> BaseModel | None:
+    def current(self, digest: str | None = None) -> RegisteredModel | None:
         """The base model with `digest`, or the one registered last."""
         statement = select(_BASES).order_by(_BASES.c.seq.desc()).limit(1)
-        return self._one(BaseModel, statement if digest is None else statement.where(_BASES.c.digest == digest))
+        return self._one(RegisteredModel, statement if digest is None else statement.where(_BASES.c.digest == digest))
 
-    def all(self) -> list[BaseModel]:
+    def all(self) -> list[RegisteredModel]:
         """All of them, oldest first."""
-        return self._all(BaseModel, select(_BASES).order_by(_BASES.c.seq))
+        return self._all(RegisteredModel, select(_BASES).order_by(_BASES.c.seq))
 
 
 class Domains(Repository):

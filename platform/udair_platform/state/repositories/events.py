@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, insert, select, update
 
-from udair_platform.entities.domain import Event
+from udair_platform.entities.event import Event
 from udair_platform.errors import LeaseLost
 from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
 from udair_platform.state.tables import CounterRow, EventRow, LeaseRow

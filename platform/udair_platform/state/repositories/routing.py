@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 
-from udair_platform.entities.domain import CHAMPION, DomainState, Traffic
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import DomainState, Traffic
 from udair_platform.state.repositories.rows import Repository, table_of
 from udair_platform.state.tables import AliasRow, DomainRow, VersionRow
 

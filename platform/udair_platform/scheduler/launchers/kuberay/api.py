@@ -49,7 +49,7 @@ PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
 
 
-class Refused(Exception):
+class ApiRefused(Exception):
     """The server answered, and not as asked. Those that mean "not now" are LauncherDown instead.
 
     Attributes:
@@ -148,7 +148,7 @@ class KubeApi:
         )
         try:
             answer = self._ask("GET", resource.path(namespace), query, read_s=seconds + _READ_S, stream=True)
-        except Refused as error:
+        except ApiRefused as error:
             if error.code == HTTPStatus.GONE:
                 raise Expired from error
             raise
@@ -175,7 +175,7 @@ class KubeApi:
         }
         try:
             self._ask("DELETE", resource.path(namespace, name), [], body=body, content_type="application/json")
-        except Refused as error:
+        except ApiRefused as error:
             if error.code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 
@@ -185,7 +185,7 @@ class KubeApi:
         query = _given(container=container, tailLines=str(max(100, max_bytes // 80)))
         try:
             answer = self._ask("GET", PODS.path(namespace, pod) + "/log", query, accept="*/*")
-        except Refused as error:
+        except ApiRefused as error:
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
                 return ""
             raise
@@ -287,10 +287,10 @@ def _error(answer: urllib3.BaseHTTPResponse) -> Exception:
         )
     if _NOT_OF_THE_SCHEMA in message:
         # An applied field that the schema lacks is answered 500: kubernetes/kubernetes#139253.
-        return Refused(HTTPStatus.BAD_REQUEST, "BadRequest", message, details)
+        return ApiRefused(HTTPStatus.BAD_REQUEST, "BadRequest", message, details)
     if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return LauncherDown(f"The Kubernetes API server cannot answer now ({code}): {message[:300]}")
-    return Refused(code, reason, message, details)
+    return ApiRefused(code, reason, message, details)
 
 
 def _watch_error(status: Object) -> Exception:

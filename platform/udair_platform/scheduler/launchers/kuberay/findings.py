@@ -47,7 +47,7 @@ def state_of(rayjob: Object) -> LaunchState:
     return LaunchState.RUNNING if job == "RUNNING" else LaunchState.PENDING
 
 
-def cause_of(rayjob: Object, found: Finding | None, events: Iterable[Object]) -> Cause | None:
+def cause_of(rayjob: Object, found: PodFinding | None, events: Iterable[Object]) -> Cause | None:
     """Why the attempt failed, or does not start; None if nothing says so.
 
     Args:
@@ -79,7 +79,7 @@ def cause_of(rayjob: Object, found: Finding | None, events: Iterable[Object]) ->
 
 
 @dataclass(frozen=True)
-class Finding:
+class PodFinding:
     """What is wrong with a pod.
 
     Attributes:
@@ -97,7 +97,7 @@ class Finding:
         return 2 - self.waiting - (self.waiting and not self.standing)
 
 
-def finding_in(pod: Object) -> Finding | None:
+def finding_in(pod: Object) -> PodFinding | None:
     """The worst thing that the pod's status says, or None."""
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     for container, ended in _terminated(status):
@@ -131,7 +131,7 @@ def finding_in(pod: Object) -> Finding | None:
     scheduled = _condition(status, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         text = _one_line(scheduled.get("message") or "")
-        return Finding(Cause("NO_CAPACITY", f"{name}: no node can take it. {text}".strip()), waiting=True)
+        return PodFinding(Cause("NO_CAPACITY", f"{name}: no node can take it. {text}".strip()), waiting=True)
     return None
 
 
@@ -140,7 +140,7 @@ class Findings:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._of: OrderedDict[str, tuple[Finding, str, float]] = OrderedDict()
+        self._of: OrderedDict[str, tuple[PodFinding, str, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def note(self, pod: Object) -> None:
@@ -163,7 +163,7 @@ class Findings:
             while len(self._of) > _REMEMBERED:
                 self._of.popitem(last=False)
 
-    def of(self, attempt: str) -> Finding | None:
+    def of(self, attempt: str) -> PodFinding | None:
         """What was last wrong, if anything."""
         with self._lock:
             known = self._of.get(attempt)
@@ -176,8 +176,8 @@ class Findings:
         return known is not None and known[0].standing and self._clock() - known[2] >= after_s
 
 
-def _found(reason: Reason, detail: str, *, standing: bool = False) -> Finding:
-    return Finding(Cause(reason, detail.strip()), waiting=standing, standing=standing)
+def _found(reason: Reason, detail: str, *, standing: bool = False) -> PodFinding:
+    return PodFinding(Cause(reason, detail.strip()), waiting=standing, standing=standing)
 
 
 def _containers(status: Object) -> Iterator[Object]:

@@ -17,7 +17,7 @@ from typing import Any
 from udair_platform.errors import LauncherDown, NoCapacity, NotLaunched
 from udair_platform.scheduler.launcher import ALIVE, Cause, Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.launchers.kuberay import rayjob as body
-from udair_platform.scheduler.launchers.kuberay.api import EVENTS, PODS, RAYJOBS, KubeApi, Object, Refused, connect
+from udair_platform.scheduler.launchers.kuberay.api import EVENTS, PODS, RAYJOBS, ApiRefused, KubeApi, Object, connect
 from udair_platform.scheduler.launchers.kuberay.findings import Findings, cause_of, finding_in, state_of
 from udair_platform.scheduler.launchers.kuberay.informer import Informer, Pace
 from udair_platform.scheduler.launchers.kuberay.settings import KUBERAY_VERSION, KubeSettings
@@ -136,7 +136,7 @@ class KubeRayLauncher(Launcher):
         with self._refusals(request.submission_id, namespace):
             try:
                 self._api.apply(RAYJOBS, wanted, dry_run=dry_run)
-            except Refused as error:
+            except ApiRefused as error:
                 if error.code != HTTPStatus.CONFLICT or self._ask(request.submission_id) is None:
                     raise
                 # Another reconciler's launch of the same attempt, which Kueue or a person has touched since.
@@ -146,7 +146,7 @@ class KubeRayLauncher(Launcher):
     def _refusals(self, submission_id: str, namespace: str) -> Any:
         try:
             yield
-        except Refused as error:
+        except ApiRefused as error:
             raise _explained(error, submission_id, namespace) from error
 
     def _find(self, submission_id: str) -> Object | None:
@@ -214,7 +214,7 @@ def _role(pod: Object) -> str:
     return str((pod["metadata"].get("labels") or {}).get("ray.io/node-type", ""))
 
 
-def _explained(error: Refused, submission_id: str, namespace: str) -> Exception:
+def _explained(error: ApiRefused, submission_id: str, namespace: str) -> Exception:
     if error.caused_by("NamespaceTerminating"):
         return NoCapacity(f"Namespace {namespace} is being deleted; {submission_id} waits until it is there again.")
     if error.code == HTTPStatus.NOT_FOUND and error.details.get("kind") == "namespaces":
