@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def _recipe(spec: BatchSpec, base_digest: str, adapter_digest: str | None) -> st
         "quality": spec.quality,
         "tile": spec.tile,
         "overlap": spec.overlap,
-        "test_time": spec.test_time.model_dump() if spec.test_time.steps else None,
+        "test_time": asdict(spec.test_time) if spec.test_time.steps else None,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -74,9 +74,9 @@ def metrics(job: Job, most: int = 3) -> str:
 
 
 def _left(job: Job) -> str:
-    if job.eta_seconds is None or job.done:
+    if job.eta_s is None or job.done:
         return ""
-    minutes, seconds = divmod(round(job.eta_seconds), 60)
+    minutes, seconds = divmod(round(job.eta_s), 60)
     return f"{minutes}:{seconds:02} left"
 
 

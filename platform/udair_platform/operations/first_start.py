@@ -22,8 +22,8 @@ from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import SettingsError
 from udair_platform.keys import SIGNING_KEY_BYTES, new_signing_key
 from udair_platform.services import api_keys
+from udair_platform.services.change import Change
 from udair_platform.state.database import Database
-from udair_platform.state.repositories import State
 
 ADMIN = "admin"
 _PACKAGED = "packaged:"
@@ -122,26 +122,16 @@ def ensure_platform(
         state.bases.add(base)
         if before is None or before.digest != base.digest or before.uri != base.uri:
             routes.changed(state)
-        key, created = _admin_key(state, signing_key, tenant, now)
+        key, created = _admin_key(Change(state, "platform", now), signing_key, tenant)
     return FirstStart(tenant, api_keys.token_of(signing_key, key), base, created)
 
 
-def _admin_key(state: State, signing_key: bytes, tenant: str, now: datetime) -> tuple[ApiKey, bool]:
-    for key in state.keys.page(tenant, size=10_000):
+def _admin_key(tx: Change, signing_key: bytes, tenant: str) -> tuple[ApiKey, bool]:
+    for key in tx.state.keys.page(tenant, size=10_000):
         says = (key.name, key.scopes, key.domains, key.expires_time, key.revoked_time)
         if says == (ADMIN, (ADMIN,), None, None, None):
             return key, False
-    key, _ = api_keys.create_key(
-        state,
-        signing_key,
-        tenant=tenant,
-        name=ADMIN,
-        scopes=(ADMIN,),
-        domains=None,
-        expires=None,
-        actor="platform",
-        now=now,
-    )
+    key, _ = api_keys.create_key(tx, signing_key, tenant=tenant, name=ADMIN, scopes=(ADMIN,))
     return key, True
 
 

@@ -6,19 +6,19 @@ from typing import Any, TypeVar
 
 from pydantic import PrivateAttr
 
-from udair_platform.client.models import Model
 from udair_platform.client.synchronous.transport import Transport
+from udair_platform.contract.value import Value
 
 B = TypeVar("B", bound="Bound")
 
 
-class Bound(Model):
+class Bound(Value):
     """A value with verbs."""
 
     _transport: Transport = PrivateAttr()
 
     @classmethod
-    def of(cls: type[B], transport: Transport, data: Any) -> B:
+    def bind(cls: type[B], transport: Transport, data: Any) -> B:
         """The value in `data`, bound to `transport`."""
         value = cls.model_validate(data)
         value._transport = transport

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from udair_platform.client import connection
 from udair_platform.client.errors import ClientError
-from udair_platform.client.models import BaseModelInfo, DomainUsage, Event, PlatformInfo
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.synchronous.domains import Domains
 from udair_platform.client.synchronous.jobs import Jobs
@@ -17,6 +16,9 @@ from udair_platform.client.synchronous.restoring import restore
 from udair_platform.client.synchronous.transport import Transport
 from udair_platform.client.synchronous.webhooks import Webhooks
 from udair_platform.client.waiting import concurrently
+from udair_platform.contract.base_models import BaseModelInfo, PlatformInfo
+from udair_platform.contract.events import Event
+from udair_platform.contract.usage import DomainUsage
 
 Name = TypeVar("Name")
 
@@ -89,8 +91,8 @@ class Client:
             for item in self._transport.pages("/v1/events", "events", params=params):
                 yield Event.model_validate(item)
             return
-        for said in self._transport.stream("/v1/events", params=params):
-            yield Event.model_validate_json(said.data)
+        for item in self._transport.stream("/v1/events", params=params):
+            yield Event.model_validate_json(item.data)
 
     def restore(self, image: Picture, domain: str, *, timeout_s: float = 300.0, **options: Any) -> Restored:
         """Restore one image by what serves `domain` now.

@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
-from pydantic import Field
-
-from udair_platform.client.models import (
-    Access,
-    Alias,
-    AliasChange,
-    Drift,
-    GateRules,
-    Route,
-    Schedule,
-    Snapshot,
-    Upload,
-    Usage,
-)
 from udair_platform.client.names import checked
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.synchronous.bound import Bound
@@ -27,24 +12,15 @@ from udair_platform.client.synchronous.jobs import Job
 from udair_platform.client.synchronous.restoring import restore
 from udair_platform.client.synchronous.transport import Transport
 from udair_platform.client.synchronous.versions import Version
+from udair_platform.contract import domains as contract
+from udair_platform.contract.aliases import Alias, AliasChange
+from udair_platform.contract.domains import Route
+from udair_platform.contract.snapshots import Snapshot
+from udair_platform.contract.usage import Access, Drift, Upload, Usage
 
 
-class Domain(Bound):
+class Domain(Bound, contract.Domain):
     """A domain."""
-
-    name: str
-    id: str
-    source_uri: str
-    description: str = ""
-    gate: GateRules
-    schedule: Schedule = Schedule()
-    source_role_arn: str | None = None
-    external_id: str = ""
-    state: str
-    champion: int
-    aliases: dict[str, int] = Field(default_factory=dict)
-    etag: str
-    created_time: datetime
 
     @property
     def _path(self) -> str:
@@ -52,7 +28,7 @@ class Domain(Bound):
 
     def refresh(self) -> Domain:
         """The domain as it is now."""
-        return Domain.of(self._transport, self._transport.json("GET", self._path))
+        return Domain.bind(self._transport, self._transport.json("GET", self._path))
 
     def change(
         self,
@@ -64,7 +40,7 @@ class Domain(Bound):
         """Change the description, the gate rules or the schedule; what is None stays as it is."""
         body = {"description": description, "gate": gate, "schedule": schedule}
         body = {name: value for name, value in body.items() if value is not None}
-        return Domain.of(self._transport, self._transport.json("PATCH", self._path, body=body))
+        return Domain.bind(self._transport, self._transport.json("PATCH", self._path, body=body))
 
     def delete(self) -> None:
         """End the domain."""
@@ -97,12 +73,12 @@ class Domain(Bound):
         """
         body = {"recipe": recipe, "priority": priority, **({"snapshot": snapshot} if snapshot else {})}
         data = self._transport.json("POST", f"{self._path}/jobs", body=body, idempotency_key=idempotency_key)
-        return Job.of(self._transport, data)
+        return Job.bind(self._transport, data)
 
     def jobs(self, *, limit: int | None = None) -> Iterator[Job]:
         """Jobs of the domain, newest first."""
         for item in self._transport.pages(f"{self._path}/jobs", "jobs", limit=limit):
-            yield Job.of(self._transport, item)
+            yield Job.bind(self._transport, item)
 
     def snapshots(self, *, limit: int | None = None) -> Iterator[Snapshot]:
         """Snapshots of the domain's images, newest first."""
@@ -116,12 +92,12 @@ class Domain(Bound):
     def versions(self, *, limit: int | None = None) -> Iterator[Version]:
         """Versions of the domain, newest first."""
         for item in self._transport.pages(f"{self._path}/versions", "versions", limit=limit):
-            yield Version.of(self._transport, item)
+            yield Version.bind(self._transport, item)
 
     def version(self, name: int | str) -> Version:
         """One version, by number or ``@alias``."""
         data = self._transport.json("GET", f"{self._path}/versions/{checked(str(name))}")
-        return Version.of(self._transport, data)
+        return Version.bind(self._transport, data)
 
     def promote(self, version: int | str, *, reason: str = "", if_current: int | None = None) -> Alias:
         """Let a version serve; 0 is the source model. Raises GateRejected, Conflict."""
@@ -225,13 +201,13 @@ class Domains:
         body |= {"source_role_arn": role_arn} if role_arn else {}
         body |= {"schedule": schedule} if schedule else {}
         data = self._transport.json("POST", "/v1/domains", body=body, idempotency_key=idempotency_key)
-        return Domain.of(self._transport, data)
+        return Domain.bind(self._transport, data)
 
     def get(self, name: str) -> Domain:
         """One domain. Raises NotFound."""
-        return Domain.of(self._transport, self._transport.json("GET", f"/v1/domains/{checked(name)}"))
+        return Domain.bind(self._transport, self._transport.json("GET", f"/v1/domains/{checked(name)}"))
 
     def list(self, *, limit: int | None = None) -> Iterator[Domain]:
         """Domains, oldest first."""
         for item in self._transport.pages("/v1/domains", "domains", limit=limit):
-            yield Domain.of(self._transport, item)
+            yield Domain.bind(self._transport, item)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from udair_platform.client.models import ApiKey
 from udair_platform.client.names import checked
 from udair_platform.client.synchronous.transport import Transport
+from udair_platform.contract.keys import ApiKey, NewApiKey
 
 
 class Keys:
@@ -24,7 +24,7 @@ class Keys:
         role: str | None = None,
         domains: Sequence[str] | None = None,
         expires_time: datetime | None = None,
-    ) -> ApiKey:
+    ) -> NewApiKey:
         """A new key; its `token` is shown this once.
 
         Args:
@@ -38,17 +38,17 @@ class Keys:
             "domains": None if domains is None else [*domains],
             "expires_time": None if expires_time is None else expires_time.isoformat(),
         }
-        return ApiKey.model_validate(self._transport.json("POST", "/v1/apiKeys", body=body))
+        return NewApiKey.model_validate(self._transport.json("POST", "/v1/apiKeys", body=body))
 
     def list(self) -> Iterator[ApiKey]:
         """Keys, revoked ones too."""
         for item in self._transport.pages("/v1/apiKeys", "keys"):
             yield ApiKey.model_validate(item)
 
-    def rotate(self, kid: str, *, grace_s: int = 0) -> ApiKey:
+    def rotate(self, kid: str, *, grace_s: int = 0) -> NewApiKey:
         """A new key that says the same; the old one stays good for `grace_s` seconds. Raises Conflict."""
         path = f"/v1/apiKeys/{checked(kid)}:rotate"
-        return ApiKey.model_validate(self._transport.json("POST", path, body={"grace_s": grace_s}))
+        return NewApiKey.model_validate(self._transport.json("POST", path, body={"grace_s": grace_s}))
 
     def revoke(self, kid: str) -> ApiKey:
         """Take a key back."""

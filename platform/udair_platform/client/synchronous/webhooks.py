@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from udair_platform.client.models import Webhook
 from udair_platform.client.names import checked
 from udair_platform.client.synchronous.transport import Transport
+from udair_platform.contract.webhooks import SignedWebhook, Webhook
 
 
 class Webhooks:
@@ -16,14 +15,14 @@ class Webhooks:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, url: str, kinds: Sequence[str] = ("*",), *, description: str = "") -> Webhook:
+    def create(self, url: str, kinds: Sequence[str] = ("*",), *, description: str = "") -> SignedWebhook:
         """Have events sent to `url` from now on; `secret` is what they are signed with.
 
         Args:
             kinds: e.g. ``job.SUCCEEDED``, ``job.*``, ``*``.
         """
         body = {"url": url, "kinds": [*kinds], "description": description}
-        return _with_secret(self._transport.json("POST", "/v1/webhooks", body=body))
+        return SignedWebhook.model_validate(self._transport.json("POST", "/v1/webhooks", body=body))
 
     def get(self, id: str) -> Webhook:
         """One webhook, and how its deliveries go. Raises NotFound."""
@@ -46,9 +45,10 @@ class Webhooks:
         """Send nothing until it is enabled again."""
         return self._do(id, "disable")
 
-    def rotate_secret(self, id: str) -> Webhook:
+    def rotate_secret(self, id: str) -> SignedWebhook:
         """Another secret; what is sent is signed with both until the next rotation."""
-        return _with_secret(self._transport.json("POST", f"/v1/webhooks/{checked(id)}:rotateSecret"))
+        path = f"/v1/webhooks/{checked(id)}:rotateSecret"
+        return SignedWebhook.model_validate(self._transport.json("POST", path))
 
     def delete(self, id: str) -> None:
         """Send nothing more."""
@@ -56,7 +56,3 @@ class Webhooks:
 
     def _do(self, id: str, verb: str) -> Webhook:
         return Webhook.model_validate(self._transport.json("POST", f"/v1/webhooks/{checked(id)}:{verb}"))
-
-
-def _with_secret(reply: dict[str, Any]) -> Webhook:
-    return Webhook.model_validate({**reply["webhook"], "secret": reply["secret"]})
