@@ -67,11 +67,11 @@ fuzz-api: $(STAMP) ## Fuzz the control API against its own schema, for at most f
 client: $(STAMP) ## Write the SDK's client for threads from its client for event loops
 	$(BIN)/python platform/make_synchronous.py
 
-docs-reference: $(STAMP) ## Write docs/api.md and docs/reference/ from the code
+docs-reference: $(STAMP) ## Write docs/api.md and docs/reference/ from the code; git ignores them
 	$(BIN)/python docs/make_api.py
 	$(BIN)/python docs/make_reference.py
 
-docs: $(STAMP) ## Build the documentation into site/, offline; a link that leads nowhere fails
+docs: docs-reference ## Build the documentation into site/, offline; a link that leads nowhere fails
 	$(BIN)/zensical build --strict --clean
 
 lint: $(STAMP) ## ruff: rules and format
