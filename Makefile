@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The client for threads: setup writes it, and again when what it is written from has changed.
+THREADS := platform/udair_platform/client/synchronous/.written
+READY := $(STAMP) $(THREADS)
 OUT ?= runs/demo
 PYTEST_ARGS ?=
 # Photographs for training and for the quality benchmarks; nothing else needs them.
@@ -14,7 +17,7 @@ DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Create .venv with everything pinned by constraints.txt
+setup: $(READY) ## Create .venv with everything pinned by constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "python3 (3.11 or later) is needed; install it first" >&2; exit 1; }
@@ -22,75 +25,79 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Run the main job on embedded defaults and show the result
+$(THREADS): platform/make_synchronous.py $(wildcard platform/udair_platform/client/asynchronous/*.py) | $(STAMP)
+	$(BIN)/python platform/make_synchronous.py
+	@touch $@
+
+demo: $(READY) ## Run the main job on embedded defaults and show the result
 	$(BIN)/udair demo --out $(OUT)
 
-up: $(STAMP) ## Start a platform on this machine (Ctrl-C stops it)
+up: $(READY) ## Start a platform on this machine (Ctrl-C stops it)
 	$(BIN)/udair up
 
-test: $(STAMP) ## Run the tests (real Ray, real HTTP S3, real SQLite)
+test: $(READY) ## Run the tests (real Ray, real HTTP S3, real SQLite)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## Run the tests that take minutes
+test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-test-s3: $(STAMP) ## Run the storage tests against a second, stricter S3 server (Ceph; Debian packages)
+test-s3: $(READY) ## Run the storage tests against a second, stricter S3 server (Ceph; Debian packages)
 	@for name in radosgw ceph-mon ceph-osd curl; do command -v $$name >/dev/null || { \
 		echo "$$name is needed; install it first: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd curl" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m radosgw $(PYTEST_ARGS)
 
-test-postgres: $(STAMP) ## Run the control plane's tests on a real PostgreSQL server (Debian package)
+test-postgres: $(READY) ## Run the control plane's tests on a real PostgreSQL server (Debian package)
 	@for name in initdb pg_ctl postgres; do command -v $$name >/dev/null || { \
 		echo "$$name is not on PATH; install PostgreSQL first: apt-get install -y --no-install-recommends postgresql" \
 			"and add /usr/lib/postgresql/*/bin to PATH" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/udair_platform --ignore tests/udair_platform/serving --postgres \
 		-m "not slow and not faults and not radosgw" $(PYTEST_ARGS)
 
-k8s-validate: $(STAMP) ## Check the manifests against the schemas of Kubernetes 1.36 and KubeRay 1.7
+k8s-validate: $(READY) ## Check the manifests against the schemas of Kubernetes 1.36 and KubeRay 1.7
 	@command -v kubectl >/dev/null || { echo "kubectl is needed (its kustomize builds the overlays); install it first" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/test_manifests.py $(PYTEST_ARGS)
 
-test-k8s: $(STAMP) ## Run the KubeRay launcher's contract (UDAIR_TEST_KUBECONFIG=file: on a real cluster)
+test-k8s: $(READY) ## Run the KubeRay launcher's contract (UDAIR_TEST_KUBECONFIG=file: on a real cluster)
 	$(BIN)/python -m pytest tests/udair_platform -m k8s $(PYTEST_ARGS)
 
-test-faults: $(STAMP) ## Run the tests with a store that is slow, away, cut off or full of errors
+test-faults: $(READY) ## Run the tests with a store that is slow, away, cut off or full of errors
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
-test-browser: $(STAMP) ## Run the console's tests in a real browser, and write docs/images (Debian package)
+test-browser: $(READY) ## Run the console's tests in a real browser, and write docs/images (Debian package)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 		echo "no Chromium on PATH; install it first: apt-get install -y --no-install-recommends chromium fonts-dejavu-core" >&2; exit 1; }
 	UDAIR_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -m browser $(PYTEST_ARGS)
 
-fuzz-api: $(STAMP) ## Fuzz the control API against its own schema, for at most five minutes
+fuzz-api: $(READY) ## Fuzz the control API against its own schema, for at most five minutes
 	$(BIN)/python -m pytest -m fuzz $(PYTEST_ARGS)
 
-client: $(STAMP) ## Write the SDK's client for threads from its client for event loops
+client: $(STAMP) ## Write the SDK's client for threads from its client for event loops; git ignores it
 	$(BIN)/python platform/make_synchronous.py
 
-docs-reference: $(STAMP) ## Write docs/api.md and docs/reference/ from the code
+docs-reference: $(READY) ## Write docs/api.md and docs/reference/ from the code; git ignores them
 	$(BIN)/python docs/make_api.py
 	$(BIN)/python docs/make_reference.py
 
-docs: $(STAMP) ## Build the documentation into site/, offline; a link that leads nowhere fails
+docs: docs-reference ## Build the documentation into site/, offline; a link that leads nowhere fails
 	$(BIN)/zensical build --strict --clean
 
-lint: $(STAMP) ## ruff: rules and format
+lint: $(READY) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP) ## mypy --strict
+types: $(READY) ## mypy --strict
 	$(BIN)/mypy
 
-layers: $(STAMP) ## import-linter: every arrow points down
+layers: $(READY) ## import-linter: every arrow points down
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## Rewrite to the format that lint checks
+format: $(READY) ## Rewrite to the format that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 check: lint types layers test ## What CI runs
 
-bench-quality: $(STAMP) ## Score the shipped weights: restoration, adaptation, gate, ablation (QUICK=1: minutes)
+bench-quality: $(READY) ## Score the shipped weights: restoration, adaptation, gate, ablation (QUICK=1: minutes)
 	@test -d "$(DATA)/test" || { echo "no test images in $(DATA); set DATA=folder (layout: docs/benchmarks.md)" >&2; exit 1; }
 	for name in restoration adaptation gate ablation; do \
 		$(BIN)/python benchmarks/$$name.py --data "$(DATA)" $(if $(QUICK),--quick) \
@@ -98,27 +105,27 @@ bench-quality: $(STAMP) ## Score the shipped weights: restoration, adaptation, g
 			--picture benchmarks/results/$$name$(if $(QUICK),-quick).png || exit 1; \
 	done
 
-bench-jobs: $(STAMP) ## Measure the jobs: snapshots, ingest, source training, batch restoration
+bench-jobs: $(READY) ## Measure the jobs: snapshots, ingest, source training, batch restoration
 	for name in snapshot ingest training batch; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
 
-bench-serving: $(STAMP) ## Measure serving, and simulate autoscaling (PEERS=python with litserve and bentoml)
+bench-serving: $(READY) ## Measure serving, and simulate autoscaling (PEERS=python with litserve and bentoml)
 	$(BIN)/python benchmarks/serving.py $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) \
 		--json benchmarks/results/serving$(if $(QUICK),-quick).json --picture benchmarks/results/serving$(if $(QUICK),-quick).png
 	$(BIN)/python benchmarks/autoscale.py --json benchmarks/results/autoscale.json --picture benchmarks/results/autoscale.png
 
-bench-control: $(STAMP) ## Measure the control plane (POSTGRES=postgresql://user@host/postgres measures there too)
+bench-control: $(READY) ## Measure the control plane (POSTGRES=postgresql://user@host/postgres measures there too)
 	$(BIN)/python benchmarks/control_plane.py $(if $(POSTGRES),--postgres $(POSTGRES)) $(if $(QUICK),--quick) \
 		--json benchmarks/results/control_plane$(if $(QUICK),-quick).json
 
-bench-console: $(STAMP) ## Measure what people wait for: console, command line, SDK (Chromium; Debian package)
+bench-console: $(READY) ## Measure what people wait for: console, command line, SDK (Chromium; Debian package)
 	for name in console faces; do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
 
 bench: bench-jobs bench-serving ## Run the benchmarks that need no data; results go to benchmarks/results
 	$(BIN)/python benchmarks/demo.py --json benchmarks/results/demo.json
 
-dist: $(STAMP) ## Build wheel and sdist into dist/
+dist: $(READY) ## Build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 # A client without a server is no engine.
@@ -132,10 +139,10 @@ images: ## Build the images udair-platform and udair-worker (docker or podman; T
 	$(ENGINE) build -f docker/platform.Dockerfile -t udair-platform:$(TAG) .
 	$(ENGINE) build -f docker/worker.Dockerfile -t udair-worker:$(TAG) --build-arg TORCH_BUILD=$(TORCH_BUILD) .
 
-docker-lint: $(STAMP) ## hadolint: the Dockerfiles
+docker-lint: $(READY) ## hadolint: the Dockerfiles
 	$(BIN)/hadolint docker/*.Dockerfile
 
-sbom: $(STAMP) ## Write build/sbom.json: everything that is installed, as CycloneDX
+sbom: $(READY) ## Write build/sbom.json: everything that is installed, as CycloneDX
 	@mkdir -p build
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
 
@@ -144,12 +151,12 @@ audit: ## Ask PyPI's advisories about every pinned version; whatever cannot be a
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement constraints.txt
 
-test-rules: $(STAMP) ## Run the alerts' unit tests (promtool; Debian package prometheus)
+test-rules: $(READY) ## Run the alerts' unit tests (promtool; Debian package prometheus)
 	@command -v promtool >/dev/null || { \
 		echo "promtool is needed; install it first: apt-get install -y --no-install-recommends prometheus" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/test_monitoring.py $(PYTEST_ARGS)
 
-bench-capacity: $(STAMP) ## Compute what 10 to 100,000 domains cost, from the measured results
+bench-capacity: $(READY) ## Compute what 10 to 100,000 domains cost, from the measured results
 	$(BIN)/python benchmarks/capacity.py --json benchmarks/results/capacity.json --picture benchmarks/results/capacity.png
 
 clean: ## Remove what the targets made, the environment too

@@ -1,4 +1,4 @@
-"""Writes the client for threads from the client for event loops. Run by `make client`; a test compares.
+"""Writes the client for threads from the client for event loops. Run by every build, and by `make client`.
 
 One source and two clients, without a layer between them that types and tracebacks would have to cross.
 """
@@ -6,12 +6,10 @@ One source and two clients, without a layer between them that types and tracebac
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parent / "udair_platform" / "client"
-_TITLE = '"""The client for threads. Written from `asynchronous` by `make client`: change it there."""\n'
+_NOTE = "# Written from ../asynchronous by platform/make_synchronous.py: change it there, and run `make client`.\n"
 _RULES = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
@@ -27,23 +25,28 @@ _RULES = [
 
 
 def written() -> dict[str, str]:
-    """The files of `synchronous`, by name."""
-    made = {"__init__.py": _TITLE}
-    for source in sorted((CLIENT / "asynchronous").glob("*.py")):
-        if source.name != "__init__.py":
-            made[source.name] = _synchronous(source.read_text())
-    return made
+    """The files of `synchronous` that are made, by name."""
+    sources = sorted((CLIENT / "asynchronous").glob("[!_]*.py"))
+    return {source.name: _NOTE + _synchronous(source.read_text()) for source in sources}
+
+
+def main() -> None:
+    """Write what differs from what is there, and remove what has no source."""
+    made = written()
+    for path in (CLIENT / "synchronous").glob("[!_]*.py"):
+        if path.name not in made:
+            path.unlink()
+    for name, text in made.items():
+        path = CLIENT / "synchronous" / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def _synchronous(text: str) -> str:
     for pattern, replacement in _RULES:
         text = re.sub(pattern, replacement, text)
-    for arguments in (["check", "--select", "I", "--fix"], ["format"]):
-        command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--stdin-filename", str(CLIENT / "x.py"), "-"]
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
     return text
 
 
 if __name__ == "__main__":
-    for name, text in written().items():
-        (CLIENT / "synchronous" / name).write_text(text)
+    main()

@@ -164,7 +164,16 @@ def test_the_build_sees_the_wheels_sources_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     let_in = {line[1:] for line in lines if line.startswith("!")}
-    assert {"udair", "jobs", "platform", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"} <= let_in
+    assert {
+        "udair",
+        "jobs",
+        "platform",
+        "pyproject.toml",
+        "hatch_build.py",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+    } <= let_in
     assert let_in <= {*os.listdir(ROOT)}
     assert not {".git", "tests", "docker"} & let_in
 

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+in_a_checkout = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git")
 
 
 def load(name: str):
@@ -27,13 +28,40 @@ def load(name: str):
 reference = load("make_reference")
 
 
-@pytest.mark.parametrize("name", ["cli.md", "sdk.md", "settings.md", "configuration.md", "metrics.md"])
-def test_the_reference_is_what_the_code_says(name: str) -> None:
-    assert (DOCS / "reference" / name).read_text() == reference.pages()[name], "run `make docs-reference`"
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    """The pages that `make docs-reference` writes, by their path below docs/."""
+    api = load("make_api")
+    return {"api.md": api.render(api.schema())} | {
+        f"reference/{name}": text for name, text in reference.pages().items()
+    }
 
 
-def test_every_command_is_in_the_reference_and_has_a_sentence() -> None:
-    text = (DOCS / "reference" / "cli.md").read_text()
+@in_a_checkout
+def test_what_is_written_from_the_code_is_in_no_commit(generated: dict[str, str]) -> None:
+    command = ["git", "check-ignore", "--no-index", *(f"docs/{name}" for name in generated)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == [f"docs/{name}" for name in generated]
+
+
+def test_every_part_of_the_sdk_and_every_configuration_is_in_the_reference(generated: dict[str, str]) -> None:
+    titles = re.findall(r"^#+ (.+)$", generated["reference/sdk.md"], re.M)
+    assert {"Client", "Domain", "Job", "Version", "client.keys", "client.webhooks", "Errors"} <= set(titles)
+    shipped = {path.stem for path in (ROOT / "jobs/udair_jobs/conf").glob("*.yaml")}
+    assert shipped <= set(re.findall(r"^## (.+)$", generated["reference/configuration.md"], re.M))
+
+
+def test_every_setting_and_metric_is_in_the_reference(generated: dict[str, str]) -> None:
+    for prefix, kind in (("UDAIR_", reference.Settings), ("UDAIR_KUBE_", reference.KubeSettings)):
+        for name in kind.model_fields:
+            assert f"| `{prefix}{name.upper()}` |" in generated["reference/settings.md"]
+    assert len(reference.metrics()) > 10
+    for metric in reference.metrics():
+        assert f"| `{metric.name}` |" in generated["reference/metrics.md"]
+
+
+def test_every_command_is_in_the_reference_and_has_a_sentence(generated: dict[str, str]) -> None:
+    text = generated["reference/cli.md"]
 
     def walk(command, path: str):
         yield path, command
@@ -74,9 +102,12 @@ def live_metrics(tmp_path: Path) -> set[str]:
     }
 
 
-def test_the_site_builds_offline_and_no_link_leads_nowhere(tmp_path: Path) -> None:
+def test_the_site_builds_offline_and_no_link_leads_nowhere(tmp_path: Path, generated: dict[str, str]) -> None:
     folder = tmp_path / "source"
-    shutil.copytree(DOCS, folder / "docs")
+    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("reference", "api.md"))
+    (folder / "docs/reference").mkdir()
+    for name, text in generated.items():
+        (folder / "docs" / name).write_text(text)
     (folder / "mkdocs.yml").write_text((ROOT / "mkdocs.yml").read_text())
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -86,14 +117,23 @@ def test_the_site_builds_offline_and_no_link_leads_nowhere(tmp_path: Path) -> No
     assert loaded == [], "the site asks nobody else"
 
 
-def test_every_page_is_in_the_navigation() -> None:
+def test_every_page_is_in_the_navigation(generated: dict[str, str]) -> None:
     named = set(re.findall(r":\s+(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if "adr" not in path.parts}
-    assert named == there
+    assert named == there | set(generated)
 
 
-def test_what_is_said_after_an_error_is_for_errors_that_there_are() -> None:
+@in_a_checkout
+def test_links_of_the_readme_work_in_a_browser_of_the_repository() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(targets) > 20
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for target in targets:
+        assert target in listed or any(name.startswith(f"{target.rstrip('/')}/") for name in listed), target
+
+
+def test_what_is_said_after_an_error_is_for_errors_that_there_are(generated: dict[str, str]) -> None:
     from udair_platform.cli.exits import _NEXT
 
-    codes = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", (DOCS / "api.md").read_text()))
+    codes = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", generated["api.md"]))
     assert set(_NEXT) <= codes

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from udair_platform.deploy.manifests import Manifests
+
 ROOT = Path(__file__).parents[1]
 MONITORING = ROOT / "k8s/components/monitoring"
 BASE = ROOT / "k8s/base"
@@ -177,7 +179,7 @@ def test_there_are_the_four_dashboards_and_the_cluster_gets_the_same_files() -> 
     assert set(DASHBOARDS) == {"platform", "data-plane", "jobs", "capacity"}
     for name, text in make_dashboards.files().items():
         assert (MONITORING / name).read_text() == text, "run python k8s/components/monitoring/make_dashboards.py"
-    maps = list(yaml.safe_load_all((MONITORING / "dashboards.yaml").read_text()))
+    maps = [item for item in Manifests.read("components/monitoring").objects if item["kind"] == "ConfigMap"]
     assert all(item["metadata"]["labels"]["grafana_dashboard"] == "1" for item in maps)
     shipped = {name: text for item in maps for name, text in item["data"].items()}
     assert shipped == {

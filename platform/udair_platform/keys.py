@@ -9,10 +9,6 @@ While the signing key is being changed, keys that the previous one signed stay g
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import re
 import secrets
@@ -21,6 +17,7 @@ from dataclasses import dataclass
 
 from udair_platform.errors import KeyExpired, KeyInvalid
 from udair_platform.roles import SCOPES, Scope
+from udair_platform.signing import Purpose, decode, encode, same, sign
 
 LEEWAY_S = 30  # the clocks of two machines may differ by that much
 SIGNING_KEY_BYTES = 32
@@ -82,8 +79,8 @@ def issue(signing_key: bytes, claims: Claims) -> str:
         "domains": None if claims.domains is None else list(claims.domains),
         "exp": claims.exp,
     }
-    body = _encode(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode())
-    return f"ak_{claims.kid}.{body}.{_encode(_sign(signing_key, claims.kid, body))}"
+    body = encode(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode())
+    return f"ak_{claims.kid}.{body}.{encode(_sign(signing_key, claims.kid, body))}"
 
 
 def verify(signing_key: bytes, token: str, now: float, *, previous: bytes | None = None) -> Claims:
@@ -108,7 +105,7 @@ def verify(signing_key: bytes, token: str, now: float, *, previous: bytes | None
         raise KeyInvalid("The key is malformed; expected ak_<id>.<payload>.<signature>.")
     kid, body, signature = match.groups()
     given = _decode(signature)
-    if not any(hmac.compare_digest(_sign(key, kid, body), given) for key in accepted):
+    if not any(same(_sign(key, kid, body), given) for key in accepted):
         raise KeyInvalid(f"The signature of key ak_{kid} is not this platform's.")
     payload = json.loads(_decode(body))
     claims = Claims(
@@ -126,7 +123,7 @@ def verify(signing_key: bytes, token: str, now: float, *, previous: bytes | None
 
 
 def _sign(signing_key: bytes, kid: str, body: str) -> bytes:
-    return hmac.new(signing_key, f"udair-key-1.{kid}.{body}".encode(), hashlib.sha256).digest()
+    return sign(signing_key, Purpose.API_KEY, f"{kid}.{body}".encode())
 
 
 def _check_signing_key(signing_key: bytes) -> None:
@@ -138,12 +135,8 @@ def _strings(value: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def _decode(text: str) -> bytes:
     try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
+        return decode(text)
+    except ValueError:
         raise KeyInvalid("The key is malformed; its parts are not base64url.") from None

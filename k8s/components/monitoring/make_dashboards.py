@@ -1,4 +1,4 @@
-"""Writes dashboards/*.json for Grafana, and dashboards.yaml with the same in ConfigMaps.
+"""Writes dashboards/*.json for Grafana; kustomization.yaml makes ConfigMaps of them.
 
 python k8s/components/monitoring/make_dashboards.py
 """
@@ -9,8 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import yaml
 
 HERE = Path(__file__).parent
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -342,22 +340,7 @@ def dashboard(name: str) -> dict[str, Any]:
 
 def files() -> dict[str, str]:
     """Every file, by its path below this folder."""
-    made = {f"dashboards/{name}.json": json.dumps(dashboard(name), indent=1) + "\n" for name in DASHBOARDS}
-    maps = [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": f"udair-dashboard-{name}",
-                "namespace": "udair",
-                "labels": {"app.kubernetes.io/part-of": "udair", "grafana_dashboard": "1"},
-            },
-            "data": {f"udair-{name}.json": made[f"dashboards/{name}.json"]},
-        }
-        for name in DASHBOARDS
-    ]
-    note = "# Written by make_dashboards.py: the files of dashboards/ where Grafana's sidecar finds them.\n"
-    return made | {"dashboards.yaml": note + yaml.dump_all(maps, Dumper=_Literal, sort_keys=False, width=1000)}
+    return {f"dashboards/{name}.json": json.dumps(dashboard(name), indent=1) + "\n" for name in DASHBOARDS}
 
 
 def main() -> int:
@@ -366,16 +349,6 @@ def main() -> int:
     for name, text in files().items():
         (HERE / name).write_text(text)
     return 0
-
-
-class _Literal(yaml.SafeDumper):
-    """Text of several lines is written as it is."""
-
-
-_Literal.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
-)
 
 
 def _variables(name: str) -> list[dict[str, Any]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from fastapi import Depends, Query, Request
 
 from udair_platform.api.context import context_of
 from udair_platform.errors import BadRequest, FieldError
+from udair_platform.signing import Purpose, seal, unseal
 
 T = TypeVar("T")
 DEFAULT_SIZE, MAX_SIZE = 50, 1000
@@ -37,7 +35,7 @@ class Page:
 
     def _token(self, after: int) -> str:
         body = json.dumps(after).encode()
-        return base64.urlsafe_b64encode(_mac(self.key, self.binding, body) + body).rstrip(b"=").decode()
+        return seal(self.key, Purpose.PAGE_TOKEN, body, bound_to=self.binding, size=_MAC_BYTES)
 
 
 def page_of(
@@ -53,7 +51,7 @@ def page_of(
     if page_size < 0:
         raise _bad("page_size", f"page_size is {page_size}; expected 0 to {MAX_SIZE}.")
     filters = sorted((k, v) for k, v in request.query_params.items() if k not in ("page_size", "page_token"))
-    binding = json.dumps([request.url.path, filters]).encode()
+    binding = hashlib.sha256(json.dumps([request.url.path, filters]).encode()).digest()
     key = context_of(request).signing_key
     after = _after(page_token, key, binding) if page_token else None
     return Page(after, min(page_size or DEFAULT_SIZE, MAX_SIZE), binding, key)
@@ -63,19 +61,10 @@ Paged = Annotated[Page, Depends(page_of)]
 
 
 def _after(token: str, key: bytes, binding: bytes) -> int:
-    try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except (binascii.Error, ValueError):
-        data = b""
-    mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(key, binding, body)):
+    body = unseal(key, Purpose.PAGE_TOKEN, token, bound_to=binding, size=_MAC_BYTES)
+    if body is None:
         raise _bad("page_token", "page_token is not of this list and filter; leave it out to start again.")
     return int(json.loads(body))
-
-
-def _mac(key: bytes, binding: bytes, body: bytes) -> bytes:
-    digest = hmac.new(key, b"udair-page-1." + hashlib.sha256(binding).digest() + body, hashlib.sha256)
-    return digest.digest()[:_MAC_BYTES]
 
 
 def _bad(name: str, detail: str) -> BadRequest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from udair_platform.cli import exits
 from udair_platform.cli.options import DomainName, Home, connect, place
 from udair_platform.cli.render import note, watched
+from udair_platform.files import write_whole
 
 STANDARD = Path("-")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -144,10 +144,7 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target first: an interrupted write leaves no half image under its name.
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(data)
-    part.replace(path)
+    write_whole(path, data)
 
 
 def _aside(headers: dict[str, str]) -> str:

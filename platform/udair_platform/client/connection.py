@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from udair_platform.client.errors import ClientError
+from udair_platform.files import write_whole
 
 CLIENT_FILE = "client.json"
 DEFAULT_PROFILE = "default"
@@ -137,12 +138,9 @@ def _write(profiles: dict[str, dict[str, str]]) -> Path:
         f"[profiles.{name}]\n" + "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in one.items())
         for name, one in sorted(profiles.items())
     ]
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("\n".join(blocks))
-        part.replace(path)
+        write_whole(path, "\n".join(blocks).encode(), mode=0o600)
     except OSError as error:
         raise ClientError(f"{path} cannot be written: {error.strerror}.") from None
     return path

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,10 +13,10 @@ from udair_platform.api.context import Context, context_of
 from udair_platform.api.principal import Principal, principal_of, refused
 from udair_platform.errors import Forbidden, TooManyRequests, Unauthenticated
 from udair_platform.keys import Claims
+from udair_platform.signing import Purpose, same, seal, sign, unseal
 
 COOKIE = "udair_console"
 LASTS_S = 12 * 3600
-_MAC_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,10 @@ def begin(request: Request, response: Response, token: str) -> None:
         raise
     claims = principal.claims
     until = int(context.clock().timestamp()) + LASTS_S
-    value = _signed(context.signing_key, json.dumps([claims.tenant, claims.kid, until]).encode())
+    body = json.dumps([claims.tenant, claims.kid, until]).encode()
     response.set_cookie(
         COOKIE,
-        value,
+        seal(context.signing_key, Purpose.CONSOLE_SESSION, body),
         max_age=LASTS_S,
         path="/console",
         httponly=True,
@@ -71,13 +68,13 @@ def current(request: Request) -> Session:
         Unauthenticated: There is none, or it has ended.
     """
     context, cookie = context_of(request), request.cookies.get(COOKIE, "")
-    body = _opened(context.signing_key, cookie)
-    if body is None:
+    body = unseal(context.signing_key, Purpose.CONSOLE_SESSION, cookie)
+    if not body:
         raise Unauthenticated("Log in with an API key.")
     tenant, kid, until = json.loads(body)
     if context.clock().timestamp() >= until:
         raise Unauthenticated("The session has ended after twelve hours; log in again.")
-    form_token = hmac.new(context.signing_key, b"udair-form-1." + cookie.encode(), hashlib.sha256).hexdigest()
+    form_token = sign(context.signing_key, Purpose.CONSOLE_FORM, cookie.encode()).hex()
     return Session(Principal(_claims_of(context, tenant, kid)), form_token)
 
 
@@ -139,7 +136,7 @@ def check_form(request: Request, session: Session, token: str) -> None:
     """
     origin = request.headers.get("Origin")
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
-    if foreign or not hmac.compare_digest(token.encode(), session.form_token.encode()):
+    if foreign or not same(session.form_token.encode(), token.encode()):
         raise Forbidden("The form was not sent by this page; reload it and try again.")
 
 
@@ -152,20 +149,3 @@ def _claims_of(context: Context, tenant: str, kid: str) -> Claims:
         raise Unauthenticated("The key has expired; log in with another.")
     exp = None if key.expires_time is None else int(key.expires_time.timestamp())
     return Claims(key.kid, key.tenant, key.scopes, key.domains, exp)
-
-
-def _signed(key: bytes, body: bytes) -> str:
-    return base64.urlsafe_b64encode(_mac(key, body) + body).decode().rstrip("=")
-
-
-def _opened(key: bytes, cookie: str) -> bytes | None:
-    try:
-        data = base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4))
-    except ValueError:
-        return None
-    mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
-    return body if body and hmac.compare_digest(mac, _mac(key, body)) else None
-
-
-def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.new(key, b"udair-console-1." + body, hashlib.sha256).digest()

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
-import urllib3
 import yaml
-from kubernetes import client, config
-from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
 
-from udair_platform.deploy.manifests import Object
 from udair_platform.errors import PlatformError
-from udair_platform.telemetry import redact_text
+from udair_platform.kubernetes.answers import ApiRefused, KubernetesAway, Object
+from udair_platform.kubernetes.api import KubeApi, Resource
+from udair_platform.kubernetes.connection import connection_by
 
 FIELD_MANAGER = "udair-deploy"
-_TIMEOUT_S = (5.0, 30.0)
 _WANTED = {
     "ray.io": "KubeRay 1.7 (its CRDs, by `kubectl apply --server-side`, and its operator)",
     "monitoring.coreos.com": "the Prometheus operator's CRDs, or `monitoring: false`",
@@ -60,29 +56,20 @@ class Cluster:
     """
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
-        chosen = client.Configuration()
         try:
-            config.load_config(  # type: ignore[no-untyped-call]
-                config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=chosen
-            )
-            chosen.retries = 2
-            self.host: str = chosen.host
-            self._client = client.ApiClient(chosen)
-            self._dynamic: Any = DynamicClient(self._client)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError, ValueError) as error:
-            raise ClusterError(
-                f"There is no way to a cluster: {error}. Set KUBECONFIG, or pass --kubeconfig."
-            ) from error
-        except (urllib3.exceptions.HTTPError, client.ApiException, DynamicApiError) as error:
-            self._refuse(error, f"the API server at {chosen.host}")
+            self._api = KubeApi(connection_by(kubeconfig, context, retries=2), FIELD_MANAGER)
+        except KubernetesAway as error:
+            raise ClusterError(f"{error.detail} Set KUBECONFIG, or pass --kubeconfig.") from error
+        self.host = self._api.host
 
     def close(self) -> None:
         """Give the connections up."""
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._api.close()
 
     def version(self) -> str:
         """The API server's version, e.g. ``v1.36.0``."""
-        return str(self._dynamic.version["kubernetes"]["gitVersion"])
+        with _refusals("its version"):
+            return self._api.version()
 
     def require(self, api_version: str, kind: str) -> None:
         """Raise KindMissing if the cluster has no such objects."""
@@ -91,23 +78,14 @@ class Cluster:
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """One object as it is now, or None."""
         resource = self._resource(api_version, kind)
-        try:
-            found: Object = resource.get(name=name, namespace=namespace, _request_timeout=_TIMEOUT_S).to_dict()
-        except NotFoundError:
-            return None
-        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
-            self._refuse(error, f"{kind} {name}")
-        return found
+        with _refusals(f"{kind} {name}"):
+            return self._api.get(resource, namespace, name)
 
     def find(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
         """Objects with those labels."""
         resource = self._resource(api_version, kind)
-        try:
-            page = resource.get(namespace=namespace, label_selector=labels, _request_timeout=_TIMEOUT_S).to_dict()
-        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
-            self._refuse(error, f"{kind} of {namespace}")
-        items: list[Object] = page.get("items") or []
-        return items
+        with _refusals(f"{kind} of {namespace}"):
+            return self._api.find(resource, namespace, labels=labels)[0]
 
     def apply(self, item: Object, *, dry_run: bool = False, force: bool = False) -> tuple[Applied, Object]:
         """Make the fields of `item` true; fields that others own are a conflict, unless `force`.
@@ -118,20 +96,8 @@ class Cluster:
         resource = self._resource(item["apiVersion"], item["kind"])
         name, namespace = item["metadata"]["name"], item["metadata"].get("namespace")
         before = self._before(item)
-        query = [("fieldValidation", "Strict")]
-        try:
-            after: Object = resource.server_side_apply(
-                body=item,
-                name=name,
-                namespace=namespace,
-                field_manager=FIELD_MANAGER,
-                force_conflicts=force,
-                dry_run="All" if dry_run else None,
-                query_params=query,
-                _request_timeout=_TIMEOUT_S,
-            ).to_dict()
-        except (DynamicApiError, urllib3.exceptions.HTTPError) as error:
-            self._refuse(error, f"{item['kind']} {name}")
+        with _refusals(f"{item['kind']} {name}"):
+            after = self._api.apply(resource, item, dry_run=dry_run, force=force)
         same = before is not None and bare(before) == bare(after)
         result = "created" if before is None else "unchanged" if same else "changed"
         return Applied(item["kind"], name, namespace or "", result), after
@@ -155,27 +121,29 @@ class Cluster:
         metadata = item["metadata"]
         return self.get(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace"))
 
-    def _resource(self, api_version: str, kind: str) -> Any:
-        try:
-            return self._dynamic.resources.get(api_version=api_version, kind=kind)
-        except ResourceNotFoundError:
+    def _resource(self, api_version: str, kind: str) -> Resource:
+        with _refusals(f"{kind} of {api_version}"):
+            found = self._api.resource(api_version, kind)
+        if found is None:
             group = api_version.partition("/")[0]
             what = _WANTED.get(group, f"what defines {api_version}")
-            raise KindMissing(f"The cluster has no {kind} of {api_version}: install {what}.") from None
-        except (urllib3.exceptions.HTTPError, client.ApiException, DynamicApiError) as error:
-            self._refuse(error, f"{kind} of {api_version}")
+            raise KindMissing(f"The cluster has no {kind} of {api_version}: install {what}.")
+        return found
 
-    def _refuse(self, error: Exception, what: str) -> NoReturn:
-        status = getattr(error, "status", None)
-        said = redact_text(_message(error))[:600]
-        if status is None:
-            raise ClusterError(f"The cluster does not answer ({what}): {said}") from error
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KubernetesAway as error:
+        raise ClusterError(f"The cluster does not answer ({what}): {error.detail}") from error
+    except ApiRefused as error:
         advice = {
             401: " The kubeconfig's credentials are stale.",
             403: " The account of the kubeconfig lacks that permission.",
             409: " Somebody else owns these fields; --force-conflicts takes them over.",
-        }.get(status, "")
-        raise ClusterError(f"{what} is refused ({status}): {said}{advice}") from error
+        }.get(error.code, "")
+        raise ClusterError(f"{what} is refused ({error.code}): {error.message[:600]}{advice}") from error
 
 
 def bare(item: Object) -> Object:
@@ -186,14 +154,3 @@ def bare(item: Object) -> Object:
 
 def _lines(item: Object | None) -> list[str]:
     return [] if item is None else yaml.safe_dump(bare(item), sort_keys=True, width=120).splitlines()
-
-
-def _message(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    if isinstance(body, bytes | str):
-        try:
-            found = yaml.safe_load(body)
-            return str(found["message"])
-        except (yaml.YAMLError, KeyError, TypeError):
-            pass
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -78,6 +78,18 @@ def _read(path: Path) -> Iterator[Object]:
     listed = yaml.safe_load((path / "kustomization.yaml").read_text())
     for name in listed.get("resources", []):
         yield from (item for item in yaml.safe_load_all((path / name).read_text()) if item)
+    for made in listed.get("configMapGenerator", []):
+        files = (entry.partition("=")[::2] for entry in made["files"])
+        yield {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": made["name"],
+                "namespace": made["namespace"],
+                "labels": dict(listed["generatorOptions"]["labels"]),
+            },
+            "data": {key: (path / name).read_text() for key, name in files},
+        }
 
 
 def _place(item: Object) -> tuple[int, str, str, str]:

@@ -132,7 +132,7 @@ class DeploySettings(_Strict):
         known |= {f"UDAIR_KUBE_{name.upper()}" for name in KubeSettings.model_fields}
         for name in value:
             if name not in known and not name.startswith(("AWS_REGION", "OTEL_")):
-                raise ValueError(f"{name} is no setting; docs/reference/settings.md lists all")
+                raise ValueError(f"{name} is no setting; udair_platform/settings.py lists all")
             if _SECRET_NAMES.search(name) and not name.endswith(("_SECRET", "_PATH")):
                 raise ValueError(f"{name} is a secret; it is read from a Secret of the cluster, never from here")
         return value

@@ -23,6 +23,7 @@ from types import TracebackType
 
 from udair_platform.client.connection import CLIENT_FILE
 from udair_platform.errors import PlatformError, SettingsError
+from udair_platform.files import write_whole
 from udair_platform.local.children import FOLDER, MARK, Child, end_marked
 from udair_platform.local.ports import claim_port, free_ports
 
@@ -188,9 +189,7 @@ class LocalPlatform:
     def _secret(self, name: str) -> str:
         path = self.home / name
         if not path.exists():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
+            write_whole(path, secrets.token_hex(32).encode(), mode=0o600, replace=False)
         return path.read_text().strip()
 
     def _prepare(self) -> str:
@@ -208,11 +207,8 @@ class LocalPlatform:
         }
         database, _, _, made = prepare(load_settings(**chosen))
         database.close()
-        part = self.home / f".{CLIENT_FILE}"
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            json.dump({"url": self.url, "api_key": made.admin_token}, file)
-        part.replace(self.home / CLIENT_FILE)
+        data = json.dumps({"url": self.url, "api_key": made.admin_token})
+        write_whole(self.home / CLIENT_FILE, data.encode(), mode=0o600)
         return made.admin_token
 
     def _start_ray(self) -> None:

@@ -25,6 +25,7 @@ import udair
 from udair_jobs.storage import Storage, open_storage
 from udair_jobs.storage.folder import FolderStorage
 from udair_platform.errors import Conflict, Invalid, SettingsError
+from udair_platform.files import beside, write_whole
 from udair_platform.settings import Settings
 
 MANIFEST, DATABASE, SIGNING_KEY, STORE = "backup.json", "control.db", "signing.key", "store"
@@ -72,9 +73,7 @@ def back_up(settings: Settings, target: Path, *, now: datetime) -> Backup:
     files = {name: _sha256(target / name) for name in names}
     size = sum((target / name).stat().st_size for name in names)
     made = Backup(now.isoformat(), udair.__version__, store.uri, files, size)
-    part = target / f".{MANIFEST}"
-    part.write_text(json.dumps(vars(made), indent=1) + "\n")
-    part.replace(target / MANIFEST)
+    write_whole(target / MANIFEST, f"{json.dumps(vars(made), indent=1)}\n".encode())
     return made
 
 
@@ -99,12 +98,10 @@ def restore(settings: Settings, source: Path) -> Backup:
             shutil.copy2(source / name, target)
     for name, target in ((SIGNING_KEY, settings.signing_key_file), (DATABASE, database)):
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.restored")
-        shutil.copy2(source / name, part)
-        os.chmod(part, 0o600)
-        if name == DATABASE and made.store_uri != store.uri:
-            _move_addresses(part, made.store_uri, store.uri)
-        part.replace(target)
+        with beside(target, mode=0o600) as part:
+            shutil.copyfile(source / name, part)
+            if name == DATABASE and made.store_uri != store.uri:
+                _move_addresses(part, made.store_uri, store.uri)
     return made
 
 

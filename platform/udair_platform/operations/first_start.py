@@ -20,6 +20,7 @@ from udair_platform.documents import routes
 from udair_platform.entities.api_key import ApiKey
 from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import SettingsError
+from udair_platform.files import write_whole
 from udair_platform.keys import SIGNING_KEY_BYTES, new_signing_key
 from udair_platform.services import api_keys
 from udair_platform.services.change import Change
@@ -55,18 +56,8 @@ def ensure_signing_key(path: Path) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             return read_signing_key(path)
-        # Written aside and linked into place: a process that starts at the same time never reads half.
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(new_signing_key())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(part, path)
-        finally:
-            part.unlink()
+        with contextlib.suppress(FileExistsError):  # another process that starts at the same time was first
+            write_whole(path, new_signing_key(), mode=0o600, replace=False, sync=True)
         return read_signing_key(path)
     except OSError as error:
         raise SettingsError(f"UDAIR_SIGNING_KEY_PATH ({path}) cannot be used: {error.strerror}.") from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -14,6 +12,7 @@ from udair_platform.entities.names import new_id
 from udair_platform.entities.webhook import Webhook, WebhookState, is_kind
 from udair_platform.errors import FieldError, Invalid, QuotaExceeded
 from udair_platform.services.change import Change
+from udair_platform.signing import Purpose, sign
 
 MOST = 20  # webhooks of a tenant
 PING = "webhook.ping"
@@ -89,9 +88,8 @@ def rotate_secret(tx: Change, webhook: Webhook) -> Webhook:
 
 def secret_of(signing_key: bytes, webhook: Webhook, number: int | None = None) -> str:
     """The secret that signs what `webhook` is sent: derived, so that none is stored anywhere."""
-    text = f"udair-webhook-1/{webhook.tenant}/{webhook.id}/{number or webhook.secret_number}"
-    digest = hmac.new(signing_key, text.encode(), hashlib.sha256).digest()
-    return "whsec_" + base64.b64encode(digest).decode()
+    path = f"{webhook.tenant}/{webhook.id}/{number or webhook.secret_number}"
+    return "whsec_" + base64.b64encode(sign(signing_key, Purpose.WEBHOOK, path.encode())).decode()
 
 
 def secrets_of(signing_keys: Sequence[bytes], webhook: Webhook) -> list[str]:

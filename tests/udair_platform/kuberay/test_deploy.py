@@ -18,6 +18,8 @@ from udair_platform.deploy.settings import load
 from udair_platform.deploy.status import secrets_of
 from udair_platform.deploy.status import status as look
 from udair_platform.errors import SettingsError
+from udair_platform.kubernetes.api import KubeApi
+from udair_platform.kubernetes.connection import connection_by
 
 K8S = Path(__file__).parents[3] / "k8s"
 EXAMPLE = K8S / "settings.example.yaml"
@@ -135,8 +137,8 @@ def test_fields_that_somebody_else_owns_are_a_conflict_until_they_are_taken(empt
         "metadata": {"name": "udair-api", "namespace": "udair"},
         "spec": {"replicas": 9},
     }
-    resource = cluster._dynamic.resources.get(api_version="apps/v1", kind="Deployment")
-    resource.server_side_apply(body=other, namespace="udair", field_manager="somebody", force_conflicts=True)
+    somebody = KubeApi(connection_by(empty.kubeconfig, None), "somebody")
+    somebody.apply(somebody.resource("apps/v1", "Deployment"), other, force=True)
     with pytest.raises(ClusterError, match="force-conflicts"):
         cluster.apply(made.get("Deployment", "udair-api"))
     assert cluster.apply(made.get("Deployment", "udair-api"), force=True)[0].result == "changed"

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from udair_platform.errors import LauncherDown
+from udair_platform.files import write_whole
 from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
-from udair_platform.scheduler.launchers.supervise import CLAIM, EXIT_CODE, LOG, start_time, write_whole
+from udair_platform.scheduler.launchers.supervise import CLAIM, EXIT_CODE, LOG, start_time
 
 _STOP, _REQUESTED = "stop", "requested"
 _SUBMISSION_ID = re.compile(r"^[a-z0-9][a-z0-9-]{1,80}$")
@@ -55,7 +56,7 @@ class LocalLauncher(Launcher):
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_JOBS}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / _REQUESTED, f"{time.time()}\n")
+            write_whole(folder / _REQUESTED, f"{time.time()}\n".encode())
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -98,7 +99,7 @@ class LocalLauncher(Launcher):
             return
         asked = _read(folder / _STOP)
         if asked is None:
-            write_whole(folder / _STOP, f"{time.time()}\n")
+            write_whole(folder / _STOP, f"{time.time()}\n".encode())
         pid = self._pid(folder)
         if pid is None:
             return

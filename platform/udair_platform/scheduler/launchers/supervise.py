@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from udair_platform.files import write_whole
+
 CLAIM, LOG, EXIT_CODE = "claim", "log", "exit_code"
 
 
@@ -34,23 +36,12 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees all of it or no file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
-
-
 def claim(folder: Path) -> bool:
     """Become the folder's supervisor; false if it has one already."""
-    part = folder / f".{CLAIM}.{os.getpid()}"
-    part.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
     try:
-        os.link(part, folder / CLAIM)
+        write_whole(folder / CLAIM, f"{os.getpid()} {start_time(os.getpid())}\n".encode(), replace=False)
     except FileExistsError:
         return False
-    finally:
-        part.unlink()
     return True
 
 
@@ -87,12 +78,12 @@ def main(arguments: list[str]) -> int:
             )
         except OSError as error:
             log.write(f"cannot start {command[0]}: {error.strerror}\n".encode())
-            write_whole(folder / EXIT_CODE, "127\n")
+            write_whole(folder / EXIT_CODE, b"127\n")
             return 127
         for number in asked:  # asked to end before there was a child to tell
             child.send_signal(number)
         code = child.wait()
-    write_whole(folder / EXIT_CODE, f"{code}\n")
+    write_whole(folder / EXIT_CODE, f"{code}\n".encode())
     return 0
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from udair.errors import AdapterError
 from udair.models.modulation import Modulation
 from udair_jobs.published.candidates import ADAPTER
 from udair_jobs.storage import NotFound, Storage, StorageError
+from udair_platform.files import write_whole
 from udair_platform.serving.routing.table import Target
 from udair_platform.telemetry import logger
 
@@ -159,9 +159,7 @@ class Adapters:
 
     def _to_disk(self, digest: str, data: bytes) -> None:
         try:
-            with tempfile.NamedTemporaryFile(dir=self._disk, prefix=".", delete=False) as part:
-                part.write(data)
-            os.replace(part.name, self._disk / digest)
+            write_whole(self._disk / digest, data, mode=0o600)
             self._trim()
         except OSError as error:  # a full disk costs a download, not an answer
             _log.warning("disk_copy_not_kept", digest=digest, error=str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from udair_jobs.storage import NotFound, Role, Storage, StorageError
 from udair_platform.documents.store_paths import ROUTES
 from udair_platform.errors import NotFound as NoSuchDomain
 from udair_platform.errors import Unavailable
+from udair_platform.files import write_whole
 from udair_platform.telemetry import logger
 
 _MAX_BYTES = 256 * 2**20
@@ -242,11 +242,9 @@ class Router:
     def _keep_copy(self, data: bytes) -> None:
         if self._copy is None:
             return
-        part = self._copy.with_name(f".{self._copy.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part.write_bytes(data)
-            part.replace(self._copy)
+            write_whole(self._copy, data)
         except OSError as error:
             _log.warning("routes_copy_not_kept", path=str(self._copy), error=str(error))
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from udair_jobs.specs import Reason
+from udair_platform.kubernetes.answers import Object
 from udair_platform.scheduler.launcher import Cause, LaunchState
-from udair_platform.scheduler.launchers.kuberay.api import Object
 from udair_platform.scheduler.launchers.kuberay.rayjob import ATTEMPT, SPOT
 
 _ENDED = {

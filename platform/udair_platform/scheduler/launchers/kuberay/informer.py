@@ -3,6 +3,11 @@
 The copy says whether it can be trusted (`fresh`): whoever reads it asks the server otherwise. A watch
 ends every minute and goes on from where it was, bookmarks keep that place recent, a place that the
 server has forgotten (410) leads to a new list, and so does a quarter of an hour, in case anything was missed.
+
+Not `kubernetes.informer.SharedInformer` (37.0.1): it waits neither after a watch that fails nor after 410, so that a
+server that is away for a minute is asked thousands of times a second; it asks for no bookmarks, no pages and no
+end of a watch, so that a connection that has died quietly is never noticed; it does not say when it last heard of
+the server; and its `stop` joins without a limit.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from udair_platform.errors import LauncherDown
-from udair_platform.scheduler.launchers.kuberay.api import Changes, Expired, KubeApi, Object, Resource
+from udair_platform.kubernetes.answers import Changes, Expired, Object
+from udair_platform.kubernetes.api import KubeApi, Resource
 from udair_platform.telemetry import logger
 
 _log = logger("launcher.kuberay.informer")

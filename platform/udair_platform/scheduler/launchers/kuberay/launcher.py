@@ -15,9 +15,11 @@ from http import HTTPStatus
 from typing import Any
 
 from udair_platform.errors import LauncherDown, NoCapacity, NotLaunched
+from udair_platform.kubernetes.answers import ApiRefused, Object
+from udair_platform.kubernetes.api import KubeApi
 from udair_platform.scheduler.launcher import ALIVE, Cause, Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.launchers.kuberay import rayjob as body
-from udair_platform.scheduler.launchers.kuberay.api import EVENTS, PODS, RAYJOBS, ApiRefused, KubeApi, Object, connect
+from udair_platform.scheduler.launchers.kuberay.api import EVENTS, PODS, RAYJOBS, connect
 from udair_platform.scheduler.launchers.kuberay.findings import Findings, cause_of, finding_in, state_of
 from udair_platform.scheduler.launchers.kuberay.informer import Informer, Pace
 from udair_platform.scheduler.launchers.kuberay.settings import KUBERAY_VERSION, KubeSettings

@@ -32,7 +32,7 @@ class KubeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
 
     image: str = Field(min_length=1, description="image of head and workers: Ray of ray_version, with udair_jobs")
-    kubeconfig: Path | None = Field(None, description="default: the pod's own account, or KUBECONFIG")
+    kubeconfig: Path | None = Field(None, description="default: KUBECONFIG, or the pod's own account")
     context: str | None = Field(None, description="context of the kubeconfig; default: its current one")
     namespace: str = Field("udair", pattern=_NAMESPACE, description="where jobs run, unless tenants have their own")
     namespace_per_tenant: bool = Field(False, description="jobs run in udair-t-TENANT; whoever deploys makes those")

@@ -1,0 +1,1 @@
+"""One client of Kubernetes' API server: for the launcher and for `udair deploy`."""
