@@ -11,6 +11,7 @@ from udair_platform.errors import CandidateInvalid, LauncherDown
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.context import AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, LaunchState
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.services import gate, jobs, versions
 from udair_platform.telemetry import logger
 
@@ -94,8 +95,7 @@ def cancel(tools: ReconcilerContext, work: AttemptContext) -> None:
         status = tools.launcher.status(work.attempt.submission_id)
     except LauncherDown as error:
         status, detail = LaunchState.RUNNING, error.detail
-    waited_s = (tools.now() - work.job.updated_time).total_seconds()
-    if status in ALIVE and waited_s < tools.settings.cancel_timeout_s:
+    if status in ALIVE and not missed(work.job, now=tools.now(), settings=tools.settings):
         return
     if status in ALIVE:
         # A job that Ray holds PENDING cannot be stopped; if it starts, it finds its result and ends.

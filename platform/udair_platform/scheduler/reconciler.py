@@ -24,6 +24,7 @@ from udair_platform.http.tracing import Tracing
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.context import ACTOR, ReconcilerContext
 from udair_platform.scheduler.launcher import Launcher
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.scheduler.steps import Steps
 from udair_platform.scheduler.wakeup import WakeUp
 from udair_platform.services import approval, schedules, tenants
@@ -96,8 +97,9 @@ class Reconciler:
         for job in self._unfinished():
             if job.state in (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING):
                 self._guarded(self._steps.advance, job)
-            elif policy.waited_too_long(job, now=self._clock(), settings=self._settings):
-                self._guarded(self._steps.expire, job)
+            elif late := missed(job, now=self._clock(), settings=self._settings):
+                with self._noted(job.id):
+                    self._steps.expire(job, *late)
         with self._noted("schedules"):
             self._run_schedules()
         for job in self._admitted():
@@ -117,12 +119,12 @@ class Reconciler:
         `beat` is called at every turn.
         """
         _log.info("started", holder=self.holder)
-        alarm = WakeUp(self._database, self._settings.reconcile_interval_s)
+        wakeup = WakeUp(self._database, self._settings.reconcile_interval_s, self._clock)
         while not stop.is_set():
             acted = False
             try:
                 beat()
-                alarm.note()
+                wakeup.note()
                 acted = self.tick()
             except LeaseLost as error:
                 self._token = None
@@ -130,7 +132,7 @@ class Reconciler:
             except Exception:
                 _log.exception("a tick failed; trying again")
             if acted:
-                alarm.wait(stop, now=self._clock())
+                wakeup.wait(stop)
             else:
                 stop.wait(self._settings.reconcile_interval_s)
         with contextlib.suppress(PlatformError):

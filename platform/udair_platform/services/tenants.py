@@ -46,8 +46,8 @@ def limit(state: State, name: str, quota: Quota) -> Tenant:
     """
     known = state.tenants.get(name)
 
-    def chosen(wanted: int | None, now: int | None) -> int | None:
-        return now if wanted is None else wanted or None
+    def chosen(wanted: int | None, current: int | None) -> int | None:
+        return current if wanted is None else wanted or None
 
     changed = replace(
         known,

@@ -10,7 +10,8 @@ from udair_platform.api.context import Ctx
 from udair_platform.api.principal import DomainReader, DomainWriter
 from udair_platform.api.schemas import UploadsCreate
 from udair_platform.contract.usage import Access, AccessStep, Drift, Upload, Uploads, Usage
-from udair_platform.services import observed, sources
+from udair_platform.services import sources
+from udair_platform.services.observed import ReplicaReports
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"])
 
@@ -38,7 +39,7 @@ def get_usage(domain: str, context: Ctx, who: DomainReader) -> Usage:
     """Images, pixels and model seconds since the replicas began."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-    seen = observed.of_domain(context.store, found, context.clock())
+    seen = ReplicaReports(context.store, context.clock()).of_domain(found)
     since = None if seen.since is None else datetime.fromtimestamp(seen.since, UTC)
     return Usage.describe(seen, forward_s=round(seen.forward_s, 4), replicas=len(seen.replicas), since=since)
 
@@ -48,5 +49,5 @@ def get_drift(domain: str, context: Ctx, who: DomainReader) -> Drift:
     """How the images of the newest window differ from those that the adapter was made of."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-    windows = observed.of_domain(context.store, found, context.clock()).drift
+    windows = ReplicaReports(context.store, context.clock()).of_domain(found).drift
     return Drift(windows=windows, confirmed=any(window.get("confirmed") for window in windows))
