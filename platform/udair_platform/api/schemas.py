@@ -7,14 +7,13 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from udair_platform.contract.domains import GateRules, Schedule, Share, Traffic
+from udair_platform.contract.domains import MAX_URI_CHARS, SOURCE_URI, GateRules, Schedule, Share, Traffic
 from udair_platform.contract.recipes import Recipe
 from udair_platform.contract.value import partial
 from udair_platform.entities.job import Priority
 from udair_platform.entities.names import DOMAIN_NAME
 from udair_platform.roles import Role, Scope
 
-_SOURCE = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$"
 _TEXT = r"^[^\x00]*$"  # a database may not be able to keep a NUL
 _MOST = 2**31 - 1  # that the database counts to
 Reason = Field("", max_length=500, pattern=_TEXT, description="why, for the history")
@@ -53,9 +52,9 @@ class DomainCreate(Request):
     )
     source_uri: str | None = Field(
         None,
-        max_length=1024,
+        max_length=MAX_URI_CHARS,
         description="s3://bucket/prefix of unlabelled images; without one they are uploaded",
-        json_schema_extra={"pattern": _SOURCE},
+        json_schema_extra={"pattern": SOURCE_URI},
     )
     description: str = Field("", max_length=1000, pattern=_TEXT)
     gate: GateBody = GateBody()

@@ -9,6 +9,10 @@ from pydantic import Field
 
 from udair_platform.contract.value import Value
 
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+SOURCE_URI = rf"^(s3://{BUCKET}(/.*)?|file:///.*)$"
+MAX_URI_CHARS = 1024
+
 
 class GateRules(Value):
     """A domain's gate policy as its owner wrote it."""

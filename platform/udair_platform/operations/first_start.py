@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from udair.errors import BundleError
 from udair.weights import packaged, read_manifest
@@ -85,7 +84,7 @@ def read_signing_key(path: Path) -> bytes:
     return key
 
 
-def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime | None = None) -> RegisteredModel:
+def read_base_model(uri: str, *, endpoint_url: str | None = None) -> RegisteredModel:
     """The base model at `uri`, by its manifest: 'packaged:NAME', a folder, file:// or s3://.
 
     Raises:
@@ -97,7 +96,7 @@ def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime 
         else:
             data = open_storage(uri, endpoint_url=endpoint_url).get("bundle.json", max_bytes=2**20)
             manifest = json.loads(data)
-        return _base_model(manifest, uri, now or datetime.now(UTC))
+        return RegisteredModel(str(manifest["name"]), str(manifest["digest"]), uri, datetime.now(UTC))
     except (BundleError, StorageError, ValueError, KeyError) as error:
         raise SettingsError(f"UDAIR_BASE_URI has value {uri!r}, which is no base model: {error}") from error
 
@@ -124,7 +123,3 @@ def _admin_key(tx: Change, signing_key: bytes, tenant: str) -> tuple[ApiKey, boo
             return key, False
     key, _ = api_keys.create_key(tx, signing_key, tenant=tenant, name=ADMIN, scopes=(ADMIN,))
     return key, True
-
-
-def _base_model(manifest: dict[str, Any], uri: str, now: datetime) -> RegisteredModel:
-    return RegisteredModel(name=str(manifest["name"]), digest=str(manifest["digest"]), uri=uri, created_time=now)

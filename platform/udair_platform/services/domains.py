@@ -5,17 +5,16 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from udair_jobs.errors import InvalidKey
-from udair_jobs.storage.location import parse
 from udair_platform.contract.domains import GateRules, Schedule
 from udair_platform.entities import domain as entity
 from udair_platform.entities.alias import CHAMPION
 from udair_platform.entities.domain import SOURCE_VERSION, Domain, DomainState
-from udair_platform.entities.names import check_domain_name, check_role_arn, check_source_uri, new_id
-from udair_platform.errors import FieldError, Invalid, InvalidState
+from udair_platform.entities.names import check_domain_name, new_id
+from udair_platform.errors import InvalidState
 from udair_platform.services import gate as gate_rules
 from udair_platform.services import schedules, tenants
 from udair_platform.services.change import Change
+from udair_platform.services.source_uri import check_apart, check_role, check_source_uri
 
 
 def create(
@@ -49,7 +48,7 @@ def create(
     state = tx.state
     check_domain_name(name)
     check_source_uri(source_uri, allow_local=allow_local)
-    _check_role(source_role_arn, source_uri, required=role_required)
+    check_role(source_role_arn, source_uri, required=role_required)
     if apart_from_store:
         check_apart(source_uri, tx.store.uri)
     gate_rules.policy_of(gate)
@@ -79,29 +78,6 @@ def create(
     tx.record(created, "domain.created", {"source_uri": source_uri})
     tx.routes_changed()
     return created
-
-
-def check_apart(source_uri: str, store_uri: str) -> None:
-    """Refuse a source that overlaps with the platform's own store, which holds every tenant's results.
-
-    Raises:
-        Invalid: It does, or it names no place at all; points at /source_uri.
-    """
-    try:
-        source, store = _steps(source_uri), _steps(store_uri)
-    except InvalidKey as error:
-        raise Invalid(str(error), errors=[FieldError("/source_uri", str(error))]) from error
-    shared = min(len(source), len(store))
-    if source[:shared] == store[:shared]:
-        detail = f"source_uri {source_uri[:120]!r} overlaps with the platform's own store; expected a place of yours."
-        raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
-
-
-def _steps(uri: str) -> tuple[str, ...]:
-    place = parse(uri)
-    if place.folder is not None:
-        return ("file", *place.folder.resolve().parts[1:])
-    return ("s3", str(place.bucket), *(step for step in place.prefix.split("/") if step))
 
 
 def change(
@@ -149,17 +125,3 @@ def delete(tx: Change, domain: Domain) -> Domain:
     tx.record(deleted, "domain.DELETED")
     tx.routes_changed()
     return deleted
-
-
-def _check_role(arn: str | None, source_uri: str, *, required: bool) -> None:
-    if arn is None:
-        if required and source_uri.startswith("s3://"):
-            detail = (
-                "source_role_arn is missing; this platform reads no bucket with its own rights. Name a role of yours."
-            )
-            raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
-        return
-    check_role_arn(arn)
-    if not source_uri.startswith("s3://"):
-        detail = f"source_role_arn {arn} can read s3://bucket/prefix only; source_uri is {source_uri[:120]}."
-        raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])

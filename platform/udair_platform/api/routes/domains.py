@@ -19,7 +19,8 @@ from udair_platform.contract.snapshots import Snapshot
 from udair_platform.entities import alias
 from udair_platform.entities import domain as entity
 from udair_platform.errors import EtagMismatch, Forbidden
-from udair_platform.services import domains, promotion, sources
+from udair_platform.services import domains, promotion
+from udair_platform.services.source_uri import managed_uri
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
 IfMatch = Annotated[str | None, Header(max_length=64)]
@@ -32,7 +33,7 @@ def create_domain(body: DomainCreate, request: Request, response: Response, cont
         raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
     source_uri, uploaded = body.source_uri, body.source_uri is None
     if source_uri is None:
-        source_uri = sources.managed_uri(context.store, who.tenant, body.name)
+        source_uri = managed_uri(context.store, who.tenant, body.name)
     with context.change(who) as tx:
         created = domains.create(
             tx,
