@@ -79,11 +79,13 @@ RETRY_CLASS: dict[Reason, RetryClass] = {
 }
 
 
-class _Strict(BaseModel):
+class StrictModel(BaseModel):
+    """What processes tell each other as JSON: an unknown field is refused, and nothing is changed once it is made."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AlignmentSpec(_Strict):
+class AlignmentSpec(StrictModel):
     """How embeddings are pulled to their source cluster. Mirrors `udair.config.AlignmentConfig`."""
 
     steps: int = Field(60, ge=0, le=1000)
@@ -95,7 +97,7 @@ class AlignmentSpec(_Strict):
     fallback_strength: float = Field(0.1, ge=0, le=1e6, description="pull of the projection back to the source model")
 
 
-class TestTimeSpec(_Strict):
+class TestTimeSpec(StrictModel):
     """Test-time adaptation of each image. Mirrors `udair.config.TestTimeConfig`; 0 steps turn it off."""
 
     __test__ = False  # pytest: not a test class
@@ -109,7 +111,7 @@ class TestTimeSpec(_Strict):
     crop: int = Field(96, ge=16, le=1024, multiple_of=16, description="side of the crops that are aligned, pixels")
 
 
-class RecipeSpec(_Strict):
+class RecipeSpec(StrictModel):
     """How hard to adapt. Mirrors `udair.config.RecipeConfig`; ranges are checked in both."""
 
     steps: int = Field(120, ge=0, le=2000, description="adapter-training steps")
@@ -123,7 +125,7 @@ class RecipeSpec(_Strict):
     alignment: AlignmentSpec = AlignmentSpec()
 
 
-class LimitsSpec(_Strict):
+class LimitsSpec(StrictModel):
     """What a job is willing to decode: customers' images are not trusted."""
 
     max_image_bytes: int = Field(64 * 2**20, ge=1)
@@ -133,7 +135,7 @@ class LimitsSpec(_Strict):
     gate_share: float = Field(0.4, gt=0, lt=1, description="share of images held out for the gate")
 
 
-class AdaptSpec(_Strict):
+class AdaptSpec(StrictModel):
     """One attempt at one adaptation job.
 
     URIs are `s3://bucket/prefix`, `file:///abs/folder` or a plain folder. Credentials are never
@@ -172,7 +174,7 @@ class AdaptSpec(_Strict):
     limits: LimitsSpec = LimitsSpec()
 
 
-class Progress(_Strict):
+class Progress(StrictModel):
     """`progress.json` beside an attempt, overwritten as it advances: the job's heartbeat."""
 
     phase: Phase
@@ -184,14 +186,14 @@ class Progress(_Strict):
     phases: list[PhaseRecord] = []
 
 
-class PhaseRecord(_Strict):
+class PhaseRecord(StrictModel):
     """How long one phase took."""
 
     phase: Phase
     seconds: float
 
 
-class Skipped(_Strict):
+class Skipped(StrictModel):
     """One object of the customer's prefix that was not used, and why."""
 
     key: str
@@ -199,7 +201,7 @@ class Skipped(_Strict):
     detail: str
 
 
-class SnapshotSummary(_Strict):
+class SnapshotSummary(StrictModel):
     """`summary.json` of a snapshot; written last, so its presence is the commit."""
 
     schema_version: Literal[1] = 1
@@ -216,14 +218,14 @@ class SnapshotSummary(_Strict):
     seconds: float
 
 
-class FileRecord(_Strict):
+class FileRecord(StrictModel):
     """One published file."""
 
     sha256: str
     bytes: int
 
 
-class Manifest(_Strict):
+class Manifest(StrictModel):
     """`MANIFEST.json` of a candidate: written last; readers accept nothing without it."""
 
     schema_version: Literal[1] = 1
@@ -234,7 +236,7 @@ class Manifest(_Strict):
     code_version: str
 
 
-class AdaptResult(_Strict):
+class AdaptResult(StrictModel):
     """`result.json` of an attempt; written after everything else, success or failure."""
 
     schema_version: Literal[1] = 1

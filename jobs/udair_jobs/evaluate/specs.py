@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from udair_jobs.specs import LimitsSpec, Skipped, TestTimeSpec
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from udair_jobs.specs import LimitsSpec, Skipped, StrictModel, TestTimeSpec
 
 
-class LabelledSet(_Strict):
+class LabelledSet(StrictModel):
     """Degraded images, and their clean versions under the same names."""
 
     source_uri: str = Field(description="prefix of the degraded images")
     clean_uri: str = Field(description="prefix of their clean versions; suffixes may differ")
 
 
-class EvaluateSpec(_Strict):
+class EvaluateSpec(StrictModel):
     """Score a base model, and an adapter on it, where the truth is known.
 
     Credentials are never in it: they come from the environment of the process that runs the job.
@@ -37,7 +33,7 @@ class EvaluateSpec(_Strict):
     limits: LimitsSpec = LimitsSpec(max_side=4096)
 
 
-class SetScore(_Strict):
+class SetScore(StrictModel):
     """Means over one set's images; `adapted` figures are of the adapter or of test-time adaptation, if asked for."""
 
     images: int
@@ -54,7 +50,7 @@ class SetScore(_Strict):
     harmed_share: float | None = Field(None, description="share of images that lose more than harm_db")
 
 
-class EvaluateResult(_Strict):
+class EvaluateResult(StrictModel):
     """`result.json` of an evaluation."""
 
     base_digest: str

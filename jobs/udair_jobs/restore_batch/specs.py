@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from udair_jobs.specs import LimitsSpec, Reason, TestTimeSpec
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from udair_jobs.specs import LimitsSpec, Reason, StrictModel, TestTimeSpec
 
 
-class BatchSpec(_Strict):
+class BatchSpec(StrictModel):
     """A prefix of degraded images in, a prefix of restored ones out, under the same names.
 
     Credentials are never in it: they come from the environment of the processes that run the job,
@@ -44,7 +40,7 @@ class BatchSpec(_Strict):
     limits: LimitsSpec = LimitsSpec()
 
 
-class BatchResult(_Strict):
+class BatchResult(StrictModel):
     """How a batch restoration ended: `_udair/result.json`, overwritten by every run."""
 
     state: Literal["SUCCEEDED", "FAILED"]
@@ -54,7 +50,7 @@ class BatchResult(_Strict):
     restored: int = Field(0, description="by this run")
     unchanged: int = Field(0, description="restored by an earlier run, from the same content in the same way")
     skipped: int = 0
-    skipped_by_reason: dict[str, int] = {}
+    skipped_by_reason: dict[str, int] = Field(default_factory=dict)
     failed: int = 0
     base_digest: str = ""
     adapter_digest: str | None = None

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from udair_jobs.specs import LimitsSpec
+from udair_jobs.specs import LimitsSpec, StrictModel
 
 SweepKind = Literal["tta", "alignment", "recipe", "source"]
 Value = bool | int | float | str
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Strict):
+class Range(StrictModel):
     """Numbers from `low` to `high`, both included."""
 
     low: float
@@ -33,13 +29,13 @@ class Range(_Strict):
         return self
 
 
-class Choices(_Strict):
+class Choices(StrictModel):
     """One of a few values."""
 
     choices: Annotated[list[Value], Field(min_length=2)]
 
 
-class SweepSpec(_Strict):
+class SweepSpec(StrictModel):
     """One sweep; the same `output_uri` again continues it, or returns what it found.
 
     Credentials are never in it: they come from the environment of the processes that run the job.
@@ -85,7 +81,7 @@ class SweepSpec(_Strict):
         return self
 
 
-class Trial(_Strict):
+class Trial(StrictModel):
     """One configuration and what became of it: a score, or the reason why there is none."""
 
     trial_id: str
@@ -98,13 +94,13 @@ class Trial(_Strict):
     detail: str = ""
 
 
-class SweepResult(_Strict):
+class SweepResult(StrictModel):
     """`result.json` of a sweep, written when it has ended; one that failed has none and can be continued."""
 
     kind: SweepKind
     objective: Literal["pseudo-target gain", "labelled gain", "validation"]
     trials: int = 0
-    by_state: dict[str, int] = {}
+    by_state: dict[str, int] = Field(default_factory=dict)
     default: Trial | None = None
     best: Trial | None = None
     improved: bool = Field(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from udair_jobs.specs import LimitsSpec
+from udair_jobs.specs import LimitsSpec, StrictModel
 
 SCORE = "validation_psnr_db"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TrainSpec(_Strict):
+class TrainSpec(StrictModel):
     """One base model to train. Credentials are never in it: they come from the environment.
 
     `output_uri` names the run: the same one again continues it, or returns what it published.
@@ -50,7 +46,7 @@ class TrainSpec(_Strict):
         return self
 
 
-class TrainResult(_Strict):
+class TrainResult(StrictModel):
     """A published base model."""
 
     name: str
