@@ -236,12 +236,12 @@ def test_places_and_values_that_cannot_work_are_refused(place, picture, capsys):
 
 
 def test_two_files_that_would_get_one_name_keep_their_whole_names():
-    from udair_jobs.restore_batch.job import _targets
+    from udair_jobs.restore_batch.plan import targets
 
     listed = [ObjectInfo(key, 1, "e", "") for key in ("a.bmp", "a.jpg", "b.c/d.jpg", "no-ending")]
     spec = BatchSpec(source_uri="a", output_uri="b", format="png")
-    assert list(_targets(listed, spec)) == ["a.bmp.png", "a.jpg.png", "b.c/d.png", "no-ending.png"]
-    assert list(_targets(listed, BatchSpec(source_uri="a", output_uri="b"))) == [item.key for item in listed]
+    assert list(targets(listed, spec)) == ["a.bmp.png", "a.jpg.png", "b.c/d.png", "no-ending.png"]
+    assert list(targets(listed, BatchSpec(source_uri="a", output_uri="b"))) == [item.key for item in listed]
 
 
 def test_the_configuration_file_repeats_the_defaults():

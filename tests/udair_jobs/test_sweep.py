@@ -32,7 +32,8 @@ from udair_jobs.runtime.command_line import CONF
 from udair_jobs.runtime.intervals import mean_low
 from udair_jobs.storage import open_storage
 from udair_jobs.sweep.__main__ import main
-from udair_jobs.sweep.job import sweep, trial_values
+from udair_jobs.sweep.job import sweep
+from udair_jobs.sweep.ranking import trial_values
 from udair_jobs.sweep.specs import SweepResult, SweepSpec
 from udair_jobs.sweep.trials import CONFIGS
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from udair_jobs.specs import StrictModel
 from udair_platform.errors import SettingsError
 from udair_platform.scheduler.launchers.kuberay.settings import KubeSettings
 from udair_platform.settings import Settings
@@ -32,18 +33,18 @@ Quantity = Annotated[str, Field(pattern=_QUANTITY)]
 Name = Annotated[str, Field(pattern=_NAME)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+class _Section(StrictModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML's 1 for a quantity
 
 
-class Resources(_Strict):
+class Resources(_Section):
     """CPUs and memory of a container; requests equal limits."""
 
     cpu: Quantity
     memory: Quantity
 
 
-class Images(_Strict):
+class Images(_Section):
     """Where the images are; a tag or, better, a digest is part of each."""
 
     platform: str = Field(pattern=_IMAGE, description="API and scheduler")
@@ -51,20 +52,20 @@ class Images(_Strict):
     pull_secrets: list[Name] = Field([], description="Secrets with the registry's credentials")
 
 
-class Store(_Strict):
+class Store(_Section):
     """The platform's own objects."""
 
     uri: str = Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$", description="s3://bucket/prefix")
     endpoint_url: str | None = Field(None, pattern=r"^https?://", description="S3 endpoint, if not AWS")
 
 
-class Replicas(_Strict):
+class Replicas(_Section):
     """How many of a Deployment's pods there are."""
 
     replicas: int = Field(2, ge=1, le=20)
 
 
-class Serving(_Strict):
+class Serving(_Section):
     """The data plane."""
 
     min_replicas: int = Field(1, ge=1, description="backbones that always run")
@@ -76,7 +77,7 @@ class Serving(_Strict):
     head_fault_tolerance: bool = Field(False, description="a Redis keeps the head's state; Secret udair-redis")
 
 
-class JobSettings(_Strict):
+class JobSettings(_Section):
     """Adaptation jobs."""
 
     max_concurrent: int = Field(4, ge=1, description="jobs under way at once")
@@ -91,7 +92,7 @@ class JobSettings(_Strict):
     env_secret: Name = Field("udair-s3", description="Secret that is the jobs' environment, unless they have a role")
 
 
-class Roles(_Strict):
+class Roles(_Section):
     """Roles of a cloud for service accounts (IRSA), by ARN."""
 
     api: str | None = None
@@ -100,14 +101,14 @@ class Roles(_Strict):
     job: str | None = None
 
 
-class DeploySettings(_Strict):
+class DeploySettings(_Section):
     """One deployment of the platform. Secrets are named, never written."""
 
     host: str = Field(pattern=_HOST, description="of the API and the console")
     serve_host: str = Field(pattern=_HOST, description="of the data plane")
     tls_secret: Name = Field("udair-tls", description="certificate of both hosts")
     ingress_class: str = Field("nginx", description="class of the Ingress")
-    ingress_annotations: dict[str, str] = {}
+    ingress_annotations: dict[str, str] = Field(default_factory=dict)
     images: Images
     store: Store
     base_uri: str = Field("packaged:small", description="the base model")
