@@ -26,8 +26,8 @@ def conclude(job: Job, output: Output) -> None:
         version, rejected = error.version, str(error)
     except JobFailed as error:
         show(output, job, lines(job))
-        code, said = exits.exit_code_of(error)
-        note(said)
+        code, message = exits.exit_code_of(error)
+        note(message)
         raise typer.Exit(code or exits.ERROR) from None
     name = f"{job.domain}@{version.number}"
     shown = [

@@ -28,11 +28,11 @@ def watch(job: Job, *, timeout_s: float | None = None) -> Job:
 
 
 def _lines(job: Job, timeout_s: float | None) -> Job:
-    last, said = job, ""
+    last, message = job, ""
     for last in job.stream(timeout_s=timeout_s):
         line = f"{last.state.lower():<12} {_phase(last)}".rstrip()
-        if line != said:
-            said = line
+        if line != message:
+            message = line
             note(f"{last.id}  {line}")
     return last
 

@@ -110,7 +110,7 @@ class WebhookDispatcher:
 
     def _send(self, hook: Webhook, event: Event) -> HttpReply | str:
         """The receiver's answer, or why there is none."""
-        told = {
+        data = {
             "id": event.seq,
             "tenant": event.tenant,
             "noun": event.noun,
@@ -119,7 +119,7 @@ class WebhookDispatcher:
             "cause": event.cause,
             **event.data,
         }
-        body = json.dumps({"type": event.kind, "timestamp": event.time.isoformat(), "data": told})
+        body = json.dumps({"type": event.kind, "timestamp": event.time.isoformat(), "data": data})
         id, now = f"msg_{event.seq}", self._clock()
         signed = " ".join(Signer(secret).sign(id, now, body) for secret in webhooks.secrets_of(self._keys, hook))
         headers = {

@@ -84,9 +84,9 @@ class ReplicaReports:
             began = float(report.get("began_time", report["time"]))
             id, domains = str(report.get("replica", "")), report["domains"]
             mine = {
-                name.partition("/")[2]: _told(told, id, began)
-                for name, told in domains.items()
-                if name.startswith(f"{tenant}/") and isinstance(told, dict)
+                name.partition("/")[2]: _observations(data, id, began)
+                for name, data in domains.items()
+                if name.startswith(f"{tenant}/") and isinstance(data, dict)
             }
             load = report.get("load")
             numbers = {str(k): float(v) for k, v in load.items() if v is not None} if isinstance(load, dict) else {}
@@ -113,16 +113,16 @@ def over(found: Sequence[Replica]) -> dict[str, ReplicaObservations]:
     """The replicas' domains, each over all of them."""
     seen: dict[str, ReplicaObservations] = {}
     for replica in found:
-        for name, told in replica.domains.items():
-            _add(seen.setdefault(name, ReplicaObservations()), told)
+        for name, data in replica.domains.items():
+            _add(seen.setdefault(name, ReplicaObservations()), data)
     for one in seen.values():
         one.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
     return seen
 
 
-def _told(told: dict[str, Any], replica: str, began: float) -> ReplicaObservations:
-    usage = told.get("usage") or {}
-    drift, blocked = told.get("drift"), told.get("blocked")
+def _observations(data: dict[str, Any], replica: str, began: float) -> ReplicaObservations:
+    usage = data.get("usage") or {}
+    drift, blocked = data.get("drift"), data.get("blocked")
     return ReplicaObservations(
         int(usage.get("images", 0)),
         int(usage.get("pixels", 0)),
@@ -135,8 +135,8 @@ def _told(told: dict[str, Any], replica: str, began: float) -> ReplicaObservatio
     )
 
 
-def _add(seen: ReplicaObservations, told: ReplicaObservations) -> None:
+def _add(seen: ReplicaObservations, data: ReplicaObservations) -> None:
     for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
-        setattr(seen, name, getattr(seen, name) + getattr(told, name))
-    assert told.since is not None
-    seen.since = told.since if seen.since is None else min(seen.since, told.since)
+        setattr(seen, name, getattr(seen, name) + getattr(data, name))
+    assert data.since is not None
+    seen.since = data.since if seen.since is None else min(seen.since, data.since)

@@ -74,7 +74,7 @@ class ReportCollector:
             if age > STALE:  # its replica is gone: what it said may not be so any more
                 return 0
             domains = report["domains"]
-            notes = [(str(name), kind, data) for name, told in domains.items() for kind, data in _notes(told)]
+            notes = [(str(name), kind, data) for name, document in domains.items() for kind, data in _notes(document)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("report_unreadable", key=key, error=str(error))
             return 0
@@ -97,10 +97,10 @@ class ReportCollector:
         return recorded
 
 
-def _notes(told: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _notes(data: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What of a domain's report is worth an event."""
     notes = []
-    blocked, drift = told.get("blocked"), told.get("drift")
+    blocked, drift = data.get("blocked"), data.get("drift")
     if blocked:
         notes.append((BLOCKED, {name: blocked[name] for name in ("version", "serving", "reason")}))
     if drift and drift.get("confirmed"):
