@@ -11,7 +11,7 @@ from udair.models.restorer import Restorer
 from udair.publishing import between
 from udair.weights import packaged, read_manifest
 
-CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
+CONFIG = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
 
 
 def test_what_was_saved_loads_and_restores(bundle):

@@ -10,7 +10,7 @@ from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
 
-CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
+CONFIG = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
 
 
 def test_batches_are_balanced_and_seeded(scenes):
