@@ -139,8 +139,8 @@ class TrainConfig:
         finish_patch, finish_share: The last share of the run takes patches of this side, fewer of
             them, so that the net meets statistics of larger images; share 0 turns it off.
         learning_rate: Peak of the cosine schedule, of AdamW; Muon's follows it.
-        fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight: Loss weights.
-            The paper states none of them: these are our reading.
+        fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight, tone_weight: Loss
+            weights. The paper states none of them: these are our reading.
         covariance_contrast: Share of the contrastive loss that compares covariances of latents
             instead of pooled codes, in [0, 1].
         ema: Decay of the averaged weights that are published.
@@ -160,6 +160,7 @@ class TrainConfig:
     class_weight: float = 0.1
     severity_weight: float = 0.05
     commitment_weight: float = 0.25
+    tone_weight: float = 0.5
     covariance_contrast: float = 0.0
     ema: float = 0.999
     seed: int = 0

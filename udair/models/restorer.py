@@ -27,6 +27,8 @@ from udair.models.padding import pad
 
 # Levels that see neighbours alone; those below attend over channels and are run on whole pictures.
 SHALLOW_LEVELS = 2
+# Side of the largest patches of training, pixels: channel attention sees more in views.
+LARGEST_PATCH = 192
 
 
 class Restorer(nn.Module):
@@ -64,10 +66,10 @@ class Restorer(nn.Module):
             self.decoders.append(self._blocks(level))
 
     def _blocks(self, level: int) -> nn.ModuleList:
-        attend = level >= self.shallow_levels
+        attend, patch = level >= self.shallow_levels, LARGEST_PATCH // (self.config.stem << level)
         made = nn.ModuleList()
         for _ in range(self.config.counts[level]):
-            made.append(DenseBlock(self.config.widths[level], self.config.code_dim, self.films, attend))
+            made.append(DenseBlock(self.config.widths[level], self.config.code_dim, self.films, attend, patch))
             self.films += 2 * self.config.widths[level]
         return made
 

@@ -5,7 +5,7 @@ import torch
 
 from udair.config import ModelConfig
 from udair.errors import ConfigError, ShapeError
-from udair.models.blocks import DenseBlock, run_in_bands
+from udair.models.blocks import DenseBlock, run_in_bands, spread, views
 from udair.models.modulation import Modulation, stack
 from udair.models.restorer import Restorer
 
@@ -90,7 +90,7 @@ def test_a_new_model_changes_nothing_and_every_weight_gets_a_gradient():
 
 
 def test_a_block_adds_what_its_convolutions_give_by_hand():
-    block = DenseBlock(1, 2, 0, attend=True)
+    block = DenseBlock(1, 2, 0, attend=True, patch=12)
     block.first.weight.data = torch.zeros(1, 1, 3, 3)
     block.first.weight.data[0, 0, 1, 1] = 2.0
     block.second.weight.data = block.first.weight.data * 1.5  # 3
@@ -101,10 +101,20 @@ def test_a_block_adds_what_its_convolutions_give_by_hand():
     assert block(x, torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).tolist() == [[[[10.0, 0.0]]]]
 
 
+def test_a_large_picture_is_pooled_over_views_of_seven_eighths_and_a_small_one_at_once():
+    x = torch.zeros(1, 1, 16, 4)
+    x[:, :, 15] = 14.0  # in the lower view alone: a fourteenth of it
+    assert views(x, 16).tolist() == [[[[14 / 16]]]]
+    seen = views(x, 12)
+    assert seen.flatten().tolist() == pytest.approx([0.0, 1.0])
+    assert spread(seen, 0, 16, 4, 16)[0, 0, :, 0].tolist() == pytest.approx([(row + 0.5) / 16 for row in range(16)])
+    torch.testing.assert_close(spread(seen, 4, 3, 4, 16), spread(seen, 0, 16, 4, 16)[:, :, 4:7])
+
+
 @pytest.mark.parametrize("attend", [True, False])
 def test_a_block_in_bands_gives_the_same_numbers(attend):
     torch.manual_seed(0)
-    block = DenseBlock(4, 3, 0, attend).eval()
+    block = DenseBlock(4, 3, 0, attend, patch=6).eval()
     for parameter in block.parameters():
         parameter.data = 0.3 * torch.randn_like(parameter)
     x, embedding = torch.randn(1, 4, 29, 7), torch.randn(1, 3)
