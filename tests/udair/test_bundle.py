@@ -2,15 +2,18 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from udair.bundle import _digest, load_bundle, save_bundle
 from udair.config import ModelConfig
+from udair.data.scenes import dead_leaves
 from udair.errors import BundleError, ConfigError
+from udair.metrics import psnr_db
 from udair.models.restorer import Restorer
 from udair.publishing import between
-from udair.weights import packaged, read_manifest
+from udair.weights import TRAINING_LIST, packaged, read_manifest
 
 CONFIG = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
 
@@ -52,13 +55,31 @@ def test_without_a_manifest_it_is_no_bundle(tmp_path):
         load_bundle(tmp_path)
 
 
-def test_the_shipped_base_model_is_what_its_manifest_says():
-    folder = packaged("tiny")
+@pytest.mark.parametrize("size", ["tiny", "base"])
+def test_a_shipped_base_model_is_what_its_manifest_says(size):
+    folder = packaged(size)
     loaded = load_bundle(folder, read_manifest(folder)["digest"])
-    assert loaded.name == "udair-tiny"
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 16 * 2**20
-    with pytest.raises(BundleError, match="there are: "):
+    assert loaded.name == f"udair-{size}"
+    assert loaded.model.config == ModelConfig.named(size)
+    assert max(path.stat().st_size for path in folder.iterdir()) < 16_000_000
+    assert (folder / TRAINING_LIST).is_file()
+    with pytest.raises(BundleError, match="there are: base, tiny"):
         packaged("huge")
+
+
+@pytest.mark.parametrize("size", ["tiny", "base"])
+def test_a_shipped_base_model_restores_noise_and_leaves_or_lifts_what_is_dark(size):
+    """On scenes that it has not seen; limits are half of what it does there (measured when it was shipped)."""
+    model = load_bundle(packaged(size), replay=False).model
+    clean = torch.from_numpy(np.stack(dead_leaves(6, 128, seed=99))).permute(0, 3, 1, 2).float() / 255
+    generator = torch.Generator().manual_seed(0)
+    noisy = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    gain_db = psnr_db(model(noisy, tone="keep"), clean) - psnr_db(noisy, clean)
+    assert float(gain_db.mean()) > 2.0
+    dark = 0.2 * clean
+    kept, lifted = (model(dark, tone=tone).mean() for tone in ("keep", "restore"))
+    assert abs(float(kept - dark.mean())) < 0.01
+    assert float(lifted) > 1.5 * float(dark.mean())
 
 
 def _copy(bundle_folder, tmp_path):
