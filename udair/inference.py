@@ -28,7 +28,7 @@ from udair.models.restorer import Restorer, compose
 BUDGET_BYTES = 2 * 2**30
 # Feature maps as large as the finest level's that a forward pass holds at once: input, two convolutions' answers, a
 # skip, and the copies that convolution libraries make. Measured; tests/udair/test_inference.py holds it to that.
-LIVE_MAPS = 7
+LIVE_MAPS = 6
 LARGEST_TILE, SMALLEST_TILE = 1024, 256  # pixels
 BAND_POSITIONS = 2**15  # of the deep part that a band holds
 

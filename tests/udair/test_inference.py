@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,7 @@ from udair.errors import ConfigError, ShapeError
 from udair.inference import Restoration, forward_tiles, plan, restore
 from udair.models.restorer import Restorer
 
-SMALL_BUDGET = 6 * 2**20
+SMALL_BUDGET = 5 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,34 @@ def test_a_plan_keeps_to_its_budget_or_says_what_it_needs(model):
     assert made.deep_bytes + made.piece_bytes <= 2**26
     with pytest.raises(ConfigError, match=r"budget_bytes is 1000; a picture of 4000 x 3000 needs \d+ or more"):
         plan(model, 3000, 4000, 1000)
+
+
+@pytest.mark.parametrize("budget", [2**31, 2**26])
+def test_a_plan_tells_the_memory_that_is_taken(budget):
+    """In a process of its own: the peak of resident memory knows no way back."""
+    program = f"""
+import resource, torch
+from udair.bundle import load_bundle
+from udair.inference import plan, restore
+from udair.weights import packaged
+torch.set_num_threads(1)
+model = load_bundle(packaged("tiny"), replay=False).model
+image = torch.rand(3, 1200, 1600)
+restore(model, image[:, :64, :64])
+seen, made = model.embed(image[None]), plan(model, 1200, 1600, {budget})
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+before = peak()
+restore(model, image, whole=seen, budget_bytes={budget})
+print(made.whole, peak() - before - image.nbytes, made.piece_bytes + made.deep_bytes)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    whole, taken, told = done.stdout.split()
+    assert (whole == "True") == (budget == 2**31)
+    assert int(taken) < 1.1 * int(told) + 16 * 2**20
 
 
 def test_fifty_megapixels_fit_the_default_budget():

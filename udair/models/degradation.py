@@ -20,7 +20,7 @@ from udair.models.modulation import Modulation
 from udair.models.padding import pad, window
 
 STRIDE = 16
-BAND_PIXELS = 2**22  # above it a picture is looked at in bands
+BAND_PIXELS = 2**21  # above it a picture is looked at in bands
 SAMPLE_SIDE = 256  # of the windows that stand for a large picture's appearance, pixels
 
 
