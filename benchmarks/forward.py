@@ -35,7 +35,7 @@ DOMAINS = 64
 def main() -> None:
     """Measure, print, draw, publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", default="small")
+    parser.add_argument("--base", default="base")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU; figures are per core")
     parser.add_argument("--json", type=Path)

@@ -62,7 +62,7 @@ def arguments(
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     if quality:
         parser.add_argument("--data", type=Path, default=DATA, help="folder of test images, or $UDAIR_DATA")
-        parser.add_argument("--base", default="small", help="shipped base model, or a bundle's folder")
+        parser.add_argument("--base", default="base", help="shipped base model, or a bundle's folder")
         parser.add_argument("--picture", type=Path, help="draw the figures there")
         parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     if postgres:

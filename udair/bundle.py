@@ -1,6 +1,6 @@
 """A base model on disk: weights, source statistics, replay set, and a manifest written last.
 
-    model.safetensors         weights of the restorer
+    model-00.safetensors, …   weights of the restorer, in shards of at most 16 MB
     source_stats.safetensors  what the source domain looks like to it
     replay.safetensors        clean scenes, uint8, for matching, adapter training and the gate
     bundle.json               name, config, SHA-256 of each file, digest of all; its presence is the commit
@@ -23,13 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import udair
-from udair.config import ModelConfig
 from udair.errors import BundleError
 from udair.models.restorer import Restorer
+from udair.models.stored import read_model, write_model
 from udair.source_stats import SourceStats
 from udair.weights import MANIFEST, read_manifest
 
-FILES = ("model.safetensors", "source_stats.safetensors", "replay.safetensors")
+STATS, REPLAY = "source_stats.safetensors", "replay.safetensors"
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def save_bundle(
 ) -> str:
     """Write a base model, the manifest last; returns its digest.
 
-    Weights are stored as bfloat16 rounded float32: half the size, and what loads is what was scored
-    if the caller scores the loaded bundle.
+    Matrices are stored as bfloat16: half the size, and what loads is what was scored if the caller scores
+    the loaded bundle.
 
     Args:
         folder: Made if it is not there; a manifest found there is removed first.
@@ -84,15 +85,12 @@ def save_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    weights = {name_: tensor.detach().cpu().contiguous() for name_, tensor in model.state_dict().items()}
-    # The codebook stays float32: rounding would move which code is nearest.
-    stored = {n: t if "codebook" in n or t.ndim < 2 else t.to(torch.bfloat16) for n, t in weights.items()}
-    save_file(stored, folder / FILES[0])
-    save_file({n: t.cpu().contiguous() for n, t in stats.to_tensors().items()}, folder / FILES[1])
-    save_file({"replay_NCHW": replay_NCHW.cpu().contiguous()}, folder / FILES[2])
-    files = {file: _record(folder / file) for file in FILES}
+    shards = write_model(folder, model)
+    save_file({n: t.cpu().contiguous() for n, t in stats.to_tensors().items()}, folder / STATS)
+    save_file({"replay_NCHW": replay_NCHW.cpu().contiguous()}, folder / REPLAY)
+    files = {file: _record(folder / file) for file in (*shards, STATS, REPLAY)}
     manifest = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "name": name,
         "digest": _digest(files),
         "config": model.config.to_dict(),
@@ -122,7 +120,8 @@ def load_bundle(
         replay: Keep the replay set, too; serving does without.
 
     Raises:
-        BundleError: No manifest, a file whose hash differs, or another digest than expected.
+        BundleError: No manifest, a file that is missing or whose hash differs, another digest than expected, or
+            a model of another family or size than this release reads.
     """
     manifest = read_manifest(folder)
     for file, record in manifest["files"].items():
@@ -140,16 +139,14 @@ def load_bundle(
         )
     if expected_digest is not None and digest != expected_digest:
         raise BundleError(f"{folder} holds base model {digest[:12]}; expected {expected_digest[:12]}.")
+    model = read_model(folder, manifest)
     try:
-        model = Restorer(ModelConfig.from_dict(manifest["config"]))
-        weights = load_file(folder / FILES[0])
-        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-        stats = SourceStats.from_tensors(load_file(folder / FILES[1], device=str(device)))
+        stats = SourceStats.from_tensors(load_file(folder / STATS, device=str(device)))
         replay_NCHW = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if replay:
-            replay_NCHW = load_file(folder / FILES[2], device=str(device))["replay_NCHW"]
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise BundleError(f"{folder} cannot be loaded: {error}.") from error
+            replay_NCHW = load_file(folder / REPLAY, device=str(device))["replay_NCHW"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise BundleError(f"{folder} cannot be loaded: {error}; fetch the base model again.") from error
     model = model.to(device).eval().requires_grad_(False)
     return Bundle(str(manifest["name"]), digest, model, stats, replay_NCHW, manifest)
 

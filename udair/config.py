@@ -10,6 +10,10 @@ from udair.errors import ConfigError
 
 AlignedParameters = Literal["projection+bias", "projection", "bias"]
 Reset = Literal["request", "stream"]
+# What a restoration may change. Pixels cannot tell a dark scene from a dark exposure, so people say which is meant:
+# keep leaves exposure, colour and haze as they are; restore corrects them.
+Tone = Literal["keep", "restore"]
+TONES: tuple[Tone, ...] = get_args(Tone)
 
 
 # Read by pydantic where a settings class is part of a document; the library itself does not need it.
@@ -48,14 +52,29 @@ def check_settings(owner: str, settings: Any) -> None:
             raise ConfigError(f"{owner}.{item.name} is {value}; expected a multiple of {limits['multiple_of']}.")
 
 
+def check_tone(tone: str) -> Tone:
+    """The intent that a caller named.
+
+    Raises:
+        ConfigError: It is neither ``keep`` nor ``restore``.
+    """
+    if tone not in TONES:
+        raise ConfigError(
+            f"tone is {tone!r}; expected keep (noise, rain, blur and compression go; exposure, colour and haze stay) "
+            "or restore (those are corrected, too)."
+        )
+    return tone
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of one base model.
+    """Architecture of one base model: a dense residual U-Net and its degradation encoder.
 
     Attributes:
         name: What it is called, e.g. ``tiny``.
-        width: Channels of the restorer at full resolution.
-        encoder_blocks, middle_blocks, decoder_blocks: NAF blocks per level; a level halves the side.
+        widths: Channels of each level, finest first; a level halves the side of the one before.
+        counts: Residual blocks of each level: on the way down and again on the way up; the last
+            level has them once.
         codes: K, number of codes.
         code_dim: D, width of a code.
         embedder_width: Channels of the degradation encoder's first layer.
@@ -64,54 +83,71 @@ class ModelConfig:
     """
 
     name: str
-    width: int
-    encoder_blocks: tuple[int, ...]
-    middle_blocks: int
-    decoder_blocks: tuple[int, ...]
+    widths: tuple[int, ...]
+    counts: tuple[int, ...]
     codes: int = 64
     code_dim: int = 32
     embedder_width: int = 24
-    stem: int = 1
+    stem: int = 2
 
     def __post_init__(self) -> None:
-        _within("model", "width", self.width, 4, 256)
+        for width in self.widths:
+            _within("model", "widths", width, 4, 1024)
+        for count in self.counts:
+            _within("model", "counts", count, 1, 64)
         _within("model", "codes", self.codes, 2, 8192)
         _within("model", "code_dim", self.code_dim, 2, 1024)
         _within("model", "embedder_width", self.embedder_width, 4, 512)
         _within("model", "stem", self.stem, 1, 4)
-        if len(self.encoder_blocks) != len(self.decoder_blocks) or not self.encoder_blocks:
+        if len(self.widths) != len(self.counts) or len(self.widths) < 2:
             raise ConfigError(
-                f"model has {len(self.encoder_blocks)} encoder and {len(self.decoder_blocks)} decoder levels; "
-                "expected the same number, at least one."
+                f"model has {len(self.widths)} widths and {len(self.counts)} counts; "
+                "expected one of each for every level, and two levels or more."
             )
 
     @property
     def stride(self) -> int:
         """Side that images are padded to a multiple of, in pixels."""
-        return math.lcm(16, self.stem << len(self.encoder_blocks))
+        return math.lcm(16, self.stem << (len(self.widths) - 1))
 
     @classmethod
     def named(cls, name: str) -> ModelConfig:
-        """The size called `name`: ``tiny``, ``small`` or ``base``."""
+        """The size called `name`: ``tiny`` or ``base``."""
         if name not in SIZES:
             raise ConfigError(f"model size {name!r} is unknown; expected one of {', '.join(SIZES)}.")
         return SIZES[name]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; `from_dict` reads it back."""
-        return asdict(self)
+        return {"family": FAMILY, **asdict(self)}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ModelConfig:
-        """Read what `to_dict` wrote."""
-        tuples = {key: tuple(value[key]) for key in ("encoder_blocks", "decoder_blocks")}
-        return cls(**{**value, **tuples})
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: It describes a model of another family, or lacks a setting.
+        """
+        family = value.get("family", "none named")
+        if family != FAMILY:
+            raise ConfigError(
+                f"model is of family {family!r}; expected {FAMILY!r}: earlier families are no longer read. "
+                "Use a base model of this release, or train one (python -m udair.training)."
+            )
+        settings = {key: item for key, item in value.items() if key != "family"}
+        known = [item.name for item in fields(cls)]
+        unknown, missing = sorted(set(settings) - set(known)), [key for key in known[:3] if key not in settings]
+        if unknown or missing:
+            raise ConfigError(f"model config has unknown settings {unknown} and lacks {missing}; expected {known}.")
+        tuples = {key: tuple(settings[key]) for key in ("widths", "counts")}
+        return cls(**{**settings, **tuples})
 
 
+# What `bundle.json` calls this architecture, so that weights of another are refused by name.
+FAMILY = "dense-1"
 SIZES = {
-    "tiny": ModelConfig("tiny", 16, (1, 1, 2), 2, (1, 1, 1)),
-    "small": ModelConfig("small", 32, (2, 4, 6), 4, (2, 2, 2), codes=128, code_dim=64, embedder_width=32, stem=2),
-    "base": ModelConfig("base", 48, (2, 4, 6), 4, (2, 2, 2), codes=256, code_dim=64, embedder_width=48, stem=2),
+    "tiny": ModelConfig("tiny", (24, 48, 64, 96), (1, 1, 1, 2)),
+    "base": ModelConfig("base", (64, 128, 192, 256), (2, 2, 3, 3), codes=256, code_dim=64, embedder_width=48),
 }
 
 
@@ -129,8 +165,8 @@ class TrainConfig:
         finish_patch, finish_share: The last share of the run takes patches of this side, fewer of
             them, so that the net meets statistics of larger images; share 0 turns it off.
         learning_rate: Peak of the cosine schedule, of AdamW; Muon's follows it.
-        fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight: Loss weights.
-            The paper states none of them: these are our reading.
+        fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight, tone_weight: Loss
+            weights. The paper states none of them: these are our reading.
         covariance_contrast: Share of the contrastive loss that compares covariances of latents
             instead of pooled codes, in [0, 1].
         ema: Decay of the averaged weights that are published.
@@ -150,6 +186,7 @@ class TrainConfig:
     class_weight: float = 0.1
     severity_weight: float = 0.05
     commitment_weight: float = 0.25
+    tone_weight: float = 0.5
     covariance_contrast: float = 0.0
     ema: float = 0.999
     seed: int = 0

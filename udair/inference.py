@@ -1,110 +1,290 @@
-"""Restore images of any size in overlapping tiles, with the degradation seen once on the whole.
+"""Restore pictures of any size: whole where they fit the memory budget, else in pieces that show no seam.
 
-Axes: B tiles, C channels, H x W pixels, h x w latent grid.
+What depends on the whole picture is decided once: its conditions (`udair/models/conditions.py`), and the
+deep part of the net, which is run on all of it. Only what sees a few neighbours is run on pieces, and
+each piece brings all the neighbours that it sees. So pieces give the whole's pixels to within rounding.
+
+Axes: B pieces, C channels, H x W pixels, h x w positions of the deep part.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from udair.config import Tone
 from udair.errors import ConfigError, ShapeError
-from udair.models.degradation import STRIDE, Degradation
+from udair.models.conditions import Conditions
+from udair.models.degradation import Degradation
 from udair.models.modulation import Modulation, stack
-from udair.models.restorer import Restorer
+from udair.models.padding import window
+from udair.models.restorer import Restorer, compose
 
-TILE = 288
-OVERLAP = 32
+BUDGET_BYTES = 2 * 2**30
+# Feature maps as large as the finest level's that a forward pass holds at once: input, two convolutions' answers, a
+# skip, and the copies that convolution libraries make. Measured; tests/udair/test_inference.py holds it to that.
+LIVE_MAPS = 6
+LARGEST_TILE, SMALLEST_TILE = 1024, 256  # pixels
+BAND_POSITIONS = 2**15  # of the deep part that a band holds
+
+Stage = Literal["whole", "shallow", "deep", "finish"]
+
+
+class Shape(NamedTuple):
+    """Pieces of one shape can be run together."""
+
+    height: int
+    width: int
+    stage: Stage
+
+
+class Piece(NamedTuple):
+    """A part of the work on one picture; `top` and `left` are pixels of the padded picture."""
+
+    top: int
+    left: int
+
+
+class Plan(NamedTuple):
+    """How a picture is run.
+
+    Attributes:
+        whole: In one pass.
+        tile: Sides of a piece, pixels; of all of it where `whole`.
+        piece_bytes: Working memory of one piece.
+        deep_bytes: Memory that the deep part holds from the first piece to the last; 0 where `whole`.
+    """
+
+    whole: bool
+    tile: tuple[int, int]
+    piece_bytes: int
+    deep_bytes: int
+
+
+def plan(model: Restorer, height: int, width: int, budget_bytes: int = BUDGET_BYTES) -> Plan:
+    """Whole if that fits the budget, else in pieces as large as it allows.
+
+    Args:
+        model: The base model.
+        height, width: Of the picture, pixels.
+        budget_bytes: Working memory beside the picture and its answer (24 bytes a pixel). It is that of one
+            piece; who runs several together multiplies.
+
+    Raises:
+        ConfigError: The picture cannot be run within the budget, even in the smallest pieces.
+    """
+    stride = model.config.stride
+    tall, wide = (side + -side % stride for side in (height, width))
+    whole_bytes = _pass_bytes(model, tall, wide)
+    if whole_bytes <= budget_bytes or max(tall, wide) <= SMALLEST_TILE:
+        return Plan(True, (tall, wide), whole_bytes, 0)
+    # Input, answer of a block, and the skip of the level: the deep part's finest maps (`run_in_bands`).
+    channels = model.config.widths[model.shallow_levels]
+    deep_bytes = 3 * 4 * channels * (tall // model.deep_stride) * (wide // model.deep_stride)
+    side = LARGEST_TILE
+    while side > SMALLEST_TILE and deep_bytes + _pass_bytes(model, min(side, tall), min(side, wide)) > budget_bytes:
+        side -= stride
+    tile = min(side - side % stride, tall), min(side - side % stride, wide)
+    piece_bytes = _pass_bytes(model, *tile)
+    if deep_bytes + piece_bytes > budget_bytes:
+        raise ConfigError(
+            f"budget_bytes is {budget_bytes}; a picture of {width} x {height} needs {deep_bytes + piece_bytes} or more. "
+            "Raise it, or restore a smaller picture."
+        )
+    overlap = 4 * model.reach
+    tile = _side(tall, tile[0], overlap, stride), _side(wide, tile[1], overlap, stride)
+    return Plan(False, tile, _pass_bytes(model, *tile), deep_bytes)
+
+
+def _pass_bytes(model: Restorer, height: int, width: int) -> int:
+    positions = (height // model.config.stem) * (width // model.config.stem)
+    return LIVE_MAPS * 4 * model.config.widths[0] * positions
 
 
 class Restoration:
-    """One image on its way through the model: tiles that are left, and the blend of those that are done.
+    """One picture on its way through the model: work that is left, and what is done.
 
-    Tiles overlap and are blended with a linear ramp, so that no seam shows. Tiles of different images
-    have the same shape once both images are larger than a tile: `forward_tiles` mixes them.
+    Work of different pictures whose `shape` is the same may be run together by `forward_tiles`. New work
+    may appear when the last of `left` was run.
 
     Args:
+        model: A restorer in evaluation mode.
         image_CHW: RGB in [0, 1], on the model's device.
-        whole: How the model sees the image's degradation: `model.embed` of all of it.
+        whole: How the model sees the picture's degradation: `model.embed` of all of it.
         modulation: One row of an adapter; None is the source model.
-        tile, overlap: Longest side of a tile, and least overlap with the next, pixels; multiples of 16.
+        tone: What may change (`udair.config.Tone`).
+        budget_bytes: See `plan`.
 
     Raises:
         ShapeError: The image is not (3, H, W).
-        ConfigError: Tile and overlap do not fit.
+        ConfigError: The tone is none, or the picture does not fit the budget.
     """
 
     def __init__(
         self,
+        model: Restorer,
         image_CHW: Tensor,
         whole: Degradation,
         modulation: Modulation | None = None,
         *,
-        tile: int = TILE,
-        overlap: int = OVERLAP,
+        tone: Tone = "keep",
+        budget_bytes: int = BUDGET_BYTES,
     ) -> None:
-        _check(image_CHW, tile, overlap)
-        self.image_CHW, self.whole, self.modulation = image_CHW.float(), whole, modulation
+        _check(image_CHW)
+        self.image_CHW, self.whole, self.modulation, self.tone = image_CHW.float(), whole, modulation, tone
+        with torch.inference_mode():
+            self.given = model.conditions(whole, modulation, tone)
         height, width = image_CHW.shape[1:]
-        self.shape = tall, wide = _side(height, tile, overlap), _side(width, tile, overlap)
-        self.left = deque((top, x) for top in _starts(height, tall, overlap) for x in _starts(width, wide, overlap))
+        self.plan = plan(model, height, width, budget_bytes)
+        self._stride, self._reach, self._deep_stride = model.config.stride, model.reach, model.deep_stride
+        self._padded = height + -height % self._stride, width + -width % self._stride
+        self._deep_1Chw: Tensor | None = None
+        self._deep_last_1Chw: Tensor | None = None
+        self._deep_steps: Iterator[Tensor] | None = None
+        self._answer_CHW: Tensor | None = None
+        self._stage: Stage = "whole" if self.plan.whole else "shallow"
+        self.left: deque[Piece] = deque([Piece(0, 0)] if self.plan.whole else self._tiles())
         self._waiting = len(self.left)
-        self._total: Tensor | None = None
-        self._weight_HW: Tensor | None = None
-        if self._waiting > 1:
-            self._total = torch.zeros_like(self.image_CHW)
-            self._weight_HW = torch.zeros_like(self.image_CHW[0])
-            self._ramp_HW = _ramp(tall, overlap, self.image_CHW)[:, None] * _ramp(wide, overlap, self.image_CHW)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the pieces in `left`: height, width, and what is done with them."""
+        if self._stage == "deep":
+            return Shape(self._padded[0], self._padded[1], "deep")
+        return Shape(*self.plan.tile, self._stage)
 
     @property
     def done(self) -> bool:
-        """Whether every tile has been blended in."""
+        """Whether all work was run."""
         return self._waiting == 0
 
-    def tile_at(self, top: int, left: int) -> Tensor:
-        """The pixels of one tile."""
-        return self.image_CHW[:, top : top + self.shape[0], left : left + self.shape[1]]
-
-    def blend(self, top: int, left: int, restored_CHW: Tensor) -> None:
-        """Take in one restored tile."""
-        self._waiting -= 1
-        if self._total is None or self._weight_HW is None:
-            # An image of one tile is not blended at all: weights would cost it its last bit.
-            self._total = restored_CHW
-            return
-        rows, columns = slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
-        self._total[:, rows, columns] += restored_CHW * self._ramp_HW
-        self._weight_HW[rows, columns] += self._ramp_HW
-
     def result(self) -> Tensor:
-        """The restored image, RGB, float32, not clamped; every tile must have been blended in."""
-        assert self.done, "tiles are left"
-        assert self._total is not None
-        return self._total if self._weight_HW is None else self._total / self._weight_HW
+        """The restored picture, RGB, float32, not clamped; all work must have been run."""
+        assert self.done, "work is left"
+        assert self._answer_CHW is not None
+        return self._answer_CHW
+
+    def pixels(self, piece: Piece) -> Tensor:
+        """Padded pixels (3, h, w) of one piece."""
+        tall, wide = self.plan.tile
+        return window(self.image_CHW[None], self._stride, piece.top, piece.left, tall, wide)[0]
+
+    def deep_part(self, piece: Piece) -> Tensor:
+        """The deep part's result (C, h, w) below one piece."""
+        assert self._deep_1Chw is not None
+        return self._deep_1Chw[0][:, *self._deep_place(piece)]
+
+    def take_whole(self, restored_CHW: Tensor) -> None:
+        """Take in the picture as one pass restored it."""
+        self._answer_CHW = restored_CHW.float()
+        self._waiting = 0
+
+    def take_shallow(self, piece: Piece, features_Chw: Tensor) -> None:
+        """Take in the deep part's input from one piece; after the last, the deep part is next."""
+        if self._deep_1Chw is None:
+            height, width = (side // self._deep_stride for side in self._padded)
+            self._deep_1Chw = torch.empty(
+                1, len(features_Chw), height, width, device=features_Chw.device, memory_format=torch.channels_last
+            )
+        into, of = self._core(piece, self._deep_stride)
+        self._deep_1Chw[0][:, *into] = features_Chw[:, *of].float()
+        self._waiting -= 1
+        if not self._waiting:
+            self._next("deep", [Piece(0, 0)])
+
+    def step_deep(self, model: Restorer) -> None:
+        """Run one block of the deep part; after the last, pieces are left to finish."""
+        if self._deep_steps is None:
+            assert self._deep_1Chw is not None
+            rows = max(8, BAND_POSITIONS // self._deep_1Chw.shape[3])
+            self._deep_steps = model.deep(self._deep_1Chw, self.given, rows)
+            self._deep_1Chw = None  # the steps hold it
+        following = next(self._deep_steps, None)
+        if following is None:
+            self._deep_1Chw, self._deep_last_1Chw, self._deep_steps = self._deep_last_1Chw, None, None
+            self._next("finish", self._tiles())
+        else:
+            self._deep_last_1Chw = following
+            self.left.append(Piece(0, 0))
+
+    def take_finished(self, piece: Piece, restored_CHW: Tensor) -> None:
+        """Take in one restored piece: what all of its neighbours were there for."""
+        if self._answer_CHW is None:
+            self._answer_CHW = torch.empty_like(self.image_CHW)
+        into, of = self._core(piece, 1)
+        target = self._answer_CHW[:, *into]
+        target.copy_(restored_CHW[:, *of][:, : target.shape[1], : target.shape[2]])
+        self._waiting -= 1
+        if not self._waiting:
+            self._deep_1Chw = None
+
+    def _next(self, stage: Stage, pieces: Sequence[Piece]) -> None:
+        self._stage, self._waiting = stage, len(pieces)
+        self.left.extend(pieces)
+
+    def _tiles(self) -> list[Piece]:
+        rows, columns = (
+            _starts(size, side, 4 * self._reach) for size, side in zip(self._padded, self.plan.tile, strict=True)
+        )
+        return [Piece(top, left) for top in rows for left in columns]
+
+    def _core(self, piece: Piece, unit: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where a piece is right, in the picture and in itself, in units of `unit` pixels.
+
+        At the picture's edges that is up to the edge: the whole has nothing beyond it either.
+        """
+        into, of = [], []
+        for start, side, size in zip(piece, self.plan.tile, self._padded, strict=True):
+            first = 0 if start == 0 else 2 * self._reach
+            last = side if start + side == size else side - 2 * self._reach
+            into.append(slice((start + first) // unit, (start + last) // unit))
+            of.append(slice(first // unit, last // unit))
+        return (into[0], into[1]), (of[0], of[1])
+
+    def _deep_place(self, piece: Piece) -> tuple[slice, slice]:
+        top, left = (start // self._deep_stride for start in piece)
+        tall, wide = (side // self._deep_stride for side in self.plan.tile)
+        return slice(top, top + tall), slice(left, left + wide)
 
 
-Tiles = Sequence[tuple[Restoration, tuple[int, int]]]
+Tiles = Sequence[tuple[Restoration, Piece]]
 
 
 @torch.inference_mode()
 def forward_tiles(model: Restorer, tiles: Tiles) -> None:
-    """Restore tiles of one shape together, whatever image and adapter they belong to, and blend them in.
+    """Run work of one shape together, whatever picture, adapter and intent it belongs to.
 
     Args:
         model: A restorer in evaluation mode.
-        tiles: Images on their way, each with the corner (top, left) of one of its tiles.
+        tiles: Pictures on their way, each with a piece taken from its `left`; all of one `shape`.
     """
-    images = [restoration for restoration, _ in tiles]
-    tall, wide = images[0].shape
-    pixels_BCHW = torch.stack([restoration.tile_at(*corner) for restoration, corner in tiles])
-    seen = _seen([(restoration.whole, corner) for restoration, corner in tiles], tall, wide)
-    modulation = together(model, [restoration.modulation for restoration in images])
-    for (restoration, corner), restored in zip(tiles, model(pixels_BCHW, modulation, seen), strict=True):
-        restoration.blend(*corner, restored.float())
+    stage = tiles[0][0].shape.stage
+    if stage == "deep":
+        for restoration, _ in tiles:
+            restoration.step_deep(model)
+        return
+    given = Conditions.stack([restoration.given for restoration, _ in tiles])
+    pixels_BCHW = torch.stack([restoration.pixels(piece) for restoration, piece in tiles])
+    if stage == "whole":
+        restored_BCHW = compose(pixels_BCHW, model.residual(pixels_BCHW, given), given)
+        for (restoration, _), restored_CHW in zip(tiles, restored_BCHW, strict=True):
+            height, width = restoration.image_CHW.shape[1:]
+            restoration.take_whole(restored_CHW[:, :height, :width])
+        return
+    features_BChw, skips = model.shallow(pixels_BCHW, given)
+    if stage == "shallow":
+        for (restoration, piece), features_Chw in zip(tiles, features_BChw, strict=True):
+            restoration.take_shallow(piece, features_Chw)
+        return
+    deep_BChw = torch.stack([restoration.deep_part(piece) for restoration, piece in tiles])
+    restored_BCHW = compose(pixels_BCHW, model.finish(deep_BChw.to(features_BChw.dtype), skips, given), given)
+    for (restoration, piece), restored_CHW in zip(tiles, restored_BCHW, strict=True):
+        restoration.take_finished(piece, restored_CHW)
 
 
 def together(model: Restorer, rows: Sequence[Modulation | None]) -> Modulation | None:
@@ -120,79 +300,51 @@ def restore(
     image_CHW: Tensor,
     modulation: Modulation | None = None,
     *,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
-    batch: int = 4,
+    tone: Tone = "keep",
+    budget_bytes: int = BUDGET_BYTES,
     whole: Degradation | None = None,
 ) -> Tensor:
-    """Restore one image of any size. Memory is that of one batch of tiles, plus the image.
+    """Restore one picture of any size: the one way in which jobs, gallery, gate and endpoint do it.
 
     Args:
         model: A restorer in evaluation mode.
         image_CHW: RGB in [0, 1].
         modulation: One row of an adapter; None is the source model.
-        tile, overlap: See `Restoration`.
-        batch: Tiles at once.
-        whole: How the model sees the image's degradation, where the caller knows: `model.embed` of it.
+        tone: ``keep`` leaves exposure, colour and haze as they are; ``restore`` corrects them.
+        budget_bytes: Working memory beside the picture and its answer: see `plan`.
+        whole: How the model sees the picture's degradation, where the caller knows: `model.embed` of it.
 
     Returns:
         RGB in [0, 1] of the same size, float32.
 
     Raises:
         ShapeError: The image is not (3, H, W).
-        ConfigError: Tile and overlap do not fit.
+        ConfigError: The tone is none, or the picture does not fit the budget.
     """
-    _check(image_CHW, tile, overlap)
+    _check(image_CHW)
     whole = whole or model.embed(image_CHW.float()[None], modulation)
-    restoration = Restoration(image_CHW, whole, modulation, tile=tile, overlap=overlap)
+    restoration = Restoration(model, image_CHW, whole, modulation, tone=tone, budget_bytes=budget_bytes)
     while restoration.left:
-        taken = [restoration.left.popleft() for _ in range(min(batch, len(restoration.left)))]
-        forward_tiles(model, [(restoration, corner) for corner in taken])
-    return restoration.result().clamp(0, 1)
+        forward_tiles(model, [(restoration, restoration.left.popleft())])
+    return restoration.result().clamp_(0, 1)
 
 
-def _check(image_CHW: Tensor, tile: int, overlap: int) -> None:
-    if image_CHW.ndim != 3 or image_CHW.shape[0] != 3:
+def _check(image_CHW: Tensor) -> None:
+    if image_CHW.ndim != 3 or image_CHW.shape[0] != 3 or not image_CHW.numel():
         raise ShapeError("image_CHW", tuple(image_CHW.shape), "(3, H, W)")
-    if tile % STRIDE or overlap % STRIDE or not 0 <= overlap <= tile // 2:
-        raise ConfigError(f"tile is {tile} and overlap {overlap}; expected multiples of {STRIDE}, overlap <= tile / 2.")
 
 
-def _side(size: int, tile: int, overlap: int) -> int:
+def _side(size: int, tile: int, overlap: int, stride: int) -> int:
     """Side of the smallest tiles of which no more are needed than of the largest allowed."""
     if size <= tile:
         return size
     count = math.ceil((size - overlap) / (tile - overlap))
-    return math.ceil((size + (count - 1) * overlap) / count / STRIDE) * STRIDE
+    return math.ceil((size + (count - 1) * overlap) / count / stride) * stride
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
-    # Starts are multiples of the latent stride, so that a tile reads the whole's codes at the same
-    # places; only the last tile, which ends at the image's edge, may be off by part of a stride.
     if size <= tile:
         return [0]
     last = size - tile
     regular = list(range(0, last, tile - overlap))
-    return [*regular, last] if not regular or regular[-1] != last else regular
-
-
-def _ramp(size: int, overlap: int, like: Tensor) -> Tensor:
-    position = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
-    return torch.minimum(position, size - position).clamp(max=max(overlap, 1)) / max(overlap, 1)
-
-
-def _seen(cuts: Sequence[tuple[Degradation, tuple[int, int]]], height: int, width: int) -> Degradation:
-    """What each tile is told of its image: the whole's embedding, and its own piece of the whole's codes."""
-    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
-    maps = []
-    for whole, (top, left) in cuts:
-        first_row = min(top // STRIDE, whole.map_BDhw.shape[2] - rows)
-        first_column = min(left // STRIDE, whole.map_BDhw.shape[3] - columns)
-        maps.append(whole.map_BDhw[0, :, first_row : first_row + rows, first_column : first_column + columns])
-    return Degradation(
-        torch.cat([whole.embedding_BD for whole, _ in cuts]),
-        torch.stack(maps),
-        torch.cat([whole.histogram_BK for whole, _ in cuts]),
-        cuts[0][0].commitment,
-        torch.cat([whole.inside_B for whole, _ in cuts]),
-    )
+    return [*regular, last] if regular[-1] != last else regular

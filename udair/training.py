@@ -19,23 +19,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from udair.checkpoint import CLOCK, read_checkpoint, write_checkpoint
-from udair.config import ModelConfig, TrainConfig
+from udair.config import TONES, ModelConfig, TrainConfig
 from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource, read_folder
 from udair.data.stream import BatchStream
-from udair.data.tasks import CLASSES, TRAINING_SHARES, Batch, make_batch
+from udair.data.tasks import CLASSES, Batch, training_batch
 from udair.errors import BundleError
 from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
-from udair.losses.restoration import restoration_loss
+from udair.losses.restoration import restoration_loss, tone_loss
 from udair.metrics import psnr_db
 from udair.models.degradation import Degradation
 from udair.models.restorer import Restorer
+from udair.models.stored import read_model
 from udair.optimizer import MatrixOptimizer
+from udair.weights import read_manifest
+
+KEEP = TONES.index("keep")
 
 
 class SourceModel(nn.Module):
@@ -56,10 +58,11 @@ class SourceModel(nn.Module):
         Source: UDAIR (arXiv 2505.22284) for commitment and CSCL; Fourier term and heads are ours.
         """
         degradation = self.restorer.embed(batch.degraded_BCHW)
-        restored = self.restorer(batch.degraded_BCHW, degradation=degradation)
+        restored = self.restorer(batch.degraded_BCHW, degradation=degradation, tone=batch.tone_B)
         embedding_BD = degradation.embedding_BD
         parts = {
             "restoration": restoration_loss(restored, batch.clean_BCHW, weights.fft_weight),
+            "tone": weights.tone_weight * tone_loss(restored, batch.clean_BCHW, batch.tone_B == KEEP),
             "commitment": weights.commitment_weight * degradation.commitment,
             "contrast": weights.contrast_weight * _contrast(degradation, batch.label_B, weights.covariance_contrast),
             "class": weights.class_weight * nn.functional.cross_entropy(self.class_head(embedding_BD), batch.label_B),
@@ -162,10 +165,7 @@ class SourceTrainer:
         """The batches of one step. The step alone decides what they are, so that a run continues with the same."""
         generator = torch.Generator(self.device)
         generator.manual_seed(zlib.crc32(f"{self.config.seed}/{self.rank}/{step}".encode()))
-        return [
-            make_batch(self.source, batch, patch, generator, TRAINING_SHARES, self.pairs)
-            for _ in range(self.config.accumulate)
-        ]
+        return [training_batch(self.source, batch, patch, generator, self.pairs) for _ in range(self.config.accumulate)]
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Add the gradients of one batch; its losses."""
@@ -258,16 +258,17 @@ class SourceTrainer:
         """Start from a published base model; the heads, which are not published, start afresh.
 
         Raises:
-            BundleError: The weights cannot be read or are of another architecture.
+            BundleError: The model cannot be read or is of another architecture.
         """
-        try:
-            weights = {
-                n: t.float() for n, t in load_file(bundle / "model.safetensors", device=str(self.device)).items()
-            }
-            for model in (self.model, self.ema):
-                model.restorer.load_state_dict(weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise BundleError(f"cannot start a {self.model_config.name} from {bundle}: {error}") from error
+        manifest = read_manifest(bundle)
+        published = read_model(bundle, manifest)
+        if replace(published.config, name=self.model_config.name) != self.model_config:
+            raise BundleError(
+                f"cannot start a {self.model_config.name} from {bundle}: it holds {published.config}; "
+                f"this run trains {self.model_config}."
+            )
+        for model in (self.model, self.ema):
+            model.restorer.load_state_dict(published.state_dict())
 
     def averaged(self) -> Restorer:
         """A copy of the averaged restorer: what gets published."""
@@ -287,8 +288,8 @@ def validation_psnr_db(model: Restorer, source: PatchSource, *, batches: int = 4
     generator = torch.Generator(model.enter.weight.device).manual_seed(11)
     scores = []
     for _ in range(batches):
-        drawn = make_batch(source, batch, 128, generator, TRAINING_SHARES)
-        scores.append(psnr_db(model(drawn.degraded_BCHW), drawn.clean_BCHW))
+        drawn = training_batch(source, batch, 128, generator)
+        scores.append(psnr_db(model(drawn.degraded_BCHW, tone=drawn.tone_B), drawn.clean_BCHW))
     return float(torch.cat(scores).mean())
 
 

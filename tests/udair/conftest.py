@@ -23,7 +23,7 @@ def scenes() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory, scenes: list[np.ndarray]) -> Path:
-    config = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
+    config = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
     source = PatchSource(scenes)
     trainer = SourceTrainer(config, TrainConfig(steps=12, minutes=5, batch=16, patch=48), source)
     while trainer.progress < 1:

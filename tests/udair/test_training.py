@@ -3,20 +3,20 @@ import pytest
 import torch
 
 from udair.bundle import load_bundle
-from udair.checkpoint import SHARD_BYTES
 from udair.config import ModelConfig, TrainConfig
 from udair.data.patches import PatchSource, read_folder
 from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
+from udair.weights.shards import SHARD_BYTES
 
-CONFIG = ModelConfig("test", 8, (1, 1), 1, (1, 1), codes=16, code_dim=8, embedder_width=8)
+CONFIG = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
 
 
 def test_batches_are_balanced_and_seeded(scenes):
     source = PatchSource(scenes)
-    batch = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
-    again = make_batch(source, 16, 48, torch.Generator().manual_seed(1))
+    batch = make_batch(source, 2 * len(CLASSES), 48, torch.Generator().manual_seed(1))
+    again = make_batch(source, 2 * len(CLASSES), 48, torch.Generator().manual_seed(1))
     assert torch.bincount(batch.label_B, minlength=len(CLASSES)).tolist() == [2] * len(CLASSES)
     assert torch.equal(batch.degraded_BCHW, again.degraded_BCHW)
 
@@ -72,7 +72,7 @@ def test_a_shard_that_was_cut_off_on_its_way_is_noticed(scenes, tmp_path):
     trainer.save(tmp_path)
     shard = next(tmp_path.glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-4] + b"\xff\xff\xff\xff")
-    with pytest.raises(BundleError, match="not the shard that the clock names"):
+    with pytest.raises(BundleError, match="not the shard that was written"):
         trainer.load(tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_accumulated_batches_count_as_one_step(scenes):
         assert trainer.step()["loss"] > 0
         assert trainer.steps == 1
         assert all(p.grad is None for p in trainer.model.parameters())
-        moved.append(trainer.model.restorer.enter.weight.detach().clone())
+        moved.append(trainer.model.restorer.leave.weight.detach().clone())
     assert not torch.equal(*moved)
 
 
@@ -153,7 +153,7 @@ def test_the_last_share_of_a_run_takes_larger_patches(scenes):
 
 
 def test_a_large_state_is_cut_into_shards(monkeypatch, scenes, tmp_path):
-    monkeypatch.setattr("udair.checkpoint.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("udair.weights.shards.SHARD_BYTES", 20_000)
     trainer = SourceTrainer(CONFIG, TrainConfig(), PatchSource(scenes))
     trainer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 3

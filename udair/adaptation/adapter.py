@@ -1,7 +1,7 @@
 """One domain's small parameters: what an adaptation job makes and serving loads.
 
-An adapter is one row of a `Modulation`, bound to the digest of the base model that it was made for;
-it loads on no other. On disk it is one safetensors file of kilobytes whose SHA-256 is its name.
+An adapter is one row of a `Modulation`, bound to the digest of the base model and to the intent that it
+was made for; it loads on no other. On disk it is one safetensors file of kilobytes whose SHA-256 is its name.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from udair.config import TONES, Tone
 from udair.errors import AdapterError
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 
-FORMAT = "udair-adapter-2"
+FORMAT = "udair-adapter-3"
 # Where an adapter applies; everything else in a row is what it changes.
 SCOPE = ("scope_weight_BS", "scope_bias_B")
 
@@ -35,11 +36,13 @@ class Adapter:
         base_digest: Of the bundle that it was made for.
         row: A `Modulation` with one row.
         notes: Short facts for people: which candidate it is, which degradation was matched.
+        tone: The intent that it was made for.
     """
 
     base_digest: str
     row: Modulation
     notes: Mapping[str, str] = field(default_factory=dict)
+    tone: Tone = "keep"
 
     @property
     def is_identity(self) -> bool:
@@ -56,15 +59,15 @@ class Adapter:
         return replace(self, row=replace(self.row, **{name: getattr(scope, name) for name in SCOPE}))
 
 
-def identity_adapter(model: Restorer, base_digest: str) -> Adapter:
+def identity_adapter(model: Restorer, base_digest: str, tone: Tone = "keep") -> Adapter:
     """The adapter that changes nothing."""
-    return Adapter(base_digest, model.identity(), {"candidate": "identity"})
+    return Adapter(base_digest, model.identity(), {"candidate": "identity"}, tone)
 
 
 def adapter_to_bytes(adapter: Adapter) -> bytes:
-    """Encode as safetensors; the base model's digest and the notes are its metadata."""
+    """Encode as safetensors; the base model's digest, the intent and the notes are its metadata."""
     tensors = {item.name: getattr(adapter.row, item.name).detach().cpu().contiguous() for item in fields(adapter.row)}
-    facts = {"format": FORMAT, "base_digest": adapter.base_digest, "notes": dict(adapter.notes)}
+    facts = {"format": FORMAT, "base_digest": adapter.base_digest, "tone": adapter.tone, "notes": dict(adapter.notes)}
     # One key: safetensors writes several in random order, and the digest would differ every time.
     return save_tensors(tensors, {"udair": json.dumps(facts, sort_keys=True)})
 
@@ -74,16 +77,20 @@ def adapter_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = None) -> Adapter:
+def adapter_from_bytes(
+    data: bytes, base_digest: str, like: Restorer | None = None, tone: Tone | None = None
+) -> Adapter:
     """Decode and verify an adapter.
 
     Args:
         data: What `adapter_to_bytes` wrote.
         base_digest: Of the base model it is to be used on.
         like: That base model, to check the sizes of every tensor.
+        tone: The intent that it is to be used with; None takes either.
 
     Raises:
-        AdapterError: Damaged, of another format, for another base model, of other sizes, or not finite.
+        AdapterError: Damaged, of another format, for another base model or intent, of other
+            sizes, or not finite.
     """
     try:
         tensors = load_tensors(data)
@@ -97,6 +104,14 @@ def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = No
             f"adapter was made for base model {str(facts.get('base_digest'))[:12]}; "
             f"this is {base_digest[:12]}. Adapt the domain again on this base model."
         )
+    made_for = facts.get("tone")
+    if made_for not in TONES:
+        raise AdapterError(f"adapter names tone {made_for!r}; expected one of {', '.join(TONES)}. Fetch it again.")
+    if tone is not None and made_for != tone:
+        raise AdapterError(
+            f"adapter was made for tone {made_for!r}; it was asked to {tone!r}. Ask for {made_for!r}, or adapt the "
+            f"domain again with tone {tone!r}."
+        )
     expected = [item.name for item in fields(Modulation)]
     if sorted(tensors) != sorted(expected):
         raise AdapterError(f"adapter has tensors {sorted(tensors)}; expected {sorted(expected)}.")
@@ -107,7 +122,7 @@ def adapter_from_bytes(data: bytes, base_digest: str, like: Restorer | None = No
         value: Tensor = getattr(row, name)
         if not bool(torch.isfinite(value).all()):
             raise AdapterError(f"adapter's {name} holds NaN or infinity; adapt the domain again.")
-    return Adapter(base_digest, row, {str(k): str(v) for k, v in facts.get("notes", {}).items()})
+    return Adapter(base_digest, row, {str(k): str(v) for k, v in facts.get("notes", {}).items()}, made_for)
 
 
 def _facts(data: bytes) -> dict[str, Any]:

@@ -25,9 +25,11 @@ def zero_gradient(
 ) -> dict[str, Adapter]:
     """Residual gain, moment match of the output, and code re-selection, by name.
 
+    The moment match moves tone: it is tried where tone is to be restored.
+
     Args:
         bundle: The base model.
-        identity: Where they start from.
+        identity: Where they start from; its intent is theirs.
         crops: Target crops (N, 3, H, W).
         histogram_K: The target's mean code histogram.
         cluster: Source class that the target's embeddings are nearest to.
@@ -35,11 +37,12 @@ def zero_gradient(
     rows: dict[str, Modulation] = {}
     for gain in GAINS:
         rows[f"residual gain {1 + gain:g}"] = replace(identity.row, gain_B=torch.full_like(identity.row.gain_B, gain))
-    affine_16 = _moment_match(bundle, crops[:MOMENT_CROPS])
-    for share in MOMENT_SHARES:
-        rows[f"moment match x {share:g}"] = replace(identity.row, affine_B6=share * affine_16)
+    if identity.tone == "restore":
+        affine_16 = _moment_match(bundle, crops[:MOMENT_CROPS])
+        for share in MOMENT_SHARES:
+            rows[f"moment match x {share:g}"] = replace(identity.row, affine_B6=share * affine_16)
     rows["code re-selection"] = replace(identity.row, codes_BKD=_reselect(bundle, histogram_K, cluster)[None])
-    return {name: Adapter(identity.base_digest, row, {"candidate": name}) for name, row in rows.items()}
+    return {name: replace(identity, row=row, notes={"candidate": name}) for name, row in rows.items()}
 
 
 def _moment_match(bundle: Bundle, crops: Tensor) -> Tensor:
@@ -48,7 +51,7 @@ def _moment_match(bundle: Bundle, crops: Tensor) -> Tensor:
     Worth about 2 dB where a brightness offset is left, harmful where none is: it has to win at the
     gate like every other candidate.
     """
-    restored = run(bundle.model, crops, None)
+    restored = run(bundle.model, crops, None, tone="restore")
     mean_3, contrast_3 = restored.mean((0, 2, 3)), restored.std((2, 3)).mean(0)
     scale_3 = (bundle.stats.clean_contrast_3 / contrast_3.clamp(min=0.01)).clamp(0.5, 3.0)
     shift_3 = bundle.stats.clean_mean_3 - mean_3 * scale_3

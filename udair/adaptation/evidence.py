@@ -18,6 +18,7 @@ from udair.adaptation.matching import distance, look
 from udair.adaptation.pairs import Pairs, run
 from udair.bundle import Bundle
 from udair.data.images import ImageArray
+from udair.errors import AdapterError
 from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.modulation import Modulation
 
@@ -37,6 +38,8 @@ def gate_view(image: ImageArray) -> Tensor:
 
 class Yardstick:
     """Measures candidates against the source model, whose answers are computed once.
+
+    The intent is that of the matched pairs.
 
     Args:
         bundle: The base model.
@@ -58,6 +61,7 @@ class Yardstick:
     ) -> None:
         self._bundle, self._matched, self._source = bundle, matched, source
         self._images, self._target_images, self._seed = gate_images, target_images, seed
+        self._tone = matched.tone
         self._before = self._restore(None)
         self._before_features = _features(self._before)
         self._match_distance = self._distance_to_matched()
@@ -65,10 +69,16 @@ class Yardstick:
         self._before_matched_spread = self._spread(list(matched.degraded_NCHW), None)
 
     def measure(self, adapter: Adapter) -> Evidence:
-        """Every figure that the gate judges, for one candidate."""
+        """Every figure that the gate judges, for one candidate.
+
+        Raises:
+            AdapterError: It was made for the other intent.
+        """
+        if adapter.tone != self._tone:
+            raise AdapterError(f"adapter was made for tone {adapter.tone!r}; the evidence is for {self._tone!r}.")
         model, row = self._bundle.model, adapter.row
         after = self._restore(row)
-        matched = run(model, self._matched.degraded_NCHW, row)
+        matched = run(model, self._matched.degraded_NCHW, row, tone=self._tone)
         # What clips where the truth is known clips rightly, e.g. lamps of a scene made brighter.
         known_clipping = max(0.0, _clipped(list(matched)) - _clipped(list(self._matched.source_NCHW)))
         niqe_source, niqe_adapted, worsening_low = self._naturalness(_features(after))
@@ -107,7 +117,7 @@ class Yardstick:
         return distance(seen, made, model.config.code_dim) / self._matched.match_gap
 
     def _restore(self, row: Modulation | None) -> list[Tensor]:
-        return [run(self._bundle.model, image[None], row)[0] for image in self._images]
+        return [run(self._bundle.model, image[None], row, tone=self._tone)[0] for image in self._images]
 
     def _disagreement(self, row: Modulation) -> float:
         """Growth of the spread on the target, in units of its growth on the matched scenes.
@@ -133,7 +143,8 @@ class Yardstick:
         row = None if row is None else self._everywhere(row)
         total = 0.0
         for image in images[:DISAGREEMENT_IMAGES]:
-            plain, turned = run(self._bundle.model, torch.stack([image, image.rot90(2, (1, 2))]), row)
+            both = torch.stack([image, image.rot90(2, (1, 2))])
+            plain, turned = run(self._bundle.model, both, row, tone=self._tone)
             total += float((plain - turned.rot90(2, (1, 2))).abs().mean() / plain.std().clamp(min=0.02))
         return total
 

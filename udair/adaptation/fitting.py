@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from udair.config import RecipeConfig
+from udair.config import RecipeConfig, Tone
 from udair.errors import AdaptationError
 from udair.losses.coral import coral_distance, covariance
 from udair.losses.restoration import restoration_loss
@@ -41,6 +41,7 @@ def fit_adapter(
     deadline: float = math.inf,
     start: Modulation | None = None,
     on_step: Callable[[float, float], None] = lambda share, loss: None,
+    tone: Tone = "keep",
 ) -> tuple[Modulation, dict[str, float]]:
     """Train the adapter alone; returns its running average and the losses.
 
@@ -58,6 +59,7 @@ def fit_adapter(
         start: Row that training starts from, e.g. the domain's adapter so far; None is the identity. Its scope
             is left out.
         on_step: Called with the share done and the loss.
+        tone: The intent with which the pairs' clean patches are right.
 
     Raises:
         AdaptationError: NAN_LOSS; the source model is kept.
@@ -78,7 +80,7 @@ def fit_adapter(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (0.05 + 0.95 * decay)
         degraded, clean = draw(config.batch, config.patch, generator)
-        loss = restoration_loss(model(degraded, replace(row, **parameters)), clean)
+        loss = restoration_loss(model(degraded, replace(row, **parameters), tone=tone), clean)
         if "projection_BDD" in parameters:
             moved_ND = embedding_ND + embedding_ND @ parameters["projection_BDD"][0].T
             loss = loss + config.coral_weight * coral_distance(cov_DD, covariance(moved_ND)) * cov_DD.shape[0] ** 2

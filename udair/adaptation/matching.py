@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from udair.adaptation.phase_state import PhaseState
+from udair.config import Tone
 from udair.data.degradations import FAMILIES, Chain
 from udair.data.patches import PatchSource
 from udair.models.appearance import PHOTOMETRIC
@@ -54,12 +55,24 @@ class Matched:
 
     def degrade(self, clean_BCHW: Tensor, generator: torch.Generator, jitter: float = 0.0) -> Tensor:
         """Degrade a batch with these parameters, each sample's moved a little by `jitter`."""
-        chain = Chain(self.chain)
-        unit_BP = self.unit_P.expand(len(clean_BCHW), -1)
+        unit_BP = self._around(len(clean_BCHW), generator, jitter)
+        return Chain(self.chain).degrade(clean_BCHW, unit_BP, generator, "search")
+
+    def pairs(
+        self, clean_BCHW: Tensor, generator: torch.Generator, jitter: float = 0.0, tone: Tone = "keep"
+    ) -> tuple[Tensor, Tensor]:
+        """A batch degraded with these parameters, and what a restoration with this intent should make of it."""
+        if tone == "restore":
+            return self.degrade(clean_BCHW, generator, jitter), clean_BCHW
+        unit_BP = self._around(len(clean_BCHW), generator, jitter)
+        return Chain(self.chain).degrade_keeping_tone(clean_BCHW, unit_BP, generator, "search")
+
+    def _around(self, batch: int, generator: torch.Generator, jitter: float) -> Tensor:
+        unit_BP = self.unit_P.expand(batch, -1)
         if jitter:
             noise = torch.randn(unit_BP.shape, generator=generator, device=unit_BP.device)
             unit_BP = (unit_BP + jitter * noise).clamp(0, 1)
-        return chain.degrade(clean_BCHW, unit_BP, generator, "search")
+        return unit_BP
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: physical values by family."""

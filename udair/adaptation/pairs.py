@@ -14,6 +14,7 @@ from torch import Tensor
 
 from udair.adaptation.matching import Matched
 from udair.bundle import Bundle
+from udair.config import Tone
 from udair.data.patches import PatchSource, to_array
 from udair.data.tasks import make_batch
 from udair.metrics import psnr_db
@@ -22,9 +23,9 @@ from udair.models.restorer import Restorer
 
 
 @torch.no_grad()
-def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8) -> Tensor:
-    """Restore equal-sized images in batches; clamped to [0, 1]."""
-    return torch.cat([model(part, row).clamp(0, 1) for part in image_NCHW.split(batch)])
+def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8, *, tone: Tone = "keep") -> Tensor:
+    """Restore equal-sized small images in batches, each whole, as `restore` does; clamped to [0, 1]."""
+    return torch.cat([model(part, row, tone=tone).clamp(0, 1) for part in image_NCHW.split(batch)])
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,19 @@ class Pairs:
     Attributes:
         degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
         match_gap: How differently photographs with this very degradation look from these.
+        tone: The intent with which the clean images are right.
     """
 
     degraded_NCHW: Tensor
     clean_NCHW: Tensor
     source_NCHW: Tensor
     match_gap: float = 1.0
+    tone: Tone = "keep"
 
     @classmethod
-    def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor) -> Pairs:
+    def make(cls, model: Restorer, degraded_NCHW: Tensor, clean_NCHW: Tensor, tone: Tone = "keep") -> Pairs:
         """Pair up and run the source model once, for every candidate to be compared with."""
-        return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None))
+        return cls(degraded_NCHW, clean_NCHW, run(model, degraded_NCHW, None, tone=tone), tone=tone)
 
     def gain_of(self, restored_NCHW: Tensor) -> float:
         """Mean PSNR gain of a restoration over the source model's, dB."""
@@ -87,11 +90,11 @@ class Pairs:
 
     def gain_db(self, model: Restorer, row: Modulation) -> float:
         """Mean PSNR gain of an adapter over the source model, dB."""
-        return self.gain_of(run(model, self.degraded_NCHW, row))
+        return self.gain_of(run(model, self.degraded_NCHW, row, tone=self.tone))
 
     def trial(self, model: Restorer, row: Modulation) -> Trial:
         """What an adapter gains here, how surely, and how much it changes."""
-        restored_NCHW = run(model, self.degraded_NCHW, row)
+        restored_NCHW = run(model, self.degraded_NCHW, row, tone=self.tone)
         gain_N = self._gains_N(restored_NCHW)
         error_db = float(gain_N.std()) / math.sqrt(len(gain_N)) if len(gain_N) > 1 else math.inf
         return Trial(float(gain_N.mean()), error_db, float((restored_NCHW - self.source_NCHW).abs().mean()))
@@ -112,34 +115,43 @@ def crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Gen
     return torch.stack(crops)
 
 
-def degrade_mixed(matches: Sequence[Matched], clean_NCHW: Tensor, generator: torch.Generator, jitter: float) -> Tensor:
-    """Each sample takes one of the matched degradations, in proportion to their weights."""
+def degrade_mixed(
+    matches: Sequence[Matched], clean_NCHW: Tensor, generator: torch.Generator, jitter: float, tone: Tone = "keep"
+) -> tuple[Tensor, Tensor]:
+    """Each sample takes one of the matched degradations, in proportion to their weights.
+
+    Returns:
+        The degraded images, and what a restoration with this intent should make of them: the clean ones, in the
+        matched haze and light where tone is kept.
+    """
     weights = torch.tensor([matched.weight for matched in matches])
     which = torch.multinomial(weights, len(clean_NCHW), replacement=True, generator=generator)
-    degraded = clean_NCHW.clone()
+    degraded, wanted = clean_NCHW.clone(), clean_NCHW.clone()
     for rank, matched in enumerate(matches):
         rows = (which == rank).nonzero().squeeze(1)
         if len(rows):
-            degraded[rows] = matched.degrade(clean_NCHW[rows], generator, jitter)
-    return degraded
+            degraded[rows], wanted[rows] = matched.pairs(clean_NCHW[rows], generator, jitter, tone)
+    return degraded, wanted
 
 
-def matched_pairs(bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator) -> Pairs | None:
+def matched_pairs(
+    bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator, tone: Tone = "keep"
+) -> Pairs | None:
     """Held-out scenes with the matched degradations; None when nothing was matched."""
     if not matches:
         return None
     clean = bundle.replay_gate_NCHW.float() / 255
-    pairs = Pairs.make(bundle.model, degrade_mixed(matches, clean, generator, jitter=0.03), clean)
+    pairs = Pairs.make(bundle.model, *degrade_mixed(matches, clean, generator, 0.03, tone), tone)
     gap = sum(m.weight * bundle.stats.match_gap(m.chain) for m in matches) / sum(m.weight for m in matches)
     return replace(pairs, match_gap=gap)
 
 
-def source_pairs(bundle: Bundle, count: int, side: int, seed: int) -> Pairs:
-    """Held-out scenes with the degradations of source training, for the do-no-harm check."""
+def source_pairs(bundle: Bundle, count: int, side: int, seed: int, tone: Tone = "keep") -> Pairs:
+    """Held-out scenes with the degradations of source training for this intent, for the do-no-harm check."""
     scenes = photos(bundle.replay_gate_NCHW.float() / 255)
     generator = torch.Generator(bundle.replay_NCHW.device).manual_seed(seed + 1)
-    drawn = make_batch(scenes, count, side, generator)
-    return Pairs.make(bundle.model, drawn.degraded_BCHW, drawn.clean_BCHW)
+    drawn = make_batch(scenes, count, side, generator, tone=tone)
+    return Pairs.make(bundle.model, drawn.degraded_BCHW, drawn.clean_BCHW, tone)
 
 
 def photos(scenes_NCHW: Tensor) -> PatchSource:

@@ -28,10 +28,10 @@ from udair.adaptation.phase_state import PhaseState, PhaseStates, remembered
 from udair.adaptation.projection import align, assigned_cluster
 from udair.adaptation.scope import scoped, source_pairs_inside
 from udair.bundle import Bundle
-from udair.config import RecipeConfig
+from udair.config import RecipeConfig, Tone, check_tone
 from udair.data.images import ImageArray
 from udair.data.patches import PatchSource
-from udair.errors import AdaptationError
+from udair.errors import AdaptationError, AdapterError
 from udair.models.appearance import appearance
 from udair.models.modulation import Modulation
 
@@ -94,6 +94,7 @@ def adapt(
     config: RecipeConfig | None = None,
     on_progress: Progress | None = None,
     *,
+    tone: Tone = "keep",
     champion: Adapter | None = None,
     states: PhaseStates | None = None,
 ) -> Adaptation:
@@ -108,17 +109,25 @@ def adapt(
         gate_images: Others, for the gate alone.
         config: Steps, budget, seed.
         on_progress: Called with phase (EMBEDDING, ALIGNING, ADAPTING, EVALUATING), share, metrics.
+        tone: The intent that the adapter is made for: with ``keep``, haze and exposure of the target are no damage.
         champion: The domain's adapter so far: training starts from it, and it competes itself.
         states: Remembers what ALIGNING and ADAPTING made; a repeated call goes on from there and gives the
             same adapter. The other phases take seconds.
 
     Raises:
         AdaptationError: TOO_FEW_IMAGES (none to adapt on, or none that shows anything), NAN_LOSS.
+        AdapterError: The champion was made for the other intent.
+        ConfigError: The tone is none.
 
     Source: UDAIR (arXiv 2505.22284) for projection and CORAL; matching, re-degradation, candidates
     and the gate are ours (docs/method.md).
     """
     config = config or RecipeConfig()
+    check_tone(tone)
+    if champion is not None and champion.tone != tone:
+        raise AdapterError(
+            f"the domain's adapter was made for tone {champion.tone!r}; this adaptation is for {tone!r}. Start without it."
+        )
     report = on_progress or (lambda phase, share, metrics: None)
     started = time.monotonic()
     generator = torch.Generator().manual_seed(config.seed)
@@ -140,7 +149,7 @@ def adapt(
     total = len(shown) + len(gate_shown)
     matches: list[Matched] = []
     candidates: dict[str, Adapter] = {}
-    identity = identity_adapter(bundle.model, bundle.digest)
+    identity = identity_adapter(bundle.model, bundle.digest, tone)
     if total < needed:
         notes.append(f"{total} usable images; {needed} are needed to judge an adapter")
     elif found.clean:
@@ -153,7 +162,7 @@ def adapt(
         start = champion.row if champion is not None else identity.row
         if champion is not None:
             candidates["champion"] = replace(champion, notes={"candidate": "champion"})
-        candidates["coral"] = Adapter(bundle.digest, aligned, {"candidate": "coral"})
+        candidates["coral"] = Adapter(bundle.digest, aligned, {"candidate": "coral"}, tone)
         cluster = assigned_cluster(embedding_ND, bundle.stats)
         candidates |= zero_gradient(bundle, identity, crops, target.histogram_K, cluster)
         matches = matches_of(
@@ -169,26 +178,26 @@ def adapt(
         report("ALIGNING", 1.0, dict(metrics))
         if matches:
             metrics["match_distance"] = matches[0].distance
-            scope = scoped(bundle, identity.row, crops, matches, generator)
+            scope = scoped(bundle, identity.row, crops, matches, generator, tone)
             if config.steps:
 
                 def train() -> PhaseState:
                     row, losses = train_on_matches(
-                        bundle, matches, embedding_ND, scope, config, deadline, generator, report, start
+                        bundle, matches, embedding_ND, scope, config, deadline, generator, report, start, tone
                     )
                     return PhaseState({item.name: getattr(row, item.name) for item in fields(row)}, losses)
 
                 state = remembered(states, "ADAPTING", generator, train)
                 metrics |= state.facts
                 row = Modulation(**{item.name: state.tensors[item.name] for item in fields(Modulation)})
-                full = Adapter(bundle.digest, row)
+                full = Adapter(bundle.digest, row, tone=tone)
                 for share in SHARES:
                     name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
                     candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
             candidates = {name: candidate.within(scope) for name, candidate in candidates.items()}
 
     report("EVALUATING", 0.0, {})
-    held_out = matched_pairs(bundle, matches, generator)
+    held_out = matched_pairs(bundle, matches, generator, tone)
     trials = {name: held_out.trial(bundle.model, c.row) for name, c in candidates.items()} if held_out else {}
     report("EVALUATING", 0.4, {})
     adapter, evidence = _choose(bundle, candidates, trials, held_out, identity, gate_shown, total, config.seed)
@@ -263,6 +272,7 @@ def train_on_matches(
     generator: torch.Generator,
     report: Progress,
     start: Modulation | None = None,
+    tone: Tone = "keep",
 ) -> tuple[Modulation, dict[str, float]]:
     """Train an adapter on clean scenes that are degraded as the target is.
 
@@ -270,19 +280,19 @@ def train_on_matches(
     from the target's, which the adapter would otherwise forget.
     """
     scenes = bundle.replay_train_NCHW.float() / 255
-    kept = source_pairs_inside(bundle, scope, ANCHOR_DRAWS, config.patch, generator)
+    kept = source_pairs_inside(bundle, scope, ANCHOR_DRAWS, config.patch, generator, tone)
 
     def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         anchors = min(round(ANCHOR_SHARE * batch), len(kept[0]))
         clean = crop_scenes(scenes, batch - anchors, patch, generator)
-        degraded = degrade_mixed(matches, clean, generator, jitter=0.05)
+        degraded, wanted = degrade_mixed(matches, clean, generator, 0.05, tone)
         pick = torch.randint(max(len(kept[0]), 1), (anchors,), generator=generator)
-        return torch.cat([degraded, kept[0][pick]]), torch.cat([clean, kept[1][pick]])
+        return torch.cat([degraded, kept[0][pick]]), torch.cat([wanted, kept[1][pick]])
 
     report("ADAPTING", 0.0, {})
     fitted = fit_adapter(
         bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline, start=start,
-        on_step=lambda share, loss: report("ADAPTING", share, {"loss": loss}),
+        on_step=lambda share, loss: report("ADAPTING", share, {"loss": loss}), tone=tone,
     )  # fmt: skip
     report("ADAPTING", 1.0, {})
     return fitted
@@ -305,7 +315,7 @@ def _choose(
     """
     device = bundle.model.enter.weight.device
     images = [gate_view(image) for image in gate_images[:GATE_IMAGES]]
-    source = source_pairs(bundle, SOURCE_PAIRS, CROP, seed)
+    source = source_pairs(bundle, SOURCE_PAIRS, CROP, seed, identity.tone)
     yardstick = Yardstick(
         bundle, matched or source, source, [image.to(device) for image in images], target_images, seed
     )

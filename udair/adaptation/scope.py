@@ -14,6 +14,7 @@ from torch import Tensor
 from udair.adaptation.matching import Matched
 from udair.adaptation.pairs import crop_scenes, degrade_mixed, photos
 from udair.bundle import Bundle
+from udair.config import Tone
 from udair.data.tasks import make_batch
 from udair.models.degradation import scope_features
 from udair.models.modulation import Modulation
@@ -23,7 +24,12 @@ RIDGE = 0.3  # boundaries are fitted on few scenes: less follows their content
 
 
 def scoped(
-    bundle: Bundle, row: Modulation, crops: Tensor, matches: Sequence[Matched], generator: torch.Generator
+    bundle: Bundle,
+    row: Modulation,
+    crops: Tensor,
+    matches: Sequence[Matched],
+    generator: torch.Generator,
+    tone: Tone = "keep",
 ) -> Modulation:
     """Limit a row to images like the target's, or like scenes with its matched degradation.
 
@@ -33,21 +39,22 @@ def scoped(
         crops: Of the target (N, 3, H, W).
         matches: What was matched to it.
         generator: Of crops and degradations.
+        tone: The intent whose source degradations are to be left out.
     """
     count, side = len(crops), crops.shape[-1]
     scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * count, side, generator)
-    alike = torch.cat([crops, degrade_mixed(matches, scenes[:count], generator, jitter=0.05)])
-    others = make_batch(photos(scenes), 2 * count, side, generator).degraded_BCHW
+    alike = torch.cat([crops, degrade_mixed(matches, scenes[:count], generator, 0.05, tone)[0]])
+    others = make_batch(photos(scenes), 2 * count, side, generator, tone=tone).degraded_BCHW
     return fit_scope(row, _features(bundle, alike), _features(bundle, others))
 
 
 @torch.no_grad()
 def source_pairs_inside(
-    bundle: Bundle, scope: Modulation, draws: int, side: int, generator: torch.Generator
+    bundle: Bundle, scope: Modulation, draws: int, side: int, generator: torch.Generator, tone: Tone = "keep"
 ) -> tuple[Tensor, Tensor]:
     """Degraded and clean source samples (N, 3, side, side) that a scope holds, of `draws` tried; N may be 0."""
     scenes = bundle.replay_train_NCHW.float() / 255
-    drawn = make_batch(photos(scenes), draws, side, generator)
+    drawn = make_batch(photos(scenes), draws, side, generator, tone=tone)
     features_NS = _features(bundle, drawn.degraded_BCHW)
     inside = scope.inside(features_NS) > 0
     return drawn.degraded_BCHW[inside], drawn.clean_BCHW[inside]

@@ -36,8 +36,8 @@ def contrastive_loss(embedding_BD: Tensor, label_B: Tensor, temperature: float =
     log_share_BB = logits_BB - logits_BB.masked_fill(itself_BB, float("-inf")).logsumexp(1, keepdim=True)
     positives_B = positive_BB.sum(1)
     per_sample_B = -log_share_BB.masked_fill(~positive_BB, 0.0).sum(1) / positives_B.clamp(min=1)
-    anchors = (positives_B > 0).sum()
-    return per_sample_B[positives_B > 0].sum() / anchors.clamp(min=1)
+    # Samples without a positive add zero: no shape depends on the labels, so a CUDA graph can hold this.
+    return per_sample_B.sum() / (positives_B > 0).sum().clamp(min=1)
 
 
 def covariance_contrastive_loss(map_BDhw: Tensor, label_B: Tensor, temperature: float = 0.2) -> Tensor:

@@ -6,6 +6,7 @@ Axes: B samples, C channels, H x W pixels.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from udair.errors import ShapeError
@@ -27,3 +28,19 @@ def restoration_loss(restored_BCHW: Tensor, clean_BCHW: Tensor, fft_weight: floa
     difference = restored_BCHW.float() - clean_BCHW.float()
     spectrum = torch.view_as_real(torch.fft.rfft2(difference, norm="ortho"))
     return difference.abs().mean() + fft_weight * spectrum.abs().mean()
+
+
+def tone_loss(restored_BCHW: Tensor, clean_BCHW: Tensor, kept_B: Tensor, cell: int = 16) -> Tensor:
+    """Mean absolute error of local means, over the samples whose tone is to be kept.
+
+    A net that may brighten some pictures drifts in others, by too little for the pixel loss to mind beside
+    noise: means over `cell` x `cell` pixels have no noise left. Zero where no sample keeps its tone.
+
+    Args:
+        restored_BCHW, clean_BCHW: RGB, of equal shapes.
+        kept_B: True for the samples that count.
+        cell: Side of a mean, pixels.
+    """
+    difference = F.avg_pool2d(restored_BCHW.float() - clean_BCHW.float(), cell, ceil_mode=True)
+    error_B = difference.abs().flatten(1).mean(1)
+    return (error_B * kept_B).sum() / kept_B.sum().clamp(min=1)

@@ -1,8 +1,8 @@
-"""Building blocks of the restorer: NAF blocks with FiLM after each norm.
+"""Building blocks of the restorer: dense convolutions with FiLM, and attention over channels.
 
-Axes: B samples, C channels, H x W pixels of one level, D code width.
-Source: Chen et al. 2022, Simple Baselines for Image Restoration (NAFNet); Perez et al. 2018, FiLM;
-Chu et al. 2022, test-time local converter (local pooling).
+Axes: B samples, C channels, H x W positions of one level, D code width, F modulations of all blocks.
+Source: He et al. 2016, residual blocks; Perez et al. 2018, FiLM; Hu et al. 2018, squeeze and excitation.
+Why no depthwise convolution, norm or gate: docs/adr/0020.
 """
 
 from __future__ import annotations
@@ -11,113 +11,119 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ChannelNorm(nn.Module):
-    """LayerNorm over channels at every pixel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalise; channels-last inputs cost no copy."""
-        # Fixed affine parameters fold into FiLM, but keep the unconditioned model trainable.
-        x_BHWC = F.layer_norm(x_BCHW.permute(0, 2, 3, 1), (x_BCHW.shape[1],), self.weight, self.bias, 1e-6)
-        return x_BHWC.permute(0, 3, 1, 2)
+VIEW_EIGHTHS = 7
 
 
-def simple_gate(x_BCHW: Tensor) -> Tensor:
-    """First half of the channels times the second half."""
-    a, b = x_BCHW.chunk(2, 1)
-    return a * b
+class DenseBlock(nn.Module):
+    """Convolution, FiLM, ReLU, convolution, perhaps attention over channels; added to its input.
 
-
-def local_mean(x_BCHW: Tensor, window: int) -> Tensor:
-    """Mean over a window, at every place where the whole window lies inside the image.
-
-    A net trained on patches meets other statistics in whole images; pooling over a training-sized
-    window at test time closes the gap (Chu et al. 2022). Computed in float32.
-
-    Args:
-        x_BCHW: Features.
-        window: Side of the window, pixels.
-
-    Returns:
-        (B, C, h, w): 1 x 1 when the image fits into the window; `spread` gives every pixel its value.
-    """
-    height, width = x_BCHW.shape[2:]
-    if height <= window and width <= window:
-        return x_BCHW.mean((2, 3), keepdim=True)
-    mean = _moving_mean(_moving_mean(x_BCHW, 2, min(window, height)), 3, min(window, width))
-    return mean.to(x_BCHW.dtype)
-
-
-def _moving_mean(x: Tensor, dim: int, length: int) -> Tensor:
-    """Means over `length` neighbours. One sum and then differences: a window moves few steps in a tile."""
-    steps = x.shape[dim] - length
-    first = x.narrow(dim, 0, length).sum(dim, keepdim=True, dtype=torch.float32)
-    if steps:
-        entering, leaving = x.narrow(dim, length, steps).float(), x.narrow(dim, 0, steps).float()
-        first = torch.cat([first, first + (entering - leaving).cumsum(dim)], dim)
-    return first / length
-
-
-def spread(mean_BChw: Tensor, height: int, width: int) -> Tensor:
-    """What `local_mean` gave, for every pixel: near the edge, the window that lies nearest; (B, C, H, W).
-
-    One value for all stays 1 x 1.
-    """
-    tall, wide = mean_BChw.shape[2:]
-    if tall == wide == 1:
-        return mean_BChw
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return F.pad(mean_BChw, (left, width - wide - left, top, height - tall - top), mode="replicate")
-
-
-class NAFBlock(nn.Module):
-    """Gated depthwise convolution and gated feed-forward, each after a norm with FiLM.
+    It starts as the identity: the second convolution is zero.
 
     Args:
         channels: C.
-        code_dim: D of the embedding that conditions both norms.
-        window: Side of the pooling window of the channel attention, pixels of this level.
+        code_dim: D of the embedding that conditions it.
+        place: Where its modulations, scale and shift of every channel, lie among all F.
+        attend: Weigh channels by what the whole picture holds. Then a position depends on all others, so
+            it is for levels that are run on the whole picture at once.
+        patch: Side of the largest patches of training, positions of this level: what is larger is seen in `views`.
     """
 
-    def __init__(self, channels: int, code_dim: int, window: int) -> None:
+    def __init__(self, channels: int, code_dim: int, place: int, attend: bool, patch: int) -> None:
         super().__init__()
-        self.window = window
-        self.norm1 = ChannelNorm(channels)
-        self.expand = nn.Conv2d(channels, 2 * channels, 1)
-        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.attend = nn.Conv2d(channels, channels, 1)
-        self.project = nn.Conv2d(channels, channels, 1)
-        self.norm2 = ChannelNorm(channels)
-        self.widen = nn.Conv2d(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(channels, channels, 1)
-        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.film = nn.Linear(code_dim, 4 * channels)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
+        self.patch = patch
+        self.place = slice(place, place + 2 * channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        nn.init.zeros_(self.second.weight)
+        self.film = nn.Linear(code_dim, 2 * channels)
+        self.attend = nn.Conv2d(channels, channels, 1) if attend else None
+        for layer in (self.film, self.attend):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     @property
     def films(self) -> int:
-        """Number of modulations: scale and shift of two norms."""
+        """Number of modulations: scale and shift of every channel."""
         return self.film.out_features
 
     def forward(self, x_BCHW: Tensor, embedding_BD: Tensor, delta_BF: Tensor | None) -> Tensor:
-        """Transform features; `delta_BF` is an adapter's change of the FiLM parameters."""
-        film_BF = self.film(embedding_BD)
-        if delta_BF is not None:
-            film_BF = film_BF + delta_BF
-        scale1, shift1, scale2, shift2 = film_BF[:, :, None, None].chunk(4, 1)
-        y = self.norm1(x_BCHW) * (1 + scale1) + shift1
-        y = simple_gate(self.depthwise(self.expand(y)))
-        pooled = y.mean((2, 3), keepdim=True) if self.training else local_mean(y, self.window)
-        y = self.project(y * spread(self.attend(pooled), *y.shape[2:]))
-        x_BCHW = x_BCHW + y * self.beta
-        y = self.norm2(x_BCHW) * (1 + scale2) + shift2
-        y = self.narrow(simple_gate(self.widen(y)))
-        out: Tensor = x_BCHW + y * self.gamma
-        return out
+        """Transform features; `delta_BF` is an adapter's change of all blocks' FiLM parameters."""
+        y = self.change(x_BCHW, self.modulation(embedding_BD, delta_BF))
+        if self.attend is not None:
+            gate = self.gate(y.mean((2, 3), keepdim=True) if self.training else views(y, self.patch))
+            height, width = y.shape[2:]
+            y = y * spread(gate, 0, height, width, height)
+        return x_BCHW + y
+
+    def modulation(self, embedding_BD: Tensor, delta_BF: Tensor | None) -> Tensor:
+        """FiLM parameters (B, 2 C) of this block, scales first."""
+        film: Tensor = self.film(embedding_BD)
+        return film if delta_BF is None else film + delta_BF[:, self.place]
+
+    def change(self, x_BCHW: Tensor, film_B2C: Tensor) -> Tensor:
+        """What depends on the neighbours alone: two positions to each side."""
+        scale, shift = film_B2C[:, :, None, None].chunk(2, 1)
+        y: Tensor = self.second(F.relu(torch.addcmul(shift, self.first(x_BCHW), 1 + scale), inplace=True))
+        return y
+
+    def gate(self, pooled_BCvv: Tensor) -> Tensor:
+        """Weights of the channels in (0, 2), from their means over the whole picture or its views."""
+        assert self.attend is not None
+        return 2 * torch.sigmoid(self.attend(pooled_BCvv))
+
+
+def views(x_BCHW: Tensor, patch: int) -> Tensor:
+    """Channel means over the whole of a small picture, over four views of a large one; (B, C, 1 or 2, 1 or 2).
+
+    A view is seven eighths of each side longer than `patch`, from one end. One mean for all of a large picture
+    is further from what a net trained on patches has met; small windows make it contradict itself from
+    place to place, in tone above all (measured: docs/adr/0021).
+    """
+    for axis in (3, 2):
+        side = x_BCHW.shape[axis]
+        seen = -(-side * VIEW_EIGHTHS // 8) if side > patch else side
+        starts = (0, side - seen) if side > patch else (0,)
+        x_BCHW = torch.stack([x_BCHW.narrow(axis, start, seen).mean(axis) for start in starts], axis)
+    return x_BCHW
+
+
+def spread(gate_BCvv: Tensor, top: int, rows: int, columns: int, height: int) -> Tensor:
+    """Weights for `rows` x `columns` positions from row `top` of a picture of `height` rows, between its views."""
+    for axis, first, count, side in ((2, top, rows, height), (3, 0, columns, columns)):
+        if gate_BCvv.shape[axis] == 2:
+            place = (torch.arange(first, first + count, device=gate_BCvv.device) + 0.5) / side
+            place = place.to(gate_BCvv.dtype).view((-1, 1) if axis == 2 else (1, -1))
+            one, other = gate_BCvv.split(1, axis)
+            gate_BCvv = one + (other - one) * place
+    return gate_BCvv
+
+
+@torch.no_grad()
+def run_in_bands(block: DenseBlock, x_BCHW: Tensor, embedding_BD: Tensor, delta_BF: Tensor | None, rows: int) -> Tensor:
+    """A block's forward on a large picture: the same numbers, in place, with two feature maps in memory.
+
+    Args:
+        block: In evaluation mode.
+        x_BCHW: Features; overwritten.
+        embedding_BD, delta_BF: As for the block.
+        rows: Height of a band, positions.
+    """
+    film_B2C = block.modulation(embedding_BD, delta_BF)
+    height = x_BCHW.shape[2]
+    y_BCHW = torch.empty_like(x_BCHW)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        above, below = min(2, top), min(2, height - bottom)  # what two 3 x 3 convolutions see
+        band = block.change(x_BCHW[:, :, top - above : bottom + below], film_B2C)
+        y_BCHW[:, :, top:bottom] = band[:, :, above : above + bottom - top]
+    if block.attend is not None:
+        gate = block.gate(views(y_BCHW, block.patch))
+        for top in range(0, height, rows):
+            band = y_BCHW[:, :, top : top + rows]
+            band.mul_(spread(gate, top, band.shape[2], band.shape[3], height))
+            x_BCHW[:, :, top : top + rows].add_(band)
+    else:
+        x_BCHW.add_(y_BCHW)
+    return x_BCHW

@@ -81,8 +81,9 @@ class Codebook(nn.Module):
         )
 
     def _move(self, vectors_ND: Tensor, indices_N: Tensor) -> None:
+        """One step of the running means. No shape depends on the data: a CUDA graph can hold it."""
         codes = len(self.codes_KD)
-        count_K = torch.bincount(indices_N, minlength=codes).float()
+        count_K = torch.zeros_like(self.count_K).index_add_(0, indices_N, torch.ones_like(vectors_ND[:, 0]))
         sum_KD = torch.zeros_like(self.sum_KD).index_add_(0, indices_N, vectors_ND)
         # Evenly spaced is random enough: the patches are random, and a run can be repeated exactly.
         pick_K = torch.linspace(0, len(vectors_ND) - 1, codes, device=vectors_ND.device).long()
@@ -94,6 +95,6 @@ class Codebook(nn.Module):
         self.count_K.mul_(self.decay).add_(count_K, alpha=1 - self.decay)
         self.sum_KD.mul_(self.decay).add_(sum_KD, alpha=1 - self.decay)
         dead_K = self.count_K < self.dead_below
-        self.count_K[dead_K] = 1.0
-        self.sum_KD[dead_K] = revived_KD[dead_K]
+        self.count_K.copy_(torch.where(dead_K, torch.ones_like(self.count_K), self.count_K))
+        self.sum_KD.copy_(torch.where(dead_K[:, None], revived_KD, self.sum_KD))
         self.codes_KD.copy_(self.sum_KD / self.count_K[:, None])

@@ -5,6 +5,7 @@ Axes: B samples, H x W pixels, D code width, h x w latent grid (stride 16), K co
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,22 +17,27 @@ from udair.config import ModelConfig
 from udair.models.appearance import appearance
 from udair.models.codebook import Codebook, Quantised
 from udair.models.modulation import Modulation
+from udair.models.padding import pad, window
 
 STRIDE = 16
+BAND_PIXELS = 2**21  # above it a picture is looked at in bands
+SAMPLE_SIDE = 256  # of the windows that stand for a large picture's appearance, pixels
 
 
 class Degradation(NamedTuple):
     """How the model sees one batch's degradation.
 
     Attributes:
-        embedding_BD: Pooled codes: the only thing that conditions the restorer.
-        map_BDhw: Quantised latent map, read at the restorer's bottleneck.
+        embedding_BD: Pooled codes, through an adapter's projection: they condition the restorer.
+        codes_BD: Pooled codes before the projection, read at the restorer's bottleneck.
+        map_BDhw: Quantised latent map; nothing but losses looks at its places (docs/adr/0021).
         histogram_BK: Share of each code in each image.
         commitment: Scalar training loss that keeps latents near their codes.
         inside_B: 1.0 where the adapter's scope holds the sample, else 0.0; ones without an adapter.
     """
 
     embedding_BD: Tensor
+    codes_BD: Tensor
     map_BDhw: Tensor
     histogram_BK: Tensor
     commitment: Tensor
@@ -39,8 +45,9 @@ class Degradation(NamedTuple):
 
     def samples(self) -> list[Degradation]:
         """Each sample of the batch as a batch of one."""
-        rows = (part.split(1) for part in (self.embedding_BD, self.map_BDhw, self.histogram_BK, self.inside_B))
-        return [Degradation(e, m, h, self.commitment, i) for e, m, h, i in zip(*rows, strict=True)]
+        parts = (self.embedding_BD, self.codes_BD, self.map_BDhw, self.histogram_BK, self.inside_B)
+        rows = (part.split(1) for part in parts)
+        return [Degradation(e, c, m, h, self.commitment, i) for e, c, m, h, i in zip(*rows, strict=True)]
 
 
 class DegradationEncoder(nn.Module):
@@ -78,27 +85,66 @@ class DegradationEncoder(nn.Module):
         latent_BDhw = self.head(self.trunk(torch.cat([image_BCHW - 0.5, high_BCHW], 1)))
         return F.layer_norm(latent_BDhw.permute(0, 2, 3, 1), (latent_BDhw.shape[1],)).permute(0, 3, 1, 2)
 
+    def latent_in_bands(self, image_BCHW: Tensor, rows: int) -> Tensor:
+        """What `latent` gives for a padded picture, from bands of it: memory is that of one band.
+
+        Args:
+            image_BCHW: The picture as it came.
+            rows: Height of a band, pixels; a multiple of 16.
+        """
+        height, width = (side + -side % STRIDE for side in image_BCHW.shape[2:])
+        bands = []
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            # A latent vector sees 16 pixels beyond its own 16.
+            above, below = min(STRIDE, top), min(STRIDE, height - bottom)
+            piece = window(image_BCHW, STRIDE, top - above, 0, bottom - top + above + below, width)
+            skip = above // STRIDE
+            bands.append(self.latent(piece)[:, :, skip : skip + (bottom - top) // STRIDE])
+        return torch.cat(bands, 2)
+
     def forward(self, image_BCHW: Tensor, modulation: Modulation | None = None) -> Degradation:
-        """Embed a batch; sides are multiples of 16. An adapter moves codes and projects the result."""
-        return self.modulate(self.codebook(self.latent(image_BCHW)), image_BCHW, modulation)
+        """Embed a batch of any size. An adapter moves codes and projects the result."""
+        height, width = image_BCHW.shape[2:]
+        if self.training or len(image_BCHW) * height * width <= BAND_PIXELS:
+            latent_BDhw = self.latent(pad(image_BCHW, STRIDE))
+        else:
+            rows = max(STRIDE, BAND_PIXELS // (len(image_BCHW) * width) // STRIDE * STRIDE)
+            latent_BDhw = self.latent_in_bands(image_BCHW, rows)
+        return self.modulate(self.codebook(latent_BDhw), image_BCHW, modulation)
 
     def modulate(self, quantised: Quantised, image_BCHW: Tensor, modulation: Modulation | None) -> Degradation:
         """Pool codes to the embedding, through an adapter's offsets and projection where it applies."""
         map_BDhw = quantised.map_BDhw
-        embedding_BD = map_BDhw.mean((2, 3))
-        inside_B = torch.ones_like(embedding_BD[:, 0])
+        codes_BD = embedding_BD = map_BDhw.mean((2, 3))
+        inside_B = torch.ones_like(codes_BD[:, 0])
         if modulation is not None:
-            inside_B = modulation.inside(scope_features(embedding_BD, image_BCHW)).to(map_BDhw.dtype)
+            inside_B = modulation.inside(scope_features(codes_BD, image_BCHW)).to(map_BDhw.dtype)
             offset_BDhw = _gather_offsets(modulation.codes_BKD, quantised.indices_Bhw)
             map_BDhw = map_BDhw + inside_B[:, None, None, None] * offset_BDhw
-            moved_BD = project(map_BDhw.mean((2, 3)), modulation)
-            embedding_BD = torch.where(inside_B[:, None] > 0, moved_BD, embedding_BD)
-        return Degradation(embedding_BD, map_BDhw, quantised.histogram_BK, quantised.commitment, inside_B)
+            codes_BD = map_BDhw.mean((2, 3))
+            embedding_BD = torch.where(inside_B[:, None] > 0, project(codes_BD, modulation), codes_BD)
+        return Degradation(embedding_BD, codes_BD, map_BDhw, quantised.histogram_BK, quantised.commitment, inside_B)
 
 
 def scope_features(embedding_BD: Tensor, image_BCHW: Tensor) -> Tensor:
-    """What decides whether an adapter applies: unmodulated embedding, then appearance; (B, S)."""
-    return torch.cat([embedding_BD.float(), appearance(image_BCHW)], 1)
+    """What decides whether an adapter applies: unmodulated embedding, then appearance; (B, S).
+
+    The appearance of a large picture is that of windows spread over it: its cost stays bounded.
+    """
+    return torch.cat([embedding_BD.float(), appearance(pad(_sampled(image_BCHW), STRIDE))], 1)
+
+
+def _sampled(image_BCHW: Tensor) -> Tensor:
+    """At most `BAND_PIXELS` of a picture: whole windows of it, evenly spread, side by side."""
+    for axis in (2, 3):
+        side = image_BCHW.shape[axis]
+        most = max(1, math.isqrt(BAND_PIXELS) // SAMPLE_SIDE)
+        if side > most * SAMPLE_SIDE:
+            begins = torch.linspace(0, side // SAMPLE_SIDE - 1, most).round().long() * SAMPLE_SIDE
+            places = (begins[:, None] + torch.arange(SAMPLE_SIDE)).flatten().to(image_BCHW.device)
+            image_BCHW = image_BCHW.index_select(axis, places)
+    return image_BCHW
 
 
 def project(embedding_BD: Tensor, modulation: Modulation) -> Tensor:

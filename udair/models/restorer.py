@@ -1,57 +1,94 @@
-"""The all-in-one restorer: a NAFNet-type U-Net that only the degradation embedding conditions.
+"""The all-in-one restorer: a dense residual U-Net that the degradation embedding and an intent condition.
 
-Axes: B samples, C channels, H x W pixels, D code width, K codes, F modulations of all blocks.
+Its forward has three parts, so that pictures larger than memory can be run without a seam: `shallow`
+and `finish` see a few neighbours only and may be run on pieces; `deep`, an eighth of the side, holds
+everything that depends on the whole picture and is run on all of it (`udair/inference.py`).
+
+Axes: B samples, C channels, H x W pixels, h x w positions of the deep part, D code width, K codes,
+F modulations of all blocks.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from udair.config import ModelConfig
+from udair.config import TONES, ModelConfig, Tone, check_tone
 from udair.errors import ShapeError
-from udair.models.blocks import NAFBlock
+from udair.models.blocks import DenseBlock, run_in_bands
+from udair.models.conditions import Conditions
 from udair.models.degradation import Degradation, DegradationEncoder
 from udair.models.modulation import Modulation
+from udair.models.padding import pad
 
-# Side of the pooling window of channel attention, pixels at full resolution (see blocks.local_mean).
-POOL_WINDOW = 192
+# Levels that see neighbours alone; those below attend over channels and are run on whole pictures.
+SHALLOW_LEVELS = 2
+# Side of the largest patches of training, pixels: channel attention sees more in views.
+LARGEST_PATCH = 192
 
 
 class Restorer(nn.Module):
     """One model for all degradations, blind: it is never told which one it sees.
 
+    What it is told is the intent, chosen by people: whether exposure, colour and haze are to stay
+    (``keep``) or to be corrected (``restore``). One learned row for each is added to the embedding.
+
     Source: UDAIR (arXiv 2505.22284) for the codebook-conditioned design; the paper's backbone is a
-    vision transformer, ours is NAFNet-type for a fraction of the compute (docs/method.md).
+    vision transformer, ours is a U-Net of plain convolutions (docs/adr/0020). The intent is ours.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.degradation = DegradationEncoder(config)
-        width, dim = config.width, config.code_dim
-        self.enter = nn.Conv2d(3 * config.stem**2, width, 3, padding=1)
-        self.leave = nn.Conv2d(width, 3 * config.stem**2, 3, padding=1)
+        widths, dim = config.widths, config.code_dim
+        self.enter = nn.Conv2d(3 * config.stem**2, widths[0], 3, padding=1)
+        self.leave = nn.Conv2d(widths[0], 3 * config.stem**2, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.intent_2D = nn.Parameter(torch.zeros(len(TONES), dim))
+        self.films = 0  # F
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
-        window = POOL_WINDOW // config.stem
-        for count in config.encoder_blocks:
-            self.encoders.append(_blocks(count, width, dim, window))
-            self.downs.append(nn.Conv2d(width, 2 * width, 2, stride=2))
-            width, window = 2 * width, window // 2
-        self.middle = _blocks(config.middle_blocks, width, dim, window)
-        self.read_codes = nn.Conv2d(dim, width, 1)
+        for level in range(len(widths) - 1):
+            self.encoders.append(self._blocks(level))
+            self.downs.append(nn.Conv2d(widths[level], widths[level + 1], 2, stride=2, bias=False))
+        self.middle = self._blocks(len(widths) - 1)
+        self.read_codes = nn.Conv2d(dim, widths[-1], 1)
         nn.init.zeros_(self.read_codes.weight)
-        for count in config.decoder_blocks:
-            self.ups.append(nn.Sequential(nn.Conv2d(width, 2 * width, 1, bias=False), nn.PixelShuffle(2)))
-            width, window = width // 2, window * 2
-            self.decoders.append(_blocks(count, width, dim, window))
+        for level in reversed(range(len(widths) - 1)):
+            widen = nn.Conv2d(widths[level + 1], 4 * widths[level], 1, bias=False)
+            self.ups.append(nn.Sequential(widen, nn.PixelShuffle(2)))
+            self.decoders.append(self._blocks(level))
+
+    def _blocks(self, level: int) -> nn.ModuleList:
+        attend, patch = level >= self.shallow_levels, LARGEST_PATCH // (self.config.stem << level)
+        made = nn.ModuleList()
+        for _ in range(self.config.counts[level]):
+            made.append(DenseBlock(self.config.widths[level], self.config.code_dim, self.films, attend, patch))
+            self.films += 2 * self.config.widths[level]
+        return made
 
     @property
-    def films(self) -> int:
-        """F: number of FiLM modulations of all blocks."""
-        return sum(block.films for block in self.modules() if isinstance(block, NAFBlock))
+    def shallow_levels(self) -> int:
+        """Number of levels that see neighbours alone."""
+        return min(SHALLOW_LEVELS, len(self.config.widths) - 1)
+
+    @property
+    def deep_stride(self) -> int:
+        """Side of a position of the deep part, pixels."""
+        return self.config.stem << self.shallow_levels
+
+    @property
+    def reach(self) -> int:
+        """How far `shallow`, and `finish` again, see to each side, pixels; rounded up to `deep_stride`."""
+        counts = self.config.counts[: self.shallow_levels]
+        seen = self.config.stem * (1 + sum(2 * count << level for level, count in enumerate(counts)))
+        return -(-seen // self.deep_stride) * self.deep_stride
 
     def identity(self, batch: int = 1) -> Modulation:
         """The modulation that changes nothing, on this model's device."""
@@ -66,24 +103,49 @@ class Restorer(nn.Module):
         )
 
     def embed(self, image_BCHW: Tensor, modulation: Modulation | None = None) -> Degradation:
-        """How the model sees the degradation of a batch of any size."""
-        return self.degradation(_pad(image_BCHW, self.config.stride), modulation)  # type: ignore[no-any-return]
+        """How the model sees the degradation of a batch of any size; in bands where that is large."""
+        return self.degradation(image_BCHW, modulation)  # type: ignore[no-any-return]
+
+    def conditions(
+        self, degradation: Degradation, modulation: Modulation | None = None, tone: Tone | Tensor = "keep"
+    ) -> Conditions:
+        """What is decided about each picture of a batch, once.
+
+        Args:
+            degradation: From `embed`, with the same modulation.
+            modulation: One row a sample; None is the source model.
+            tone: The intent of all, or of each: (B,) indices into `udair.config.TONES`.
+        """
+        batch = len(degradation.codes_BD)
+        if isinstance(tone, str):
+            intent_BD = self.intent_2D[TONES.index(check_tone(tone))].expand(batch, -1)
+        elif tone.shape == (batch,):
+            intent_BD = self.intent_2D[tone]
+        else:
+            raise ShapeError("tone", tuple(tone.shape), f"({batch},), an index of {', '.join(TONES)} for each sample")
+        return Conditions.of(degradation, intent_BD, modulation)
 
     def forward(
-        self, image_BCHW: Tensor, modulation: Modulation | None = None, degradation: Degradation | None = None
+        self,
+        image_BCHW: Tensor,
+        modulation: Modulation | None = None,
+        degradation: Degradation | None = None,
+        tone: Tone | Tensor = "keep",
     ) -> Tensor:
-        """Restore a batch.
+        """Restore a batch, each picture as a whole.
 
         Args:
             image_BCHW: RGB in [0, 1], any height and width.
             modulation: One row for all or one per sample; None is the source model.
-            degradation: From `embed`, when the pixels are a tile of a larger image.
+            degradation: From `embed`, where the caller knows it.
+            tone: What may change: see `conditions`.
 
         Returns:
             RGB of the same shape, not clamped.
 
         Raises:
             ShapeError: The image is not (B, 3, H, W).
+            ConfigError: The tone is none.
         """
         if image_BCHW.ndim != 4 or image_BCHW.shape[1] != 3:
             raise ShapeError("image_BCHW", tuple(image_BCHW.shape), "(B, 3, H, W)")
@@ -92,57 +154,92 @@ class Restorer(nn.Module):
             modulation = modulation.expand(batch)
         if degradation is None:
             degradation = self.embed(image_BCHW, modulation)
-        residual = self.residual(_pad(image_BCHW, self.config.stride), degradation, modulation)
-        residual = residual[:, :, :height, :width]
-        if modulation is None:
-            return image_BCHW + residual
-        inside = degradation.inside_B[:, None]
-        restored = image_BCHW + (1 + modulation.gain_B[:, None] * inside)[:, :, None, None] * residual
-        scale, shift = (modulation.affine_B6 * inside)[:, :, None, None].chunk(2, 1)
-        return restored * (1 + scale) + shift
+        given = self.conditions(degradation, modulation, tone)
+        residual = self.residual(pad(image_BCHW, self.config.stride), given)
+        return compose(image_BCHW, residual[:, :, :height, :width], given)
 
-    def residual(self, x: Tensor, degradation: Degradation, modulation: Modulation | None) -> Tensor:
-        """The U-Net: what is added to padded pixels (B, 3, H, W), given their degradation."""
-        embedding_BD = degradation.embedding_BD
-        film_BF = None if modulation is None else modulation.film_BF * degradation.inside_B[:, None]
-        offset = 0
+    def residual(self, x: Tensor, given: Conditions) -> Tensor:
+        """The U-Net: what is added to padded pixels (B, 3, H, W)."""
+        entered, skips = self.shallow(x, given)
+        features = deque(self.deep(entered, given), maxlen=1).pop()
+        return self.finish(features, skips, given)
 
-        def run(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-            nonlocal offset
-            for block in blocks:
-                assert isinstance(block, NAFBlock)
-                delta = None if film_BF is None else film_BF[:, offset : offset + block.films]
-                offset += block.films
-                x = block(x, embedding_BD, delta)
-            return x
-
-        x = self.enter(F.pixel_unshuffle(x, self.config.stem))
+    def shallow(self, x: Tensor, given: Conditions) -> tuple[Tensor, list[Tensor]]:
+        """Padded pixels (B, 3, H, W) to the deep part's input (B, C, h, w), and what `finish` needs beside it."""
+        x = self.enter(_channels_last(F.pixel_unshuffle(x, self.config.stem)))
         skips: list[Tensor] = []
-        for blocks, down in zip(self.encoders, self.downs, strict=True):
-            x = run(blocks, x)  # type: ignore[arg-type]
+        for blocks, down in zip(self.encoders[: self.shallow_levels], self.downs, strict=False):
+            x = _run(blocks, x, given)
             skips.append(x)
             x = down(x)
-        codes = self.read_codes(degradation.map_BDhw)
-        x = x + F.interpolate(codes, size=x.shape[2:], mode="nearest")
-        x = run(self.middle, x)
-        for blocks, up in zip(self.decoders, self.ups, strict=True):
-            x = run(blocks, up(x) + skips.pop())  # type: ignore[arg-type]
-        out = self.leave(x)
-        if modulation is not None:
-            readout_BOC = modulation.readout_BOC * degradation.inside_B[:, None, None]
-            out = out + torch.einsum("boc,bchw->bohw", readout_BOC.to(x.dtype), x)
+        return x, skips
+
+    def deep(self, x: Tensor, given: Conditions, rows: int | None = None) -> Iterator[Tensor]:
+        """Everything that depends on the whole picture, a block at a time; the last value is the result.
+
+        Args:
+            x: From `shallow`, of the whole picture; overwritten where `rows` is given.
+            given: The picture's conditions.
+            rows: Run in bands of so many positions: less memory, the same numbers.
+        """
+        skips: list[Tensor] = []
+        for level in range(self.shallow_levels, len(self.encoders)):
+            for block in self.encoders[level].children():
+                x = _step(block, x, given, rows)
+                yield x
+            skips.append(x)
+            x = self.downs[level](x)
+            yield x
+        x = x + self.read_codes(given.codes_BD[:, :, None, None])
+        for block in self.middle:
+            x = _step(block, x, given, rows)
+            yield x
+        for place in range(len(skips)):  # the coarsest first
+            widened = _channels_last(self.ups[place](x))
+            x = widened + skips.pop() if rows is None else widened.add_(skips.pop())
+            for block in self.decoders[place].children():
+                x = _step(block, x, given, rows)
+                yield x
+
+    def finish(self, x: Tensor, skips: list[Tensor], given: Conditions) -> Tensor:
+        """The deep part's result (B, C, h, w) to what is added to padded pixels (B, 3, H, W)."""
+        first = len(self.ups) - self.shallow_levels
+        for blocks, up in zip(self.decoders[first:], self.ups[first:], strict=True):
+            x = _run(blocks, _joined(up(x), skips.pop()), given)
+        out: Tensor = self.leave(x)
+        if given.change is not None:
+            out = out + torch.einsum("boc,bchw->bohw", given.change.readout_BOC.to(x.dtype), x)
         return F.pixel_shuffle(out, self.config.stem)
 
 
-def _blocks(count: int, channels: int, code_dim: int, window: int) -> nn.ModuleList:
-    return nn.ModuleList(NAFBlock(channels, code_dim, window) for _ in range(count))
+def compose(image_BCHW: Tensor, residual_BCHW: Tensor, given: Conditions) -> Tensor:
+    """Pixels and what the U-Net adds to them, with an adapter's gain and output affine."""
+    if given.change is None:
+        return image_BCHW + residual_BCHW
+    restored = image_BCHW + (1 + given.change.gain_B)[:, None, None, None] * residual_BCHW
+    scale, shift = given.change.affine_B6[:, :, None, None].chunk(2, 1)
+    return restored * (1 + scale) + shift
 
 
-def _pad(image_BCHW: Tensor, multiple: int) -> Tensor:
-    height, width = image_BCHW.shape[2:]
-    right, bottom = -width % multiple, -height % multiple
-    if not right and not bottom:
-        return image_BCHW
-    # Reflection needs a side larger than the padding; tiny images repeat their edge instead.
-    mode = "reflect" if bottom < height and right < width else "replicate"
-    return F.pad(image_BCHW, (0, right, 0, bottom), mode=mode)
+def _run(blocks: nn.Module, x: Tensor, given: Conditions) -> Tensor:
+    for block in blocks.children():
+        x = _step(block, x, given, None)
+    return x
+
+
+def _step(block: nn.Module, x: Tensor, given: Conditions, rows: int | None) -> Tensor:
+    assert isinstance(block, DenseBlock)
+    delta_BF = None if given.change is None else given.change.film_BF
+    if rows is not None:
+        return run_in_bands(block, x, given.embedding_BD, delta_BF, rows)
+    transformed: Tensor = block(x, given.embedding_BD, delta_BF)
+    return transformed
+
+
+def _joined(x: Tensor, skip: Tensor) -> Tensor:
+    return _channels_last(x + skip)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    # Dense convolutions are fastest there; pixel shuffles lose the layout.
+    return x.contiguous(memory_format=torch.channels_last)

@@ -38,6 +38,21 @@ def test_another_base_model_is_refused(bundle):
         adapter_from_bytes(adapter_to_bytes(_adapter(bundle, 0.1)), "f" * 64)
 
 
+def test_an_adapter_of_the_other_intent_is_refused(bundle):
+    data = adapter_to_bytes(replace(_adapter(bundle, 0.1), tone="restore"))
+    assert adapter_from_bytes(data, bundle.digest).tone == "restore"
+    assert adapter_from_bytes(data, bundle.digest, tone="restore").tone == "restore"
+    with pytest.raises(AdapterError, match=r"made for tone 'restore'; it was asked to 'keep'.*adapt the domain again"):
+        adapter_from_bytes(data, bundle.digest, tone="keep")
+    with pytest.raises(AdapterError, match="names tone 'bright'; expected one of keep, restore"):
+        adapter_from_bytes(adapter_to_bytes(replace(_adapter(bundle, 0.1), tone="bright")), bundle.digest)
+
+
+def test_an_adapter_keeps_its_intent_between_identity_and_itself(bundle):
+    adapter = replace(_adapter(bundle, 0.1), tone="restore")
+    assert adapter.interpolate(0.5).tone == adapter.within(adapter.row).tone == "restore"
+
+
 @pytest.mark.parametrize("cut", [0, 7, 100, -4])
 def test_damage_is_refused(bundle, cut):
     data = adapter_to_bytes(_adapter(bundle, 0.1))

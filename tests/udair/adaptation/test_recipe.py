@@ -5,8 +5,8 @@ import torch
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.evidence import Yardstick
 from udair.adaptation.gate import GatePolicy, judge
-from udair.adaptation.matching import look, match
-from udair.adaptation.pairs import Pairs
+from udair.adaptation.matching import Matched, look, match
+from udair.adaptation.pairs import Pairs, degrade_mixed
 from udair.adaptation.projection import align
 from udair.adaptation.recipe import adapt
 from udair.adaptation.scope import fit_scope
@@ -15,7 +15,7 @@ from udair.config import RecipeConfig, TestTimeConfig
 from udair.data.degradations import FAMILIES
 from udair.data.patches import to_array
 from udair.data.scenes import dead_leaves
-from udair.errors import AdaptationError, ConfigError
+from udair.errors import AdaptationError, AdapterError, ConfigError
 
 
 def _dusk(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,14 +26,15 @@ def _dusk(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return FAMILIES["low_light"].degrade(clean, values, torch.Generator().manual_seed(seed)), clean
 
 
-def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle):
+@pytest.mark.parametrize("tone", ["keep", "restore"])
+def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle, tone):
     degraded, _ = _dusk(32, seed=50)
     images = [to_array(image) for image in degraded]
     phases: list[str] = []
 
     made = adapt(
         bundle, images[:24], images[24:], RecipeConfig(steps=40, batch=4, patch=48, match_trials=60, learning_rate=1e-2),
-        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None,
+        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None, tone=tone,
     )  # fmt: skip
 
     assert phases == ["EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"]
@@ -42,6 +43,33 @@ def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle
     assert made.evidence.finite
     assert made.match["matched"][0]["parameters"]
     assert made.adapter.base_digest == bundle.digest
+    assert {candidate.tone for candidate in made.adapters.values()} == {made.adapter.tone} == {tone}
+    # A moment match moves tone: it is no candidate where that is to stay.
+    assert any("moment match" in name for name in made.candidates) == (tone == "restore")
+
+
+def test_where_tone_is_kept_a_domain_is_matched_to_its_own_scenes_not_to_daylight(bundle):
+    matched = Matched(("low_light", "noise"), torch.full((7,), 0.5), 0.0)
+    scenes = bundle.replay_NCHW.float() / 255
+    dark, wanted = degrade_mixed([matched], scenes, torch.Generator().manual_seed(0), 0.0, "keep")
+    same, daylight = degrade_mixed([matched], scenes, torch.Generator().manual_seed(0), 0.0, "restore")
+    assert torch.equal(dark, same)
+    assert torch.equal(daylight, scenes)
+    assert float((wanted.mean((1, 2, 3)) - dark.mean((1, 2, 3))).abs().max()) < 0.03
+    assert float(wanted.mean()) < 0.6 * float(scenes.mean())
+
+
+def test_an_adapter_of_the_other_intent_is_no_start_and_no_candidate(bundle):
+    degraded, clean = _dusk(8, seed=59)
+    images = [to_array(image) for image in degraded]
+    other = Adapter(bundle.digest, bundle.model.identity(), tone="restore")
+    with pytest.raises(AdapterError, match="made for tone 'restore'; this adaptation is for 'keep'"):
+        adapt(bundle, images, [], champion=other)
+    pairs = Pairs.make(bundle.model, degraded, clean)
+    with pytest.raises(AdapterError, match="the evidence is for 'keep'"):
+        Yardstick(bundle, pairs, pairs, [], 8, seed=0).measure(other)
+    with pytest.raises(ConfigError, match="tone is 'dim'"):
+        adapt(bundle, images, [], tone="dim")
 
 
 def test_the_same_seed_gives_the_same_adapter(bundle):
@@ -59,7 +87,7 @@ def test_matching_prefers_the_degradation_that_is_there(bundle):
         bundle.model, look(bundle.model, degraded), replay, trials=120, generator=torch.Generator().manual_seed(0)
     )
     assert "low_light" in found[0].chain
-    assert found == sorted(found, key=lambda m: m.distance)
+    assert found[0].distance == min(matched.distance for matched in found)
 
 
 @pytest.mark.parametrize("trials", [0, 1, 5, 23, 70])

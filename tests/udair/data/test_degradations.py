@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from udair.data.degradations import FAMILIES, SOURCE_CHAINS, Chain
-from udair.data.degradations.family import Range
+from udair.data.degradations.family import Range, path_kernel
 from udair.errors import ConfigError, ShapeError
 from udair.metrics import psnr_db
 
@@ -68,6 +68,57 @@ def test_jpeg_agrees_with_a_real_encoder():
     clean = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     ours = FAMILIES["jpeg"].degrade(clean, {"quality": torch.tensor([30.0])}, torch.Generator())
     assert float(psnr_db(ours, real)) > 38
+
+
+def test_camera_noise_is_coloured_correlated_and_strongest_in_the_dark():
+    values = {"shot": 0.002, "read": 0.005, "smooth": 0.6, "coarse": 0.0, "quality": 95.0}
+    tensors = {name: torch.tensor([value]) for name, value in values.items()}
+    spread = {}
+    for level in (0.1, 0.6):
+        flat = torch.full((1, 3, 192, 192), level)
+        noise = (FAMILIES["camera"].degrade(flat, tensors, torch.Generator().manual_seed(0)) - flat)[0]
+        spread[level] = float(noise.std())
+        neighbours = (noise[:, :, 1:] * noise[:, :, :-1]).mean() / noise.square().mean()
+        assert float(neighbours) > 0.4  # white noise: 0
+        assert abs(float(noise.mean())) < 0.01
+    assert spread[0.1] > 1.2 * spread[0.6]
+
+
+def test_rain_follows_two_laws_of_light():
+    bright = torch.full((2, 3, 96, 96), 0.9)
+    values = {"density": 0.02, "length": 20.0, "angle": 10.0, "width": 1.0, "opacity": 1.0, "veil": -0.1}
+    tensors = {name: torch.full((2,), value) for name, value in values.items()}
+    rained = FAMILIES["rain"].degrade(
+        bright, tensors | {"lit": torch.tensor([-0.3, 0.3])}, torch.Generator().manual_seed(0)
+    )
+    screened, added = (rained - bright).amax((1, 2, 3)).tolist()
+    assert screened <= 0.05 + 1e-6  # up to 0.95 at most
+    assert added > 0.08
+
+
+def test_a_kernel_of_a_shaken_camera_is_long_and_dwells():
+    generator = torch.Generator().manual_seed(0)
+    length, angle = torch.full((64,), 36.0), torch.zeros(64)
+    straight, shaken = (path_kernel(length, angle, torch.full((64,), s), 45, generator) for s in (0.0, 1.0))
+    for kernel in (straight, shaken):
+        assert torch.allclose(kernel.sum((1, 2)), torch.ones(64), atol=1e-4)
+    assert float((straight.sum(2) > 1e-3).float().sum(1).mean()) > 30
+    assert float(shaken.amax((1, 2)).median()) > 1.5 * float(straight.amax((1, 2)).median())
+
+
+def test_what_keeps_tone_is_the_scene_in_its_own_haze_and_light_without_the_rest():
+    clean, chain = _clean(), Chain(["haze", "low_light", "noise"])
+    unit = torch.full((3, chain.width), 0.5)
+    degraded, wanted = chain.degrade_keeping_tone(clean, unit, torch.Generator().manual_seed(3))
+    assert torch.equal(degraded, chain.degrade(clean, unit, torch.Generator().manual_seed(3)))
+    assert float((wanted.mean((1, 2, 3)) - degraded.mean((1, 2, 3))).abs().max()) < 0.02
+    assert float((wanted - clean).abs().mean()) > 0.1
+    # What is left between the two is noise: it has no low frequencies.
+    coarse = torch.nn.functional.avg_pool2d(degraded - wanted, 8)
+    assert float(coarse.std()) < 0.3 * float((degraded - wanted).std())
+    rained, scene = Chain(["rain"]).degrade_keeping_tone(clean, torch.full((3, 7), 0.5), torch.Generator())
+    assert torch.equal(scene, clean)
+    assert not torch.equal(rained, clean)
 
 
 def test_a_chain_is_applied_in_physical_order_and_describes_itself():

@@ -9,7 +9,15 @@ from udair.data.tasks import Batch
 
 def draw(step: int, batch: int, patch: int) -> list[Batch]:
     pixels = torch.full((batch, 3, patch, patch), float(step))
-    return [Batch(pixels, pixels, torch.zeros(batch, dtype=torch.long), torch.zeros(batch))]
+    return [
+        Batch(
+            pixels,
+            pixels,
+            torch.zeros(batch, dtype=torch.long),
+            torch.zeros(batch),
+            torch.ones(batch, dtype=torch.long),
+        )
+    ]
 
 
 def test_what_is_drawn_ahead_is_what_would_have_been_drawn():

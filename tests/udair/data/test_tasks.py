@@ -3,22 +3,47 @@ import pytest
 import torch
 from PIL import Image
 
+from udair.config import TONES
 from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource
-from udair.data.tasks import CLASSES, TRAINING_SHARES, make_batch
+from udair.data.tasks import CLASSES, TRAINING_SHARES, make_batch, training_batch
 from udair.errors import ConfigError
 
 
-def test_every_batch_comes_as_near_to_the_shares_as_it_can(scenes):
-    source, generator = PatchSource(scenes), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("tone", TONES)
+def test_every_batch_comes_as_near_to_the_shares_as_it_can(scenes, tone):
+    source, generator, shares = PatchSource(scenes), torch.Generator().manual_seed(0), TRAINING_SHARES[tone]
     counts = torch.stack(
         [
-            make_batch(source, 50, 32, generator, TRAINING_SHARES).label_B.bincount(minlength=len(CLASSES))
+            make_batch(source, 50, 32, generator, shares, tone=tone).label_B.bincount(minlength=len(CLASSES))
             for _ in range(4)
         ]
     )
-    wanted = torch.tensor([50 * TRAINING_SHARES[name] for name in CLASSES])
+    wanted = torch.tensor([50 * shares[name] for name in CLASSES])
+    assert sum(shares.values()) == pytest.approx(1.0)
     assert float((counts - wanted).abs().max()) <= 1.0
+
+
+def test_a_third_of_a_training_batch_keeps_tone_and_holds_no_haze_or_darkness_to_remove(scenes):
+    batch = training_batch(PatchSource(scenes), 60, 32, torch.Generator().manual_seed(0))
+    kept = batch.tone_B == TONES.index("keep")
+    assert int(kept.sum()) == 20
+    names = {CLASSES[label] for label in batch.label_B[kept].tolist()}
+    assert not names & {"haze", "low_light"}
+    assert {CLASSES[label] for label in batch.label_B[~kept].tolist()} >= {"haze", "low_light"}
+
+
+def test_where_tone_is_kept_the_target_is_as_dark_or_hazy_as_the_picture(scenes):
+    shares = {name: float(name == "clean") for name in CLASSES}
+    batch = make_batch(PatchSource(scenes), 64, 32, torch.Generator().manual_seed(0), shares, tone="keep")
+    # Faint sensor noise is the only difference; the scenes themselves are of very different brightness.
+    assert float((batch.degraded_BCHW - batch.clean_BCHW).mean((1, 2, 3)).abs().max()) < 0.01
+    brightness_B = batch.clean_BCHW.mean((1, 2, 3))
+    bright_B = make_batch(PatchSource(scenes), 64, 32, torch.Generator().manual_seed(0), shares).clean_BCHW.mean(
+        (1, 2, 3)
+    )
+    assert float((brightness_B < 0.5 * bright_B).float().mean()) > 0.2
+    assert float((brightness_B > 1.05 * bright_B).float().mean()) > 0.05
 
 
 def test_real_pairs_are_mixed_in_registered_and_their_severity_is_unknown(scenes):

@@ -7,7 +7,7 @@ from udair.errors import ShapeError
 from udair.losses.alignment import centre_pull, cluster_distance
 from udair.losses.contrastive import contrastive_loss, covariance_contrastive_loss
 from udair.losses.coral import coral_distance, covariance
-from udair.losses.restoration import restoration_loss
+from udair.losses.restoration import restoration_loss, tone_loss
 
 
 def test_restoration_loss_is_zero_for_the_truth_and_counts_a_constant_error_once():
@@ -79,3 +79,13 @@ def test_covariance_contrast_tells_apart_what_means_do_not():
     assert covariance_contrastive_loss(latent, label) < covariance_contrastive_loss(latent, shuffled) - 0.5
     with pytest.raises(ShapeError):
         covariance_contrastive_loss(torch.zeros(4, 8), label[:4])
+
+
+def test_tone_loss_counts_drift_of_samples_that_keep_tone_and_no_noise():
+    clean = torch.full((2, 3, 64, 64), 0.5)
+    noise = 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    moved = clean + torch.tensor([0.1, 0.3]).view(2, 1, 1, 1)
+    assert float(tone_loss(moved, clean, torch.tensor([True, False]))) == pytest.approx(0.1, abs=1e-5)
+    assert float(tone_loss(moved, clean, torch.tensor([True, True]))) == pytest.approx(0.2, abs=1e-5)
+    assert float(tone_loss(moved, clean, torch.tensor([False, False]))) == 0
+    assert float(tone_loss(clean + noise, clean, torch.tensor([True, True]))) < 0.02

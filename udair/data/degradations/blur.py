@@ -16,7 +16,7 @@ from udair.data.degradations.family import (
     path_kernel,
 )
 
-_SIDE = 31
+_SIDE = 45  # of a kernel, pixels: recorded camera shake is 13 to 27 wide (Levin et al. 2009), and a hand can be worse
 
 
 def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
@@ -34,7 +34,7 @@ BLUR = Family(
     "blur",
     {
         "defocus": Parameter(Range(0.2, 1.8), Range(0.1, 2.6), severity=1.0),
-        "length": Parameter(Range(1.0, 14.0), Range(1.0, 25.0), severity=1.0),
+        "length": Parameter(Range(1.0, 36.0, log=True), Range(1.0, 44.0, log=True), severity=1.0),
         "angle": Parameter(Range(-90.0, 90.0), Range(-90.0, 90.0)),
         # Below zero the path is straight: a share of the images keeps the plain motion blur.
         "shake": Parameter(Range(-0.5, 1.0), Range(-0.5, 1.5)),

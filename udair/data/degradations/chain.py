@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from udair.data.degradations.blur import BLUR
+from udair.data.degradations.camera import CAMERA
 from udair.data.degradations.family import Family
 from udair.data.degradations.haze import HAZE
 from udair.data.degradations.jpeg import JPEG
@@ -18,11 +19,15 @@ from udair.data.degradations.rain import RAIN
 from udair.errors import ConfigError, ShapeError
 
 # In the order in which the world applies them.
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (HAZE, RAIN, LOW_LIGHT, BLUR, NOISE, JPEG)}
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (HAZE, RAIN, LOW_LIGHT, BLUR, CAMERA, NOISE, JPEG)}
+
+# Families that change exposure, colour or contrast of the whole scene: where tone is kept, they are no damage.
+TONE_FAMILIES = ("haze", "low_light")
 
 # Pairs that the source model is trained on beside the single families.
 SOURCE_CHAINS: tuple[tuple[str, ...], ...] = (
     ("haze", "noise"), ("rain", "noise"), ("low_light", "noise"), ("blur", "noise"), ("noise", "jpeg"), ("haze", "rain"),
+    ("low_light", "camera"), ("blur", "camera"),
 )  # fmt: skip
 
 
@@ -59,6 +64,27 @@ class Chain:
         for family, unit in zip(self.families, self._split(unit_BP), strict=True):
             image = family.degrade(image, family.values(unit, space), generator)
         return image
+
+    def degrade_keeping_tone(
+        self, clean_BCHW: Tensor, unit_BP: Tensor, generator: torch.Generator, space: str = "source"
+    ) -> tuple[Tensor, Tensor]:
+        """Degrade a batch, and give what a restoration that keeps tone should make of it.
+
+        That is the clean scene with the chain's haze and exposure, and with nothing else: without
+        rain, blur, noise, and without the noise that comes with low light.
+        """
+        image, wanted = clean_BCHW, clean_BCHW
+        for family, unit in zip(self.families, self._split(unit_BP), strict=True):
+            values = family.values(unit, space)
+            state = generator.get_state()
+            image = family.degrade(image, values, generator)
+            if family.name in TONE_FAMILIES:
+                after = generator.get_state()
+                generator.set_state(state)  # the same haze
+                noiseless = {name: torch.zeros_like(v) if name == "sigma" else v for name, v in values.items()}
+                wanted = family.degrade(wanted, noiseless, generator)
+                generator.set_state(after)
+        return image, wanted
 
     def severity(self, unit_BP: Tensor) -> Tensor:
         """Mean severity (B,) of the families, in [0, 1]."""

@@ -151,12 +151,13 @@ def disc_kernel(radius_B: Tensor, side: int) -> Tensor:
 
 
 def path_kernel(
-    length_B: Tensor, angle_B: Tensor, shake_B: Tensor, side: int, generator: torch.Generator, points: int = 48
+    length_B: Tensor, angle_B: Tensor, shake_B: Tensor, side: int, generator: torch.Generator, points: int = 96
 ) -> Tensor:
     """Kernels (B, side, side) of a camera's path during exposure; they sum to one.
 
     The camera moves on, and its direction drifts as a random walk: straight motion blur without
-    shake, the curled kernels of a hand with it. Speed varies, so that a path has bright spots.
+    shake, the curled kernels of a hand with it. Speed drifts too, in the logarithm: where a hand
+    dwells, recorded kernels have a bright spot that holds a large part of the light.
 
     Args:
         length_B: Length of the path, pixels.
@@ -167,9 +168,9 @@ def path_kernel(
     batch, device = len(length_B), length_B.device
     drift = torch.randn(batch, points, generator=generator, device=device).cumsum(1) / points**0.5
     direction = torch.deg2rad(angle_B)[:, None] + 2 * torch.pi * shake_B[:, None] * drift
-    speed = 1 + 0.8 * shake_B.clamp(max=1)[:, None] * (
-        torch.rand(batch, points, generator=generator, device=device) - 0.5
-    )
+    pace = torch.randn(batch, points, generator=generator, device=device).cumsum(1) / points**0.5
+    speed = torch.exp(1.5 * shake_B.clamp(max=1)[:, None] * pace)
+    speed = speed / speed.mean(1, keepdim=True)
     step = speed * (length_B[:, None] / points)
     x, y = (step * direction.sin()).cumsum(1), (step * direction.cos()).cumsum(1)
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)

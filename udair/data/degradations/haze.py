@@ -42,7 +42,8 @@ def tint(warmth_B: Tensor) -> Tensor:
 HAZE = Family(
     "haze",
     {
-        "density": Parameter(Range(0.4, 2.4), Range(0.2, 3.5), severity=1.0),
+        # Milder haze cannot be told from a plain picture: it is left to the intent that keeps tone.
+        "density": Parameter(Range(0.6, 2.6), Range(0.2, 3.5), severity=1.0),
         "airlight": Parameter(Range(0.65, 1.0), Range(0.5, 1.0)),
         "warmth": Parameter(Range(-0.06, 0.06), Range(-0.3, 0.3)),
     },

@@ -49,13 +49,12 @@ def _table(base: list[int], quality_B: Tensor) -> Tensor:
     return ((table * scale[:, None, None] + 50) / 100).floor().clamp(1, 255)
 
 
-def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
-    del generator  # JPEG is deterministic
-    quality = values["quality"]
+def compress(image: Tensor, quality_B: Tensor) -> Tensor:
+    """A batch through JPEG and back, each image with its own quality of 1 to 100."""
     height, width = image.shape[2:]
     ycc = torch.einsum("ij,bjhw->bihw", image.new_tensor(_TO_YCC), image)
-    luma = _compress(ycc[:, :1], _table(_LUMA, quality))
-    chroma_table = _table(_CHROMA, quality)
+    luma = _compress(ycc[:, :1], _table(_LUMA, quality_B))
+    chroma_table = _table(_CHROMA, quality_B)
     planes = [luma]
     for channel in (1, 2):
         half = F.avg_pool2d(ycc[:, channel : channel + 1], 2, ceil_mode=True) + 0.5
@@ -64,8 +63,13 @@ def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", image.new_tensor(_TO_RGB), torch.cat(planes, 1))
 
 
+def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
+    del generator  # JPEG is deterministic
+    return compress(image, values["quality"])
+
+
 JPEG = Family(
     "jpeg",
-    {"quality": Parameter(Range(10.0, 70.0), Range(4.0, 90.0), severity=-1.0)},
+    {"quality": Parameter(Range(7.0, 80.0), Range(4.0, 90.0), severity=-1.0)},
     _apply,
 )

@@ -25,7 +25,8 @@ def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
 LOW_LIGHT = Family(
     "low_light",
     {
-        "exposure": Parameter(Range(0.12, 0.75, log=True), Range(0.06, 0.9, log=True), severity=-1.0),
+        # Clearly dark, down to a twentieth: what is only a little dark may be meant so.
+        "exposure": Parameter(Range(0.05, 0.6, log=True), Range(0.03, 0.9, log=True), severity=-1.0),
         "gamma": Parameter(Range(1.0, 1.8), Range(0.8, 2.6), severity=0.5),
         "warmth": Parameter(Range(-0.08, 0.08), Range(-0.35, 0.35)),
         "sigma": Parameter(Range(0.0, 0.03), Range(0.0, 0.08)),

@@ -33,10 +33,10 @@ def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
 NOISE = Family(
     "noise",
     {
-        "sigma": Parameter(Range(0.01, 0.22), Range(0.004, 0.4, log=True), severity=1.0),
-        # Below zero there is none: half of the images carry white Gaussian noise alone.
-        "shot": Parameter(Range(-0.01, 0.01), Range(-0.01, 0.05)),
-        "correlation": Parameter(Range(-0.6, 0.6), Range(-0.6, 1.6)),
+        "sigma": Parameter(Range(0.01, 0.24), Range(0.004, 0.4, log=True), severity=1.0),
+        # Below zero there is none: two fifths of the images carry Gaussian noise alone, and half carry white noise.
+        "shot": Parameter(Range(-0.02, 0.03), Range(-0.02, 0.05)),
+        "correlation": Parameter(Range(-1.0, 1.1), Range(-1.0, 1.6)),
     },
     _apply,
 )

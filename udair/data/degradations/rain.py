@@ -23,8 +23,12 @@ def _apply(image: Tensor, values: Values, generator: torch.Generator) -> Tensor:
     near = _streaks(image, values, generator, 1.0, 1.0)
     far = _streaks(image, values, generator, 0.25, 1.5)
     streaks = 1 - (1 - near) * (1 - far)
-    veil = per_image(values["veil"])
-    rained = image + streaks * (0.95 - image).clamp(min=0)
+    veil = per_image(values["veil"].clamp(min=0))
+    # Two laws: drops before the scene screen it; drops that are lit add their own light to it. Half of the
+    # real pairs that we have follow the second.
+    light = 0.35 + 0.6 * torch.rand(len(image), 1, 1, 1, generator=generator, device=generator.device)
+    screened, added = image + streaks * (0.95 - image).clamp(min=0), image + streaks * light
+    rained = torch.where(per_image(values["lit"]) < 0, screened, added).clamp(max=1)
     return rained * (1 - veil) + 0.75 * veil
 
 
@@ -47,12 +51,15 @@ def _streaks(image: Tensor, values: Values, generator: torch.Generator, share: f
 RAIN = Family(
     "rain",
     {
-        "density": Parameter(Range(0.0008, 0.012, log=True), Range(0.0008, 0.04, log=True), severity=1.0),
-        "length": Parameter(Range(7.0, 28.0), Range(5.0, 38.0), severity=0.3),
-        "angle": Parameter(Range(-40.0, 40.0), Range(-60.0, 60.0)),
-        "width": Parameter(Range(0.35, 1.0), Range(0.35, 1.4)),
-        "opacity": Parameter(Range(0.2, 0.9), Range(0.2, 1.0), severity=1.0),
-        "veil": Parameter(Range(0.0, 0.15), Range(0.0, 0.4)),
+        "density": Parameter(Range(0.0008, 0.02, log=True), Range(0.0008, 0.04, log=True), severity=1.0),
+        "length": Parameter(Range(6.0, 34.0), Range(5.0, 38.0), severity=0.3),
+        "angle": Parameter(Range(-55.0, 55.0), Range(-60.0, 60.0)),
+        "width": Parameter(Range(0.35, 1.2), Range(0.35, 1.4)),
+        "opacity": Parameter(Range(0.2, 1.0), Range(0.2, 1.0), severity=1.0),
+        # Below zero there is none.
+        "veil": Parameter(Range(-0.1, 0.25), Range(-0.1, 0.4)),
+        # Below zero streaks screen the scene, above they add to it.
+        "lit": Parameter(Range(-0.4, 0.6), Range(-0.5, 0.6)),
     },
     _apply,
 )
