@@ -35,6 +35,7 @@ from udair_platform.api.routes import (
 from udair_platform.http import problems
 from udair_platform.http.guard import RequestGuard
 from udair_platform.http.tracing import Tracing
+from udair_platform.services.tenants import default_quota
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
@@ -79,6 +80,7 @@ def create_app(
         limits=RateLimits(settings.rate_limit_per_minute, settings.failed_auth_per_minute),
         identity=IdentityProvider.of(settings),
         metrics=figures,
+        quota=default_quota(settings),
     )
     for room in (
         health,
