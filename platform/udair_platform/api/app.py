@@ -54,7 +54,7 @@ def create_app(
     Args:
         database: Migrated; see `state.database.open_database`.
         store: The platform's own objects: job logs are read from it, routes.json is written to it.
-        signing_key: 32 bytes; see `registry.first_start.ensure_signing_key`.
+        signing_key: 32 bytes; see `operations.first_start.ensure_signing_key`.
         previous_signing_key: Its keys are still good; see `keys.verify`.
         clock: Now, in UTC.
     """
