@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console images docker-lint sbom audit test-rules bench-capacity
+.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console images docker-lint sbom audit test-rules bench-capacity shape
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ format: $(READY) ## Rewrite to the format that lint checks
 	$(BIN)/ruff format .
 
 check: lint types layers test ## What CI runs
+
+shape: $(READY) ## Count the house: declarations of a fact, files on a trip, lengths of files
+	$(BIN)/python benchmarks/shape.py --json benchmarks/results/shape.json
 
 bench-quality: $(READY) ## Score the shipped weights: restoration, adaptation, gate, ablation (QUICK=1: minutes)
 	@test -d "$(DATA)/test" || { echo "no test images in $(DATA); set DATA=folder (layout: docs/benchmarks.md)" >&2; exit 1; }

@@ -432,7 +432,7 @@ def _serve(settings: dict[str, Any]) -> None:
     from ray import serve
 
     from udair_platform.serving.deployment import APP, ServingConfig, build_app
-    from udair_platform.serving.model.replica import BackboneConfig
+    from udair_platform.serving.model.config import BackboneConfig
     from udair_platform.serving.routing.autoscaling import Scaling
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -80,3 +80,19 @@ def test_the_baselines_have_the_published_sizes():
     models = _module("models")
     assert models.parameters_m(models.RestormerSize()) == pytest.approx(26.1, abs=1.0)
     assert models.parameters_m(models.PlainNAFNet()) == pytest.approx(17.1, abs=0.5)
+
+
+def test_a_class_belongs_to_its_noun_by_its_name():
+    shape = _module("shape")
+    for name in ("Job", "JobRow", "JobView", "AsyncJob"):
+        assert shape.noun_of(name, requests=False) == "job"
+    assert shape.noun_of("JobCreate", requests=False) is None
+    assert shape.noun_of("JobCreate", requests=True) == "job"
+    assert shape.noun_of("GateRules", requests=False) == "domain"
+    assert shape.noun_of("JobPage", requests=True) is None
+
+
+def test_every_noun_is_found_where_it_is_declared():
+    declared = _module("shape").declarations(requests=False)
+    assert {noun for noun, _ in declared} == set(_module("shape").NOUNS)
+    assert {"entities", "state"} <= {place.split("/")[2] for place in declared["job", "state"]}

@@ -133,7 +133,7 @@ def _serving_config(settings: Settings) -> ServingConfig:
     from udair.weights import read_manifest
     from udair_jobs.published.base_models import local_folder
     from udair_platform.serving.deployment import ServingConfig
-    from udair_platform.serving.model.replica import BackboneConfig
+    from udair_platform.serving.model.config import BackboneConfig
     from udair_platform.serving.routing.autoscaling import Scaling
 
     with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:

@@ -20,7 +20,8 @@ from udair_jobs.storage import open_storage
 from udair_platform.documents.store_paths import ROUTES
 from udair_platform.keys import Claims, issue
 from udair_platform.serving.http.app import create_ingress
-from udair_platform.serving.model.replica import Backbone, BackboneConfig
+from udair_platform.serving.model.config import BackboneConfig
+from udair_platform.serving.model.replica import Backbone
 from udair_platform.serving.routing.table import Router
 
 MARK = "UDAIR_TEST_PLANE"  # in the environment of a Ray cluster that tests began: their process

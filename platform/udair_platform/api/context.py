@@ -15,9 +15,9 @@ from udair_platform.api.access.oidc import IdentityProvider
 from udair_platform.api.access.rate_limits import RateLimits
 from udair_platform.api.feed import Feed
 from udair_platform.api.metrics import Metrics
+from udair_platform.entities.tenant import Quota
 from udair_platform.http import tracing
 from udair_platform.services.change import Change, change
-from udair_platform.services.tenants import default_quota
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
@@ -45,6 +45,7 @@ class Context:
     limits: RateLimits
     identity: IdentityProvider | None
     metrics: Metrics
+    quota: Quota
 
     def change(self, who: Actor) -> AbstractContextManager[Change]:
         """One transaction in which services act for `who`; the data plane is told of it afterwards."""
@@ -53,7 +54,7 @@ class Context:
             self.store,
             actor=who.actor,
             now=self.clock(),
-            quota=default_quota(self.settings),
+            quota=self.quota,
             trace=tracing.current(),
         )
 

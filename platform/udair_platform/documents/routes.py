@@ -65,7 +65,7 @@ def render(state: State) -> dict[str, Any]:
         "generation": state.counters.value(GENERATION),
         "base_model": {"name": base.name, "digest": base.digest, "uri": base.uri} if base else None,
         "domains": domains,
-        # Some of them only from a moment to come: see `registry.access.rotate_key`.
+        # Some of them only from a moment to come: see `services.api_keys.rotate_key`.
         "revoked_keys": {kid: time.timestamp() for kid, time in state.keys.revoked(ALL_TENANTS).items()},
     }
 

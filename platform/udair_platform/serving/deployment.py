@@ -19,7 +19,8 @@ from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.serving.http.app import create_ingress
 from udair_platform.serving.http.restore import Infer
-from udair_platform.serving.model.replica import Backbone, BackboneConfig, RestoredImage
+from udair_platform.serving.model.config import BackboneConfig
+from udair_platform.serving.model.replica import Backbone, RestoredImage
 from udair_platform.serving.request import RestoreRequest
 from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.routing.table import Router

@@ -87,7 +87,7 @@ def test_serve_adds_a_replica_under_load_and_takes_it_away_again(tmp_path, monke
     from udair.weights import packaged
     from udair_platform.local.ports import free_ports
     from udair_platform.serving.deployment import APP, ServingConfig, build_app
-    from udair_platform.serving.model.replica import BackboneConfig
+    from udair_platform.serving.model.config import BackboneConfig
 
     for name in ("REPLICA", "HANDLE"):
         monkeypatch.setenv(f"RAY_SERVE_{name}_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "0.5")

@@ -19,7 +19,7 @@ from udair.data.patches import to_tensor
 from udair.inference import restore
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
-from udair_platform.serving.model import engine
+from udair_platform.serving.model import forward
 from udair_platform.serving.observation.windows import said
 from udair_platform.serving.request import PNG16, RestoreRequest
 
@@ -51,7 +51,7 @@ def _ask(plane, *names: str, image=None, **options):
 
 def test_200_domains_in_32_slots_in_random_order_give_the_pixels_of_each_alone(make_plane, monkeypatch):
     # The answer as the model gave it: what eight bits would hide.
-    monkeypatch.setattr(engine, "to_array16", lambda image: image.clamp(0, 1).movedim(-3, -1).numpy())
+    monkeypatch.setattr(forward, "to_array16", lambda image: image.clamp(0, 1).movedim(-3, -1).numpy())
     plane = make_plane(slots=32)
     adapters = {f"d{number}": make_adapter(0.002 * (number + 1)) for number in range(200)}
     for name, adapter in adapters.items():

@@ -19,7 +19,7 @@ from udair.weights import packaged
 from udair_platform.client.replies import may_repeat
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.deployment import APP, ServingConfig, build_app
-from udair_platform.serving.model.replica import BackboneConfig
+from udair_platform.serving.model.config import BackboneConfig
 from udair_platform.serving.routing.autoscaling import Scaling
 
 

@@ -32,55 +32,22 @@ from udair_jobs.published.base_models import local_folder
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
 from udair_platform.http.tracing import Tracing
-from udair_platform.serving.model.adapters import AdapterRefused, Adapters, Unreachable
+from udair_platform.serving.model.adapters import Adapters
+from udair_platform.serving.model.config import BackboneConfig
 from udair_platform.serving.model.engine import Engine
 from udair_platform.serving.model.fallback import VersionFallback
 from udair_platform.serving.model.reports import ReplicaReporter
-from udair_platform.serving.model.ticket import DeadlinePassed, Done, EngineError, Overloaded
+from udair_platform.serving.model.shadows import Shadows
+from udair_platform.serving.model.ticket import DeadlinePassed, EngineError, Overloaded
 from udair_platform.serving.observation.metrics import ReplicaMetrics
 from udair_platform.serving.observation.windows import TrafficWindows
 from udair_platform.serving.request import RestoreRequest
-from udair_platform.serving.routing.table import Router, Target
+from udair_platform.serving.routing.table import Router
 from udair_platform.telemetry import logger
 
-_SHADOW_ROOM = 2  # a shadow is skipped when more images than this wait
 # On a core, four tiles take longer together than one by one: they leave its cache (docs/log.md).
 _BUDGET_TILES = {"cpu": 1, "cuda": 64}
 _log = logger("serving")
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """How a replica is set up; every node reads the same.
-
-    Attributes:
-        base_uri, base_digest: The bundle, and the digest that it must have: ``packaged:NAME``, a folder of every
-            node, or ``s3://…`` (of the store's endpoint), which every replica fetches for itself.
-        store_uri, store_endpoint_url: The platform's store: routes, adapters, reports.
-        cache: Folder for copies of routes and adapters; a temporary one if None.
-        slots: Adapters resident on the device.
-        budget_pixels: Pixels of one step; 0 picks it by device.
-        max_waiting: Images that may wait before more are refused.
-        timeout_s: Longest that one image may take.
-        threads: CPU threads of the forward pass; 0 leaves torch's default.
-        poll_s: Seconds after which a promotion is visible.
-        window_s: Length of a drift window.
-        report_s: Seconds between reports to the store; 0 writes none.
-    """
-
-    base_uri: str
-    base_digest: str
-    store_uri: str
-    store_endpoint_url: str | None = None
-    cache: str | None = None
-    slots: int = 1024
-    budget_pixels: int = 0
-    max_waiting: int = 256
-    timeout_s: float = 60.0
-    threads: int = 0
-    poll_s: float = 1.0
-    window_s: float = 3600.0
-    report_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +106,7 @@ class Backbone:
         self._traffic = TrafficWindows(self._bundle.model.config.codes, config.window_s)
         self._test_time = TestTimeConfig()
         self._versions = VersionFallback(self._adapters)
-        self._shadows: set[asyncio.Task[None]] = set()
+        self._shadows = Shadows(self._engine, self._adapters, self._traffic, config.timeout_s)
         self.router = Router(self.store, config.poll_s, cache / "routes.json")
         self.reports = ReplicaReporter(
             self.id,
@@ -163,7 +130,7 @@ class Backbone:
         else the source model answers, and the answer says so.
 
         Args:
-            question: What is asked for; `trace` is the caller's span.
+            asked: What is asked for; `trace` is the caller's span.
             image: (H, W, 3) uint8.
 
         Returns:
@@ -210,9 +177,7 @@ class Backbone:
         if done.look is not None:
             self._traffic.look(name, done.look, now)
         if route.shadow and route.shadow.takes(key) and not bits16:
-            task = asyncio.create_task(self._shadow(name, image, route.shadow.target, done))
-            self._shadows.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._shadows.discard)
+            self._shadows.begin(name, image, route.shadow.target, done)
         return RestoredImage(
             done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains
         )
@@ -248,22 +213,6 @@ class Backbone:
         """Serve calls this when the replica is stopped, after its last request."""
         if hasattr(self, "_engine") and self._engine.alive:
             self.shutdown()
-
-    async def _shadow(self, name: str, image: ImageArray, target: Target, answer: Done) -> None:
-        """Restore the image a second time and compare; nothing of it reaches the caller."""
-        comparison = self._traffic.shadow(name, target.version)
-        if self._engine.waiting > _SHADOW_ROOM:
-            comparison.skipped += 1
-            return
-        try:
-            row = await self._adapters.row(target)
-            done = await self._engine.submit(image, row, name=target.adapter_digest, timeout_s=self._config.timeout_s)
-        except (Unreachable, AdapterRefused, EngineError) as error:
-            comparison.failed += 1
-            _log.warning("shadow_failed", domain=name, version=target.version, error=str(error))
-            return
-        apart = np.abs(done.image.astype(np.int16) - answer.image.astype(np.int16))
-        comparison.add(float(apart.mean()) / 255)
 
     def _at_test_time(self, image_CHW: torch.Tensor, row: Modulation | None) -> Modulation:
         start = row or self._bundle.model.identity()

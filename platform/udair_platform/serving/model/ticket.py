@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ import torch
 from udair.data.images import ImageArray
 from udair.inference import Restoration
 from udair.models.modulation import Modulation
+from udair_platform.telemetry import logger
+
+_log = logger("serving")
 
 # From one image and its row to the row that restores it: test-time adaptation.
 Prepare = Callable[[torch.Tensor, Modulation | None], Modulation | None]
@@ -79,3 +83,34 @@ class Ticket:
     def pixels(self) -> int:
         """Of the image."""
         return int(self.image.shape[0] * self.image.shape[1])
+
+    def gone(self) -> bool:
+        """Whether nobody needs its pixels: the caller went away, or its time is up, of which it is told."""
+        if self.future.done():
+            return True
+        if time.monotonic() > self.deadline:
+            self.fail(DeadlinePassed(f"the image was not restored in {self.deadline - self.entered:.0f} s."))
+            return True
+        return False
+
+    def finish(self, done: Done) -> None:
+        """Answer the caller, from any thread."""
+        self._tell(lambda: self.future.set_result(done))
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that there is no answer, from any thread."""
+        if not isinstance(error, EngineError):
+            _log.error("forward_failed", exc_info=error)
+            error = EngineError(f"the model failed on this image: {type(error).__name__}: {error}")
+        self.restoration = None
+        self._tell(lambda: self.future.set_exception(error))
+
+    def _tell(self, act: Callable[[], None]) -> None:
+        def unless_gone() -> None:
+            if not self.future.done():
+                act()
+
+        try:
+            self.loop.call_soon_threadsafe(unless_gone)
+        except RuntimeError:  # the loop of the caller has ended, and the caller with it
+            return
