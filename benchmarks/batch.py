@@ -39,7 +39,7 @@ from udair_jobs.restore_batch.specs import BatchSpec
 from udair_jobs.restore_batch.worker import BatchItem, BatchWorker
 from udair_jobs.storage import open_storage
 
-WORKERS, LATENCY_MS, BASE = 2, 20, "small"
+WORKERS, LATENCY_MS, BASE = 2, 20, "base"
 WIDTH, HEIGHT = 480, 320
 
 

@@ -52,7 +52,7 @@ from udair_platform.serving.routing.table import Target
 from udair_platform.telemetry import configure
 
 HERE = Path(__file__).parent
-BASE, SIDE, CORES = "small", 256, len(os.sched_getaffinity(0))
+BASE, SIDE, CORES = "base", 256, len(os.sched_getaffinity(0))
 KEY = b"b" * 32
 TENANT = "bench"
 CALLERS = 8

@@ -66,7 +66,9 @@ class Plan(NamedTuple):
     deep_bytes: int
 
 
-def plan(model: Restorer, height: int, width: int, budget_bytes: int = BUDGET_BYTES) -> Plan:
+def plan(
+    model: Restorer, height: int, width: int, budget_bytes: int = BUDGET_BYTES, piece_bytes: int | None = None
+) -> Plan:
     """Whole if that fits the budget, else in pieces as large as it allows.
 
     Args:
@@ -74,26 +76,28 @@ def plan(model: Restorer, height: int, width: int, budget_bytes: int = BUDGET_BY
         height, width: Of the picture, pixels.
         budget_bytes: Working memory beside the picture and its answer (24 bytes a pixel). It is that of one
             piece; who runs several together multiplies.
+        piece_bytes: Working memory of one piece, where that shall be less than the budget allows: who runs other
+            pictures between two pieces makes them wait for less.
 
     Raises:
         ConfigError: The picture cannot be run within the budget, even in the smallest pieces.
     """
     stride = model.config.stride
     tall, wide = (side + -side % stride for side in (height, width))
-    whole_bytes = _pass_bytes(model, tall, wide)
-    if whole_bytes <= budget_bytes or max(tall, wide) <= SMALLEST_TILE:
+    whole_bytes, piece_limit = _pass_bytes(model, tall, wide), min(budget_bytes, piece_bytes or budget_bytes)
+    if whole_bytes <= piece_limit or max(tall, wide) <= SMALLEST_TILE:
         return Plan(True, (tall, wide), whole_bytes, 0)
     # Input, answer of a block, and the skip of the level: the deep part's finest maps (`run_in_bands`).
     channels = model.config.widths[model.shallow_levels]
     deep_bytes = 3 * 4 * channels * (tall // model.deep_stride) * (wide // model.deep_stride)
-    side = LARGEST_TILE
-    while side > SMALLEST_TILE and deep_bytes + _pass_bytes(model, min(side, tall), min(side, wide)) > budget_bytes:
+    side, piece_limit = LARGEST_TILE, min(piece_limit, budget_bytes - deep_bytes)
+    while side > SMALLEST_TILE and _pass_bytes(model, min(side, tall), min(side, wide)) > piece_limit:
         side -= stride
     tile = min(side - side % stride, tall), min(side - side % stride, wide)
-    piece_bytes = _pass_bytes(model, *tile)
-    if deep_bytes + piece_bytes > budget_bytes:
+    least_bytes = deep_bytes + _pass_bytes(model, *tile)
+    if least_bytes > budget_bytes:
         raise ConfigError(
-            f"budget_bytes is {budget_bytes}; a picture of {width} x {height} needs {deep_bytes + piece_bytes} or more. "
+            f"budget_bytes is {budget_bytes}; a picture of {width} x {height} needs {least_bytes} or more. "
             "Raise it, or restore a smaller picture."
         )
     overlap = 4 * model.reach
@@ -118,7 +122,7 @@ class Restoration:
         whole: How the model sees the picture's degradation: `model.embed` of all of it.
         modulation: One row of an adapter; None is the source model.
         tone: What may change (`udair.config.Tone`).
-        budget_bytes: See `plan`.
+        budget_bytes, piece_bytes: See `plan`.
 
     Raises:
         ShapeError: The image is not (3, H, W).
@@ -134,13 +138,14 @@ class Restoration:
         *,
         tone: Tone = "keep",
         budget_bytes: int = BUDGET_BYTES,
+        piece_bytes: int | None = None,
     ) -> None:
         _check(image_CHW)
         self.image_CHW, self.whole, self.modulation, self.tone = image_CHW.float(), whole, modulation, tone
         with torch.inference_mode():
             self.given = model.conditions(whole, modulation, tone)
         height, width = image_CHW.shape[1:]
-        self.plan = plan(model, height, width, budget_bytes)
+        self.plan = plan(model, height, width, budget_bytes, piece_bytes)
         self._stride, self._reach, self._deep_stride = model.config.stride, model.reach, model.deep_stride
         self._padded = height + -height % self._stride, width + -width % self._stride
         self._deep_1Chw: Tensor | None = None

@@ -300,7 +300,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="folder of real pairs: <class>/input and <class>/target")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; continued when it holds one")
     parser.add_argument("--start-from", type=Path, help="base model to start from, if --out holds no checkpoint")
-    parser.add_argument("--size", default="tiny", help="tiny, small or base")
+    parser.add_argument("--size", default="tiny", help="tiny or base")
     parser.add_argument("--restart-schedule", action="store_true", help="new schedule from the weights found")
     parser.add_argument("--averaged-only", action="store_true", help="checkpoints of half the size: EMA weights")
     parser.add_argument("--compile", action="store_true", help="fuse kernels; pays beyond some minutes")

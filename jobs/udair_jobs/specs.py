@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from udair.config import RecipeConfig
+from udair.config import RecipeConfig, Tone
 
 Phase = Literal[
     "VALIDATING",
@@ -138,6 +138,7 @@ class AdaptSpec(StrictModel):
     gallery_images: int = Field(
         12, ge=0, le=1000, description="images of the domain that are published before and after; 0: none"
     )
+    tone: Tone = Field("keep", description="the intent that the adapter is made for")
     recipe: RecipeConfig = RecipeConfig()
     limits: LimitsSpec = LimitsSpec()
 
@@ -200,6 +201,7 @@ class Manifest(StrictModel):
     kind: Literal["adapter"] = "adapter"
     digest: str = Field(description="sha256 of adapter.safetensors: the adapter's name everywhere")
     base_digest: str
+    tone: Tone = Field("keep", description="the intent that the adapter was made for")
     files: dict[str, FileRecord]
     code_version: str
 

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     gallery_images: int = Field(
         12, ge=0, le=1000, description="images of a domain that a job publishes before and after; 0 keeps none here"
     )
-    base_uri: str = Field("packaged:tiny", description="bundle of the base model that this platform adapts")
+    base_uri: str = Field("packaged:base", description="bundle of the base model that this platform adapts")
     default_tenant: str = Field(
         "default", pattern=r"^[a-z][a-z0-9-]{2,62}$", description="tenant of the first admin key"
     )

@@ -12,7 +12,7 @@ MANIFEST = "bundle.json"
 TRAINING_LIST = "training_images.txt"  # pixel hashes of what the model was trained on
 
 
-def packaged(name: str = "tiny") -> Path:
+def packaged(name: str = "base") -> Path:
     """Folder of the shipped base model called `name`.
 
     Raises:

@@ -1,5 +1,7 @@
 """Before and after: a few of the domain's own images that no adapter was fitted on, worst first.
 
+Each picture is restored whole, as the endpoint does it (`udair.inference.restore`), and its middle is shown.
+
 There is no truth to compare with: the order follows naturalness (NIQE), which a person should look past.
 """
 
@@ -11,8 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
+from udair.config import Tone
 from udair.data.encoding import ImageMetadata, encode
 from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
@@ -33,7 +37,8 @@ class Views:
     """One image as the camera saw it and as each model restores it; (H, W, 3) uint8.
 
     Attributes:
-        previous: What the domain was served with when the job began; None if that is the source model.
+        previous: What the domain was served with when the job began; None if that is the base model.
+        other: What the base model makes of it with the other intent.
         change: Mean absolute difference of adapted and source, in [0, 1].
         niqe_rise: Of adapted over source; positive is less natural. NaN where the image is too small to say.
     """
@@ -43,6 +48,7 @@ class Views:
     source: ImageArray
     adapted: ImageArray
     previous: ImageArray | None
+    other: ImageArray
     change: float
     niqe_rise: float
 
@@ -56,10 +62,10 @@ def look_at_images(
     *,
     most: int,
 ) -> list[Views]:
-    """Restore the middle of at most `most` images, evenly chosen, by the source model, the adapter and the champion."""
+    """Restore at most `most` images, evenly chosen, by the base model with both intents, the adapter and the champion."""
     step = max(1, math.ceil(len(images) / most)) if most else 0
     chosen = range(0, len(images), step) if step else range(0)
-    found = [_views(bundle, _middle(images[at]), keys[at], adapter, champion) for at in chosen]
+    found = [_views(bundle, images[at], keys[at], adapter, champion) for at in chosen]
     return sorted(found, key=lambda views: (-views.niqe_rise if math.isfinite(views.niqe_rise) else 0.0, views.key))
 
 
@@ -68,7 +74,13 @@ def files(views: Sequence[Views]) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     items: list[dict[str, Any]] = []
     for number, one in enumerate(views):
-        shown = {"camera": one.camera, "source": one.source, "adapted": one.adapted, "previous": one.previous}
+        shown = {
+            "camera": one.camera,
+            "source": one.source,
+            "adapted": one.adapted,
+            "previous": one.previous,
+            "other": one.other,
+        }
         names = {kind: f"gallery-{number:03d}-{kind}.webp" for kind, image in shown.items() if image is not None}
         made |= {names[kind]: _picture(image) for kind, image in shown.items() if image is not None}
         height, width = one.camera.shape[:2]
@@ -87,22 +99,29 @@ def files(views: Sequence[Views]) -> dict[str, bytes]:
 
 
 def _views(bundle: Bundle, camera: ImageArray, key: str, adapter: Adapter, champion: Adapter | None) -> Views:
-    pixels = to_tensor([camera])[0]
+    pixels, tone = to_tensor([camera])[0], adapter.tone
+    other: Tone = "restore" if tone == "keep" else "keep"
     with torch.inference_mode():
-        before = restore(bundle.model, pixels)
-        after = restore(bundle.model, pixels, adapter.row)
-        earlier = None if champion is None else to_array(restore(bundle.model, pixels, champion.row)[None])[0]
+        before = _middle(restore(bundle.model, pixels, tone=tone))
+        after = _middle(restore(bundle.model, pixels, adapter.row, tone=tone))
+        earlier = None if champion is None else _shown(restore(bundle.model, pixels, champion.row, tone=tone))
+        otherwise = _shown(restore(bundle.model, pixels, tone=other))
         mean, cov = bundle.stats.niqe_mean_F, bundle.stats.niqe_cov_FF
         rise = niqe(niqe_features(after), mean, cov) - niqe(niqe_features(before), mean, cov)
     source, adapted = to_array(torch.stack([before, after]))
     change = float((after - before).abs().mean())
-    return Views(key, camera, source, adapted, earlier, change, rise)
+    return Views(key, _shown(pixels), source, adapted, earlier, otherwise, change, rise)
 
 
-def _middle(image: ImageArray) -> ImageArray:
-    height, width = image.shape[:2]
+def _middle(image_CHW: Tensor) -> Tensor:
+    height, width = image_CHW.shape[1:]
     top, left = max(0, height - SIDE) // 2, max(0, width - SIDE) // 2
-    return image[top : top + SIDE, left : left + SIDE]
+    return image_CHW[:, top : top + SIDE, left : left + SIDE]
+
+
+def _shown(image_CHW: Tensor) -> ImageArray:
+    shown: ImageArray = to_array(_middle(image_CHW)[None])[0]
+    return shown
 
 
 def _picture(image: ImageArray) -> bytes:

@@ -129,7 +129,9 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
     adaptation = _recipe(attempt, bundle, adapt_images, gate.images, champion, states)
     attempt.report("EXPORTING")
     files = _files(adaptation, profile) | _gallery(attempt, bundle, gate, adaptation, champion)
-    manifest = publish_candidate(candidate, files, base_digest=spec.base_digest, code_version=udair.__version__)
+    manifest = publish_candidate(
+        candidate, files, base_digest=spec.base_digest, code_version=udair.__version__, tone=spec.tone
+    )
     attempt.report("EXPORTING", 1.0)
     return _succeeded(attempt, candidate, manifest, files)
 
@@ -179,6 +181,7 @@ def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
         "base": spec.base_digest,
         "snapshot": attempt.snapshot.digest,
         "recipe": asdict(spec.recipe),
+        "tone": spec.tone,
         "limits": spec.limits.model_dump(),
         "everything_embedded": spec.embed_workers > 0,
         "champion": adapter_digest(adapter_to_bytes(champion)) if champion else None,
@@ -228,7 +231,16 @@ def _recipe(
         attempt.report(cast(Phase, phase), fraction, metrics)
 
     recipe = attempt.spec.recipe
-    return adapt(bundle, adapt_images, gate_images, recipe, on_progress, champion=champion, states=states)
+    return adapt(
+        bundle,
+        adapt_images,
+        gate_images,
+        recipe,
+        on_progress,
+        champion=champion,
+        states=states,
+        tone=attempt.spec.tone,
+    )
 
 
 def _champion(attempt: _Attempt, bundle: Bundle) -> Adapter | None:
@@ -240,7 +252,7 @@ def _champion(attempt: _Attempt, bundle: Bundle) -> Adapter | None:
     store = attempt.store(attempt.spec.champion_uri)
     try:
         verify_candidate(store, base_digest=bundle.digest)
-        return adapter_from_bytes(store.get(ADAPTER), bundle.digest, bundle.model)
+        return adapter_from_bytes(store.get(ADAPTER), bundle.digest, bundle.model, attempt.spec.tone)
     except (AdapterError, CandidateError, NotFound) as error:
         log.warning("cold start: the champion at %s cannot be used: %s", attempt.spec.champion_uri, error)
         return None

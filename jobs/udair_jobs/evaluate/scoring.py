@@ -30,12 +30,12 @@ class Scorer:
     Args:
         bundle: The base model.
         adapter: An encoded adapter, or None.
-        spec: Tiles, test-time adaptation, and what counts as harm.
+        spec: Intent, memory, test-time adaptation, and what counts as harm.
     """
 
     def __init__(self, bundle: Bundle, adapter: bytes | None, spec: EvaluateSpec) -> None:
         self._bundle, self._spec = bundle, spec
-        self._row = adapter_from_bytes(adapter, bundle.digest, bundle.model).row if adapter else None
+        self._row = adapter_from_bytes(adapter, bundle.digest, bundle.model, spec.tone).row if adapter else None
         self._stream = None
         if spec.test_time.steps:
             start = self._row or bundle.model.identity()
@@ -66,7 +66,9 @@ class Scorer:
 
     @torch.inference_mode()
     def _restored(self, name: str, image_CHW: Tensor, truth_CHW: Tensor, row: Modulation | None) -> dict[str, float]:
-        restored_CHW = restore(self._bundle.model, image_CHW, row, tile=self._spec.tile, overlap=self._spec.overlap)
+        restored_CHW = restore(
+            self._bundle.model, image_CHW, row, tone=self._spec.tone, budget_bytes=self._spec.memory_budget_bytes
+        )
         return _compare(name, to_tensor([to_array(restored_CHW)])[0], truth_CHW)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from udair.config import TestTimeConfig
+from udair.config import TestTimeConfig, Tone
 from udair_jobs.specs import LimitsSpec, Skipped, StrictModel
 
 
@@ -23,14 +23,16 @@ class EvaluateSpec(StrictModel):
 
     sets: dict[str, LabelledSet] = Field(min_length=1, description="labelled sets by name")
     source_endpoint_url: str | None = Field(None, description="S3 endpoint of the sets, if not AWS")
-    base_uri: str = Field("packaged:small", description="the base model: packaged:NAME, a folder, or s3://...")
+    base_uri: str = Field("packaged:base", description="the base model: packaged:NAME, a folder, or s3://...")
     adapter_uri: str | None = Field(None, description="folder of an adapter; null: the base model alone")
     output_uri: str = Field(description="folder of the evaluation")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but the sets")
     harm_db: float = Field(0.1, ge=0, description="loss against the base model that counts as harm, dB")
     test_time: TestTimeConfig = TestTimeConfig(steps=0)
-    tile: int = Field(256, ge=64, le=4096, multiple_of=16, description="larger images go in tiles, pixels")
-    overlap: int = Field(32, ge=0, le=512, multiple_of=16, description="of neighbouring tiles, pixels")
+    tone: Tone = Field("keep", description="keep: exposure, colour and haze stay; restore: they are corrected, too")
+    memory_budget_bytes: int = Field(
+        2 * 2**30, ge=2**27, description="working memory of one picture; one that does not fit whole goes in pieces"
+    )
     limits: LimitsSpec = LimitsSpec(max_side=4096)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from udair.config import Tone
 from udair_jobs.errors import CandidateError, NotFound, TooLarge
 from udair_jobs.specs import FileRecord, Manifest
 from udair_jobs.storage import Storage
@@ -20,7 +21,9 @@ ADAPTER = "adapter.safetensors"
 MAX_FILE_BYTES = 64 * 2**20
 
 
-def publish_candidate(target: Storage, files: Mapping[str, bytes], *, base_digest: str, code_version: str) -> Manifest:
+def publish_candidate(
+    target: Storage, files: Mapping[str, bytes], *, base_digest: str, code_version: str, tone: Tone = "keep"
+) -> Manifest:
     """Write `files`, then their manifest. A killed publication leaves no manifest, so no candidate.
 
     A candidate that is committed there already is verified and returned: it is never rewritten.
@@ -30,6 +33,7 @@ def publish_candidate(target: Storage, files: Mapping[str, bytes], *, base_diges
         files: Name -> content; must hold `adapter.safetensors`.
         base_digest: Digest of the base model that the adapter was made for.
         code_version: Version of this library.
+        tone: The intent that the adapter was made for.
 
     Raises:
         CandidateError: There is no adapter among the files, or what was written reads back differently.
@@ -46,6 +50,7 @@ def publish_candidate(target: Storage, files: Mapping[str, bytes], *, base_diges
         base_digest=base_digest,
         files={name: FileRecord(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(files.items())},
         code_version=code_version,
+        tone=tone,
     )
     target.put(MANIFEST, manifest.model_dump_json(indent=2).encode(), if_absent=True)
     return verify_candidate(target, base_digest=base_digest)

@@ -27,8 +27,8 @@ def recipe_of(spec: BatchSpec, base_digest: str, adapter_digest: str | None) -> 
         "adapter": adapter_digest,
         "format": spec.format,
         "quality": spec.quality,
-        "tile": spec.tile,
-        "overlap": spec.overlap,
+        "tone": spec.tone,
+        "memory_budget_bytes": spec.memory_budget_bytes,
         "test_time": asdict(spec.test_time) if spec.test_time.steps else None,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]

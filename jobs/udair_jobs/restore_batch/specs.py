@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from udair.config import TestTimeConfig
+from udair.config import TestTimeConfig, Tone
 from udair_jobs.specs import LimitsSpec, Reason, StrictModel
 
 
@@ -24,15 +24,16 @@ class BatchSpec(StrictModel):
     )
     source_external_id: str | None = Field(None, description="what that role's trust policy asks for; no secret")
     output_uri: str = Field(description="prefix for the restored images; the report goes to _udair/ below it")
-    base_uri: str = Field("packaged:small", description="the base model: packaged:NAME, a folder, or s3://...")
+    base_uri: str = Field("packaged:base", description="the base model: packaged:NAME, a folder, or s3://...")
     adapter_uri: str | None = Field(None, description="folder of the domain's adapter; null: the base model alone")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but source_uri")
     format: Literal["same", "png", "jpeg", "webp", "tiff"] = Field("same", description="of the restored files")
     quality: int = Field(95, ge=1, le=100, description="of JPEG and WebP")
     scores: bool = Field(True, description="NIQE before and after, in the report")
-    tile: int = Field(256, ge=64, le=4096, multiple_of=16, description="larger images go in tiles, pixels")
-    overlap: int = Field(32, ge=0, le=512, multiple_of=16, description="of neighbouring tiles, pixels")
-    tile_batch: int = Field(4, ge=1, le=256, description="tiles at once")
+    tone: Tone = Field("keep", description="keep: exposure, colour and haze stay; restore: they are corrected, too")
+    memory_budget_bytes: int = Field(
+        2 * 2**30, ge=2**27, description="working memory of one picture; one that does not fit whole goes in pieces"
+    )
     test_time: TestTimeConfig = TestTimeConfig(steps=0)
     workers: int = Field(2, ge=1, le=1024, description="Ray actors, each with one model")
     use_gpu: bool = Field(False, description="one GPU for each worker")

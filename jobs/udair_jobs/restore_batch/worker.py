@@ -105,7 +105,7 @@ class BatchWorker:
         self._row = None
         if spec.adapter_uri:
             store = PatientStorage(open_storage(spec.adapter_uri, endpoint_url=spec.store_endpoint_url))
-            adapter = adapter_from_bytes(store.get(ADAPTER), self._bundle.digest, self._bundle.model)
+            adapter = adapter_from_bytes(store.get(ADAPTER), self._bundle.digest, self._bundle.model, spec.tone)
             self._row = adapter.row.to(device)
         self._stream = None
         if spec.test_time.steps:
@@ -191,7 +191,7 @@ class BatchWorker:
         spec = self._spec
         whole = self._model.embed(image_CHW[None], modulation)
         restored_CHW = restore(
-            self._model, image_CHW, modulation, tile=spec.tile, overlap=spec.overlap, batch=spec.tile_batch, whole=whole
+            self._model, image_CHW, modulation, tone=spec.tone, budget_bytes=spec.memory_budget_bytes, whole=whole
         )
         restored = to_array(restored_CHW)
         forward_s = time.perf_counter() - began

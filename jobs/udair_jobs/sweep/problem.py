@@ -111,22 +111,22 @@ def make_problem(
     )
     if clean is None:
         scenes = to_tensor(dead_leaves(2 * spec.pairs, spec.side, spec.seed + 1))
-        degraded = degrade_mixed(matches, scenes, generator, jitter=0.03)
+        degraded, wanted = degrade_mixed(matches, scenes, generator, 0.03, spec.tone)
         half = spec.pairs
-        search, check = (degraded[:half], scenes[:half]), (degraded[half:], scenes[half:])
+        search, check = (degraded[:half], wanted[:half]), (degraded[half:], wanted[half:])
     else:
         search, check = (
             _labelled(spec, source, clean, snapshot, "adapt"),
             _labelled(spec, source, clean, snapshot, "gate"),
         )
-    scope = scoped(bundle, bundle.model.identity(), target.crops_NCHW, matches, generator)
+    scope = scoped(bundle, bundle.model.identity(), target.crops_NCHW, matches, generator, spec.tone)
     return SweepProblem(
         embedding_ND=target.embedding_ND,
         matches=tuple(matches),
         scope_weight_BS=scope.scope_weight_BS,
         scope_bias_B=scope.scope_bias_B,
-        search=Pairs.make(bundle.model, *search),
-        check=Pairs.make(bundle.model, *check),
+        search=Pairs.make(bundle.model, *search, spec.tone),
+        check=Pairs.make(bundle.model, *check, spec.tone),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from udair.config import Tone
 from udair_jobs.specs import LimitsSpec, StrictModel
 
 SweepKind = Literal["tta", "alignment", "recipe", "source"]
@@ -47,8 +48,9 @@ class SweepSpec(StrictModel):
         None, description="prefix of their clean versions under the same names: PSNR on these pairs is the objective"
     )
     source_endpoint_url: str | None = Field(None, description="S3 endpoint of source_uri and clean_uri, if not AWS")
-    base_uri: str = Field("packaged:small", description="the base model: packaged:NAME, a folder, or s3://...")
+    base_uri: str = Field("packaged:base", description="the base model: packaged:NAME, a folder, or s3://...")
     output_uri: str = Field(description="folder of the sweep")
+    tone: Tone = Field("keep", description="keep: exposure, colour and haze stay; restore: they are corrected, too")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of output_uri, if not AWS")
     space: dict[str, Range | Choices] = Field(min_length=1, description="what is tried for each hyperparameter")
     fixed: dict[str, Any] = Field({}, description="hyperparameters that every trial has")
@@ -62,7 +64,7 @@ class SweepSpec(StrictModel):
     )
     side: int = Field(256, ge=64, le=1024, multiple_of=16, description="of these pairs, pixels")
     match_trials: int = Field(600, ge=1, le=10_000, description="degradations tried while matching the domain's")
-    size: str = Field("tiny", description="source: tiny, small or base")
+    size: str = Field("tiny", description="source: tiny or base")
     validation_every: int = Field(20, ge=1, description="source: training steps between scores")
     seed: int = Field(0, ge=0)
     limits: LimitsSpec = LimitsSpec()

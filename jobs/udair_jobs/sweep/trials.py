@@ -28,7 +28,6 @@ from udair.config import AlignmentConfig, ModelConfig, RecipeConfig, TestTimeCon
 from udair.data.patches import PatchSource
 from udair.errors import AdaptationError, ConfigError
 from udair.metrics import psnr_db
-from udair.models.modulation import Modulation
 from udair.training import SourceTrainer, validation_psnr_db
 from udair_jobs.errors import JobError
 from udair_jobs.images.datasets import load_images
@@ -111,7 +110,7 @@ def last_rung(spec: SweepSpec) -> int:
 
 def _restored(spec: SweepSpec, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     bundle, problem = _loaded(spec.base_uri, spec.output_uri, spec.store_endpoint_url)
-    restoration = _restoration(spec.kind, config_of(spec.kind, {**spec.fixed, **values}), bundle, problem)
+    restoration = _restoration(spec, config_of(spec.kind, {**spec.fixed, **values}), bundle, problem)
     gains: list[float] = []
     for gain_db in _gains(restoration, problem.search):
         gains.append(gain_db)
@@ -134,19 +133,19 @@ def _gains(restoration: Restoration, pairs: Pairs) -> Iterator[float]:
         yield float(psnr_db(restored_1CHW, pairs.clean_NCHW[number : number + 1])[0] - source_db_N[number])
 
 
-def _restoration(kind: SweepKind, config: Any, bundle: Bundle, problem: SweepProblem) -> Restoration:
+def _restoration(spec: SweepSpec, config: Any, bundle: Bundle, problem: SweepProblem) -> Restoration:
     """What this configuration makes of the base model."""
     model, identity = bundle.model, identity_adapter(bundle.model, bundle.digest).row
-    if kind == "tta":
+    if spec.kind == "tta":
 
         def one_by_one(degraded_NCHW: Tensor) -> Iterator[Tensor]:
             stream = TestTimeStream(model, bundle.stats, identity, config)
             for image in degraded_NCHW:
-                yield run(model, image[None], stream.next(image))[0]
+                yield run(model, image[None], stream.next(image), tone=spec.tone)[0]
 
         return one_by_one
     scope = problem.scope(identity)
-    if kind == "alignment":
+    if spec.kind == "alignment":
         row, _ = align(problem.embedding_ND, bundle.stats, identity, config)
     else:
         generator = torch.Generator().manual_seed(config.seed)
@@ -160,14 +159,15 @@ def _restoration(kind: SweepKind, config: Any, bundle: Bundle, problem: SweepPro
             deadline,
             generator,
             lambda phase, share, metrics: None,
+            tone=spec.tone,
         )
-    row = Adapter(bundle.digest, row).within(scope).row
-    return lambda degraded_NCHW: _with(row, bundle, degraded_NCHW)
+    row = Adapter(bundle.digest, row, tone=spec.tone).within(scope).row
 
+    def in_parts(degraded_NCHW: Tensor) -> Iterator[Tensor]:
+        for part in degraded_NCHW.split(4):
+            yield from run(model, part, row, tone=spec.tone)
 
-def _with(row: Modulation, bundle: Bundle, degraded_NCHW: Tensor) -> Iterator[Tensor]:
-    for part in degraded_NCHW.split(4):
-        yield from run(bundle.model, part, row)
+    return in_parts
 
 
 def _validated(spec: SweepSpec, values: dict[str, Any]) -> Iterator[dict[str, Any]]:

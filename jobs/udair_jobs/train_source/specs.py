@@ -18,7 +18,7 @@ class TrainSpec(StrictModel):
     """
 
     name: str = Field("udair-tiny", pattern=r"^[a-z][a-z0-9-]{2,62}$", description="what the base model is called")
-    size: str = Field("tiny", description="tiny, small or base")
+    size: str = Field("tiny", description="tiny or base")
     data_uri: str = Field(description="prefix of clean photographs")
     data_endpoint_url: str | None = Field(None, description="S3 endpoint of data_uri, if not AWS")
     output_uri: str = Field(description="folder of the run: snapshot, checkpoints and the base model go here")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from udair.config import Tone
 from udair_platform.contract.domains import MAX_URI_CHARS, SOURCE_URI, GateRules, Schedule, Share, Traffic
 from udair_platform.contract.recipes import Recipe
 from udair_platform.contract.value import partial
@@ -57,6 +58,9 @@ class DomainCreate(Request):
         json_schema_extra={"pattern": SOURCE_URI},
     )
     description: str = Field("", max_length=1000, pattern=_TEXT)
+    tone: Tone = Field(
+        "keep", description="what restorations may change; restore also corrects exposure, colour and haze"
+    )
     gate: GateBody = GateBody()
     schedule: ScheduleBody = ScheduleBody()
     source_role_arn: str | None = Field(
@@ -68,6 +72,7 @@ class DomainPatch(Request):
     """What changes in a domain (JSON merge patch)."""
 
     description: str | None = Field(None, max_length=1000, pattern=_TEXT)
+    tone: Tone | None = Field(None, description="the domain then needs a new adaptation")
     gate: GatePatch | None = None
     schedule: ScheduleBody | None = Field(None, description="replaces the schedule")
 

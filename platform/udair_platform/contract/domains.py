@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from udair.config import Tone
 from udair_platform.contract.value import Value
 
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
@@ -52,6 +53,9 @@ class Route(Traffic):
 
     state: str
     version: int
+    tone: Tone = "keep"
+    passthrough: str = ""
+    out_of_use: str = ""
 
 
 class Schedule(Value):
@@ -80,6 +84,9 @@ class Domain(Value):
     source_role_arn: str | None = None
     external_id: str = ""
     state: str
+    tone: Tone = Field("keep", description="keep: exposure, colour and haze stay; restore: they are corrected, too")
+    passthrough: str = Field("", description="why images are served as they came; empty: they are restored")
+    out_of_use: str = Field("", description="why the version that was promoted does not answer; empty: it does")
     champion: int
     aliases: dict[str, int] = Field(default_factory=dict)
     etag: str

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from udair.config import Tone
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.contract.value import Value
 
@@ -41,6 +42,7 @@ class Job(Value):
     priority: str = "NORMAL"
     attempt: int = 0
     attempts: list[Attempt] | None = None
+    tone: Tone = "keep"
     recipe: dict[str, Any] = Field(default_factory=dict)
     snapshot_id: str
     base_model: BaseModelInfo

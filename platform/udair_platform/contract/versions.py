@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from udair.config import Tone
 from udair_platform.contract.aliases import AliasChange
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.contract.value import Value
@@ -26,6 +27,8 @@ class Version(Value):
     base_model: BaseModelInfo
     adapter_digest: str
     code_version: str = ""
+    tone: Tone = "keep"
+    out_of_use: str = Field("", description="why it cannot answer: another base model, or another intent")
     aliases: list[str] = Field(default_factory=list)
     reviewed_by: str | None = None
     reviewed_time: datetime | None = None

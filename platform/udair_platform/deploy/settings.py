@@ -111,7 +111,7 @@ class DeploySettings(_Section):
     ingress_annotations: dict[str, str] = Field(default_factory=dict)
     images: Images
     store: Store
-    base_uri: str = Field("packaged:small", description="the base model")
+    base_uri: str = Field("packaged:base", description="the base model")
     database: str = Field("external", pattern="^(external|embedded)$", description="embedded: one PostgreSQL, to try")
     api: Replicas = Replicas()
     scheduler: Replicas = Replicas()

@@ -12,11 +12,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from udair.config import Tone
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
 from udair_platform.contract.domains import Share
 from udair_platform.documents import store_paths
 from udair_platform.entities.domain import SOURCE_VERSION
 from udair_platform.entities.registered_model import RegisteredModel
+from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import StoreDown
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS, State
@@ -25,6 +27,7 @@ from udair_platform.state.repositories.routing import Routed
 GENERATION = "routes"
 _MAX_BYTES = 256 * 2**20
 _TRIES = 5
+_Target = dict[str, Any]
 _SOURCE = {"version": SOURCE_VERSION, "adapter_digest": None, "candidate_uri": None}
 
 
@@ -36,24 +39,23 @@ def changed(state: State) -> int:
 def render(state: State) -> dict[str, Any]:
     """The document as the database has it now.
 
-    A champion that was made for another base model than the current one cannot be loaded: its
-    domain is routed to the source model.
+    A version that was made for another base model, or another intent, is out of use: its domain is routed to the
+    base model, and the document says why.
     """
     base = state.bases.current()
     routed = state.routing.all()
     shares = [(item.domain_id, share.version) for item in routed for share in item.traffic.shares]
-    found = {
-        key: _target(version.number, version.base_digest, version.adapter_digest, version.candidate_uri, base)
-        for key, version in state.versions.many(ALL_TENANTS, shares).items()
-    }
+    found = state.versions.many(ALL_TENANTS, shares)
     domains: dict[str, Any] = {}
     for item in routed:
-        champion = _target(item.number, item.base_digest, item.adapter_digest, item.candidate_uri, base)
+        champion = _target(item, item.version_tone, item.tone, base)
         domains[f"{item.tenant}/{item.name}"] = {
             **champion,
-            "canary": _share(item, item.traffic.canary, found),
-            "shadow": _share(item, item.traffic.shadow, found),
+            "canary": _share(item, item.traffic.canary, found, base),
+            "shadow": _share(item, item.traffic.shadow, found, base),
             "pinned": item.traffic.pinned,
+            "tone": item.tone,
+            "passthrough": item.passthrough,
             "source_uri": item.source_uri,
             "source_role_arn": item.source_role_arn,
             "source_external_id": item.external_id if item.source_role_arn else None,
@@ -70,18 +72,41 @@ def render(state: State) -> dict[str, Any]:
     }
 
 
+def out_of_use(
+    number: int, base_digest: str | None, made_for: Tone | None, tone: Tone, base: RegisteredModel | None
+) -> str:
+    """Why version `number`, made for a base model and an intent, cannot answer for a domain of that tone; or nothing.
+
+    The one judge, for the document, the API, the console and the command line.
+    """
+    if base is None or base_digest != base.digest:
+        serves = f"{base.name} ({base.digest[:12]}) serves" if base else "there is none"
+        return f"version {number} was made for base model {(base_digest or '')[:12]}, and {serves}"
+    if made_for != tone:
+        return f"version {number} was made for tone {made_for}, and the domain's is {tone}"
+    return ""
+
+
 def _target(
-    number: int | None, base_digest: str | None, adapter: str | None, uri: str | None, base: RegisteredModel | None
-) -> dict[str, Any]:
-    if number is None or base is None or base_digest != base.digest:
+    version: Routed | AdapterVersion, made_for: Tone | None, tone: Tone, base: RegisteredModel | None
+) -> _Target:
+    if version.number is None:
         return dict(_SOURCE)
-    return {"version": number, "adapter_digest": adapter, "candidate_uri": uri}
+    why = out_of_use(version.number, version.base_digest, made_for, tone, base)
+    if why:
+        return _SOURCE | {"out_of_use": why}
+    return {"version": version.number, "adapter_digest": version.adapter_digest, "candidate_uri": version.candidate_uri}
 
 
-def _share(item: Routed, share: Share | None, found: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
+def _share(
+    item: Routed, share: Share | None, found: Mapping[tuple[str, int], AdapterVersion], base: RegisteredModel | None
+) -> dict[str, Any] | None:
     if share is None:
         return None
-    return found.get((item.domain_id, share.version), _SOURCE) | {"percent": share.percent}
+    version = found.get((item.domain_id, share.version))
+    return (dict(_SOURCE) if version is None else _target(version, version.tone, item.tone, base)) | {
+        "percent": share.percent
+    }
 
 
 def read(store: Storage) -> dict[str, Any] | None:

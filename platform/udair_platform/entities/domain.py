@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from udair.config import Tone
 from udair_platform.contract.domains import GateRules, Schedule, Traffic
 from udair_platform.entities import machine
 from udair_platform.entities.text import DomainName, Id, Prose, ShortName, TenantId
@@ -37,6 +38,9 @@ class Domain:
         external_id: What that role's trust policy must ask for. Made by us and different for every
             domain: a customer who knows another's role cannot have it assumed.
         next_run_time: When the schedule comes true next.
+        tone: What its restorations may change: keep leaves exposure, colour and haze as they are.
+        passthrough: Why images that no adapter is for are served as they came: the base model loses against doing
+            nothing here. Empty: they are restored.
     """
 
     id: Id
@@ -53,6 +57,8 @@ class Domain:
     next_run_time: datetime | None = None
     source_role_arn: str | None = None
     external_id: ShortName = ""
+    tone: Tone = "keep"
+    passthrough: Prose = ""
     row_version: int = 1
     seq: int = 0
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from udair.config import Tone
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
 from udair_platform.entities.text import Id, Name, Prose, ShortName, TenantId, Timestamp, Word
@@ -83,6 +84,7 @@ class Job:
         recipe: Fields of `udair_jobs.specs.RecipeSpec` that the customer set.
         heartbeat_time: As the job's own clock wrote it.
         version: The adapter version that came of it.
+        tone: The domain's intent when it was submitted.
         trace: W3C ``traceparent`` of the request that wanted it, where requests are traced.
     """
 
@@ -113,6 +115,7 @@ class Job:
     finished_time: datetime | None = None
     version: int | None = None
     priority: Priority = Priority.NORMAL
+    tone: Tone = "keep"
     trace: ShortName | None = None
     row_version: int = 1
     seq: int = 0

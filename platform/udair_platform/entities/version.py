@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from udair.config import Tone
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
 from udair_platform.entities.text import Id, Name, ShortName, TenantId, Verdict
@@ -48,6 +49,7 @@ class AdapterVersion:
         candidate_uri: Folder with the adapter, its evidence and MANIFEST.json.
         gate: `udair.adaptation.gate.GateReport.to_dict()`, with the rules it was judged by.
         evidence: What was measured; the gate can be run again over it.
+        tone: The intent that the adapter was made for.
         reviewed_by: Who approved or rejected it; None where the gate decided.
     """
 
@@ -68,6 +70,7 @@ class AdapterVersion:
     evidence: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     code_version: ShortName = ""
+    tone: Tone = "keep"
     reviewed_by: Name | None = None
     reviewed_time: datetime | None = None
     review_reason: str = ""

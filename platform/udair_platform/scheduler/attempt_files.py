@@ -155,5 +155,6 @@ def spec_of(
         champion_uri=champion_uri,
         store_endpoint_url=settings.store_endpoint_url,
         gallery_images=settings.gallery_images,
+        tone=job.tone,
         recipe=recipe_of(job.recipe),
     )

@@ -174,7 +174,8 @@ def _champion(state: State, work: AttemptContext) -> AdapterVersion | None:
     if alias is None or alias.version == SOURCE_VERSION:
         return None
     version = state.versions.get(work.job.tenant, work.domain.id, alias.version)
-    return version if version.base_digest == work.job.base_digest else None
+    fits = (version.base_digest, version.tone) == (work.job.base_digest, work.job.tone)
+    return version if fits else None
 
 
 def _result(files: AttemptFiles) -> tuple[AdaptResult | None, str | None]:

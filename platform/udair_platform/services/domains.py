@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
+from udair.config import Tone
 from udair_platform.contract.domains import GateRules, Schedule
 from udair_platform.entities import domain as entity
 from udair_platform.entities.alias import CHAMPION
@@ -25,6 +26,7 @@ def create(
     source_uri: str,
     gate: GateRules = GateRules(),
     description: str = "",
+    tone: Tone = "keep",
     schedule: Schedule = Schedule(),
     source_role_arn: str | None = None,
     allow_local: bool = False,
@@ -64,6 +66,7 @@ def create(
         source_uri=source_uri,
         gate=gate,
         description=description,
+        tone=tone,
         schedule=schedule,
         next_run_time=next_run_time,
         source_role_arn=source_role_arn,
@@ -86,9 +89,12 @@ def change(
     *,
     gate: GateRules | None = None,
     description: str | None = None,
+    tone: Tone | None = None,
     schedule: Schedule | None = None,
 ) -> Domain:
-    """`domain` with other gate rules, schedule or description. Versions keep the verdicts they have.
+    """`domain` with other gate rules, intent, schedule or description. Versions keep the verdicts they have.
+
+    Another intent puts every version that was made for the one before out of use, until the domain is adapted again.
 
     Raises:
         Invalid: A gate limit or the schedule is not acceptable; points at it.
@@ -100,12 +106,17 @@ def change(
         domain,
         gate=gate or domain.gate,
         description=domain.description if description is None else description,
+        tone=tone or domain.tone,
+        passthrough=domain.passthrough if tone in (None, domain.tone) else "",
         updated_time=tx.now,
     )
     if schedule is not None:
         moved = replace(moved, schedule=schedule, next_run_time=schedules.next_time(schedule, tx.now))
     saved = tx.state.domains.save(moved)
-    tx.record(saved, "domain.changed", {"gate": saved.gate.model_dump(), "schedule": saved.schedule.model_dump()})
+    data = {"gate": saved.gate.model_dump(), "schedule": saved.schedule.model_dump(), "tone": saved.tone}
+    tx.record(saved, "domain.changed", data)
+    if saved.tone != domain.tone:
+        tx.routes_changed()
     return saved
 
 

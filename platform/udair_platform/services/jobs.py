@@ -66,6 +66,7 @@ def submit(
         actor=tx.actor,
         recipe=dict(recipe),
         priority=priority,
+        tone=domain.tone,
         trace=tx.trace,
         created_time=tx.now,
         updated_time=tx.now,

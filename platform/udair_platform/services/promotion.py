@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from udair_platform.documents import routes
 from udair_platform.entities.alias import CANDIDATE, CHAMPION, PREVIOUS, Alias
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.names import ALIAS_NAME
@@ -145,9 +146,6 @@ def check_promotable(tx: Change, domain: Domain, number: int) -> None:
         version = versions.change(tx.because("gate.allow_inconclusive"), version, VersionState.ACTIVE)
     if version.state is not VersionState.ACTIVE:
         raise InvalidState(f"{name} is {version.state} and cannot serve; only an ACTIVE version can.")
-    base = tx.state.bases.current()
-    if base is not None and version.base_digest != base.digest:
-        raise InvalidState(
-            f"{name} was made for base model {version.base_digest[:12]}, and {base.name} "
-            f"({base.digest[:12]}) serves. Run a new job for the domain."
-        )
+    why = routes.out_of_use(number, version.base_digest, version.tone, domain.tone, tx.state.bases.current())
+    if why:
+        raise InvalidState(f"{why[0].upper()}{why[1:]}. Run a new job for {domain.name!r}.")

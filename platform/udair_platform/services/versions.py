@@ -84,6 +84,7 @@ def record(tx: Change, domain: Domain, job: Job, candidate: Candidate) -> Adapte
         evidence=gate.finite(candidate.evidence.to_dict()),
         metrics=gate.finite(dict(candidate.metrics)),
         code_version=candidate.manifest.code_version,
+        tone=candidate.manifest.tone,
     )
     report = gate.evaluate(candidate.evidence, domain.gate)
     evaluating = entity.advance(created, VersionState.EVALUATING, now=tx.now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from udair.config import TONES, Tone, check_tone
 from udair_platform.errors import BadRequest, NotAcceptable
 
 PNG, PNG16, JPEG, WEBP, TIFF = "image/png", "image/png;depth=16", "image/jpeg", "image/webp", "image/tiff"
@@ -21,6 +22,7 @@ class RestoreRequest:
         media_type: One of `MEDIA_TYPES`.
         quality: Of JPEG and WebP.
         test_time: Also adapt to this one image.
+        tone: What may change; None leaves it to the domain.
         trace: W3C ``traceparent`` of the caller's span, if it has one.
     """
 
@@ -30,6 +32,7 @@ class RestoreRequest:
     quality: int = 95
     test_time: bool = False
     trace: str = ""
+    tone: Tone | None = None
 
     @property
     def bits16(self) -> bool:
@@ -74,3 +77,16 @@ def quality_of(text: str | None) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
         raise BadRequest(f"quality is {text[:20]!r}; expected 1 to 100.")
     return int(text)
+
+
+def tone_of(text: str | None) -> Tone | None:
+    """The intent that a request names, or None.
+
+    Raises:
+        BadRequest: It is none.
+    """
+    if text is None:
+        return None
+    if text not in TONES:
+        raise BadRequest(f"tone is {text[:20]!r}; expected {' or '.join(TONES)}.")
+    return check_tone(text)

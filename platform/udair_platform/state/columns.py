@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from sqlalchemy import JSON, DateTime, Double, Integer, String, Text
 from sqlalchemy.engine import Dialect
@@ -114,6 +114,8 @@ def _type_of(kind: Any, nullable: bool) -> TypeEngine[Any]:
     if chars != 0:
         return SafeText() if chars is None else String(chars)
     origin = get_origin(kind) or kind
+    if origin is Literal:
+        return String(16)
     if origin is tuple:
         return TextTuple()
     if issubclass(origin, Value):

@@ -21,6 +21,8 @@ from udair_platform.entities import domain as entity
 from udair_platform.errors import EtagMismatch, Forbidden
 from udair_platform.services import domains, promotion
 from udair_platform.services.source_uri import managed_uri
+from udair_platform.services.standing import champions_out_of_use
+from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
 IfMatch = Annotated[str | None, Header(max_length=64)]
@@ -42,6 +44,7 @@ def create_domain(body: DomainCreate, request: Request, response: Response, cont
             source_uri=source_uri,
             gate=GateRules.describe(body.gate),
             description=body.description,
+            tone=body.tone,
             schedule=Schedule.describe(body.schedule),
             source_role_arn=body.source_role_arn,
             allow_local=context.settings.allow_local_sources,
@@ -49,7 +52,7 @@ def create_domain(body: DomainCreate, request: Request, response: Response, cont
             role_required=context.settings.require_source_role and not uploaded,
             id=derived(request, "d", who),
         )
-        view = _shown(created, tx.state.aliases.all(who.tenant, created.id))
+        view = _shown(tx.state, created)
     response.headers["Location"] = f"/v1/domains/{created.name}"
     response.headers["ETag"] = view.etag
     return view
@@ -62,7 +65,8 @@ def list_domains(page: Paged, context: Ctx, who: DomainReader) -> DomainPage:
         found = state.domains.page(who.tenant, after=page.after, size=page.size + 1, names=who.claims.domains)
         shown, token = page.cut(found, lambda domain: domain.seq)
         aliases = state.aliases.of_domains(who.tenant, [domain.id for domain in shown])
-    views = [_shown(domain, aliases[domain.id]) for domain in shown]
+        stopped = champions_out_of_use(state, aliases, shown)
+    views = [_described(domain, aliases[domain.id], stopped.get(domain.id, "")) for domain in shown]
     return DomainPage(domains=views, next_page_token=token)
 
 
@@ -71,7 +75,7 @@ def get_domain(domain: str, response: Response, context: Ctx, who: DomainReader)
     """One domain."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        view = _shown(found, state.aliases.all(who.tenant, found.id))
+        view = _shown(state, found)
     response.headers["ETag"] = view.etag
     return view
 
@@ -92,8 +96,8 @@ def change_domain(
         if found.gate.four_eyes and not rules.four_eyes and not who.claims.allows("admin"):
             raise Forbidden(f"gate.four_eyes of {found.name!r} may be taken away by an admin only.")
         schedule = Schedule.describe(body.schedule) if body.schedule else None
-        saved = domains.change(tx, found, gate=rules, description=body.description, schedule=schedule)
-        view = _shown(saved, tx.state.aliases.all(who.tenant, saved.id))
+        saved = domains.change(tx, found, gate=rules, description=body.description, tone=body.tone, schedule=schedule)
+        view = _shown(tx.state, saved)
     response.headers["ETag"] = view.etag
     return view
 
@@ -133,7 +137,13 @@ def get_snapshot(domain: str, snapshot: str, context: Ctx, who: DomainReader) ->
         return Snapshot.describe(state.snapshots.get(who.tenant, snapshot, domain_id=found.id))
 
 
-def _shown(domain: entity.Domain, aliases: Sequence[alias.Alias]) -> Domain:
+def _shown(state: State, domain: entity.Domain) -> Domain:
+    aliases = state.aliases.all(domain.tenant, domain.id)
+    stopped = champions_out_of_use(state, {domain.id: aliases}, [domain])
+    return _described(domain, aliases, stopped.get(domain.id, ""))
+
+
+def _described(domain: entity.Domain, aliases: Sequence[alias.Alias], out_of_use: str) -> Domain:
     points = {item.name: item.version for item in aliases}
     return Domain.describe(
         domain,
@@ -141,6 +151,7 @@ def _shown(domain: entity.Domain, aliases: Sequence[alias.Alias]) -> Domain:
         champion=points.get(alias.CHAMPION, entity.SOURCE_VERSION),
         aliases=points,
         etag=_etag(domain),
+        out_of_use=out_of_use,
     )
 
 

@@ -8,9 +8,11 @@ from udair_platform.api.context import Ctx
 from udair_platform.api.principal import Approver, DomainReader
 from udair_platform.api.schemas import RoutePut
 from udair_platform.contract.domains import Route, Traffic
-from udair_platform.entities.alias import CHAMPION, Alias
+from udair_platform.entities.alias import CHAMPION
 from udair_platform.entities.domain import Domain
 from udair_platform.services import traffic
+from udair_platform.services.standing import champions_out_of_use
+from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/route", tags=["routes"])
 
@@ -20,7 +22,7 @@ def get_route(domain: str, context: Ctx, who: DomainReader) -> Route:
     """What serves the domain, and what besides."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        return _route(found, state.aliases.get(who.tenant, found.id, CHAMPION))
+        return _route(state, found)
 
 
 @router.put("")
@@ -29,10 +31,18 @@ def put_route(domain: str, body: RoutePut, context: Ctx, who: Approver) -> Route
     wanted = Traffic.model_validate(body.model_dump())
     with context.change(who) as tx:
         saved = traffic.set_traffic(tx, who.domain(tx.state, domain), wanted, reason=body.reason or "set")
-        return _route(saved, tx.state.aliases.get(who.tenant, saved.id, CHAMPION))
+        return _route(tx.state, saved)
 
 
-def _route(domain: Domain, champion: Alias) -> Route:
-    traffic = domain.traffic
-    state = "CANARYING" if traffic.canary else "SHADOWING" if traffic.shadow else "ACTIVE"
-    return Route.describe(traffic, state=state, version=champion.version)
+def _route(state: State, domain: Domain) -> Route:
+    traffic, champion = domain.traffic, state.aliases.get(domain.tenant, domain.id, CHAMPION)
+    kind = "CANARYING" if traffic.canary else "SHADOWING" if traffic.shadow else "ACTIVE"
+    stopped = champions_out_of_use(state, {domain.id: [champion]}, [domain])
+    return Route.describe(
+        traffic,
+        state=kind,
+        version=champion.version,
+        tone=domain.tone,
+        passthrough=domain.passthrough,
+        out_of_use=stopped.get(domain.id, ""),
+    )

@@ -18,7 +18,8 @@ from udair_platform.contract.versions import GateReport, Version
 from udair_platform.entities import alias as entity
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.version import AdapterVersion
-from udair_platform.services import approval, promotion, versions
+from udair_platform.services import approval, promotion, standing, versions
+from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions", tags=["versions"], route_class=IdempotentRoute)
 
@@ -30,8 +31,8 @@ def list_versions(domain: str, page: Paged, context: Ctx, who: DomainReader) -> 
         found = who.domain(state, domain)
         every = state.versions.page(who.tenant, found.id, after=page.after, size=page.size + 1)
         aliases = state.aliases.all(who.tenant, found.id)
-    shown, token = page.cut(every, lambda version: version.number)
-    views = [_shown(version, found, aliases) for version in shown]
+        shown, token = page.cut(every, lambda version: version.number)
+        views = [_shown(state, version, found, aliases) for version in shown]
     return VersionPage(versions=views, next_page_token=token)
 
 
@@ -42,7 +43,7 @@ def get_version(domain: str, version: str, context: Ctx, who: DomainReader) -> V
         found = who.domain(state, domain)
         number = versions.resolve(state, found, version)
         one = state.versions.get(who.tenant, found.id, number)
-        return _shown(one, found, state.aliases.all(who.tenant, found.id))
+        return _shown(state, one, found, state.aliases.all(who.tenant, found.id))
 
 
 @router.get("/{version}/gate")
@@ -99,9 +100,10 @@ def _decided(
     with context.change(who) as tx:
         found = who.domain(tx.state, domain)
         decided = decide(tx, found, versions.resolve(tx.state, found, version), reason=reason)
-        return _shown(decided, found, tx.state.aliases.all(who.tenant, found.id))
+        return _shown(tx.state, decided, found, tx.state.aliases.all(who.tenant, found.id))
 
 
-def _shown(version: AdapterVersion, domain: Domain, aliases: Sequence[entity.Alias]) -> Version:
+def _shown(state: State, version: AdapterVersion, domain: Domain, aliases: Sequence[entity.Alias]) -> Version:
     pointing = sorted(alias.name for alias in aliases if alias.version == version.number)
-    return Version.describe(version, domain=domain.name, aliases=pointing)
+    why = standing.out_of_use(state, domain, version)
+    return Version.describe(version, domain=domain.name, aliases=pointing, out_of_use=why)

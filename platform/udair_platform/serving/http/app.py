@@ -38,7 +38,7 @@ from udair_platform.keys import verify
 from udair_platform.serving.http import protocol_v2
 from udair_platform.serving.http.predictions import Predictions
 from udair_platform.serving.http.restore import Infer, RestoreResponse, RestoreService
-from udair_platform.serving.request import RestoreRequest, accepted, quality_of
+from udair_platform.serving.request import RestoreRequest, accepted, quality_of, tone_of
 from udair_platform.serving.routing.table import Router
 
 _JSON = "application/json"
@@ -113,6 +113,7 @@ def create_ingress(
             quality_of(query.get("quality")),
             _switch("test_time", query.get("test_time")),
             request.headers.get("traceparent", ""),
+            tone_of(query.get("tone") or request.headers.get("X-Tone")),
         )
 
     async def image_of(request: Request, asked: RestoreRequest) -> bytes:
@@ -177,6 +178,9 @@ def create_ingress(
                 "version": route.champion.version,
                 **{k: {"version": s.target.version, "percent": s.percent} if s else None for k, s in shares.items()},
                 "generation": router.table().generation,
+                "tone": route.tone,
+                "passthrough": route.passthrough,
+                "out_of_use": route.champion.out_of_use,
                 **data,
             }
         )
@@ -219,9 +223,15 @@ def create_ingress(
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
         tenant, _ = await v2_version(request, domain, version)
         infer = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
-        asked = RestoreRequest(f"{tenant}/{domain}", request.state.request_id, test_time=infer.test_time)
+        asked = RestoreRequest(
+            f"{tenant}/{domain}", request.state.request_id, test_time=infer.test_time, tone=infer.tone
+        )
         answers = await asyncio.gather(*(service.restore(image, asked) for image in infer.images))
-        parameters = {"fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none")}
+        parameters = {
+            "fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none"),
+            "tone": answers[0].restored.tone,
+            "restoration": answers[0].restored.restoration,
+        }
         served = answers[0].restored.version
         body, length = protocol_v2.render_infer(infer, domain, served, [a.data for a in answers], parameters)
         if length is None:

@@ -15,7 +15,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from udair.config import Tone
 from udair_platform.errors import BadRequest
+from udair_platform.serving.request import tone_of
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT, OUTPUT = "image", "restored"
@@ -30,13 +32,14 @@ class InferRequest:
         id: Repeated in the response.
         images: Encoded.
         binary: Whether outputs are wanted raw.
-        test_time: The request's parameter `test_time`.
+        test_time, tone: The request's parameters of these names.
     """
 
     id: str
     images: list[bytes]
     binary: bool
     test_time: bool
+    tone: Tone | None
 
 
 def model_metadata(domain: str, version: int) -> dict[str, Any]:
@@ -91,7 +94,14 @@ def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
         count *= side
     if count != len(images) or not 1 <= count <= MAX_IMAGES:
         raise BadRequest(f"The shape {shape} holds {count} images, {len(images)} came; expected 1 to {MAX_IMAGES}.")
-    return InferRequest(str(document.get("id", ""))[:128], images, binary, bool(asked.get("test_time", False)))
+    tone = asked.get("tone")
+    return InferRequest(
+        str(document.get("id", ""))[:128],
+        images,
+        binary,
+        bool(asked.get("test_time", False)),
+        tone_of(None if tone is None else str(tone)),
+    )
 
 
 def render_infer(

@@ -45,6 +45,8 @@ class RestoreResponse:
             "X-Adapter-Version": str(self.restored.version),
             "X-Base-Model": base_name,
             "X-Fallback": self.restored.fallback,
+            "X-Tone": self.restored.tone,
+            "X-Restoration": self.restored.restoration,
             "X-Batch": str(self.restored.batch),
             "X-Batch-Domains": str(self.restored.domains),
             "Server-Timing": timing,

@@ -1,8 +1,8 @@
-"""Continuous batching of tiles: one thread runs the model, and images join and leave it between two steps.
+"""Continuous batching of pieces: one thread runs the model, and images join and leave it between two steps.
 
-An image is a handful of tiles. Every step takes tiles of one shape from as many images as the pixel
-budget holds, one from each in turn: a small image is done after one step, whatever large image came
-before it, and nobody waits for a batch to fill.
+A small image is one piece, a large one a handful (`udair.inference`: pieces give the pixels of the whole). Every step
+takes pieces of one shape from as many images as the pixel budget holds, one from each in turn: a small image is done
+after one step, whatever large image came before it, and nobody waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from udair.config import Tone
 from udair.data.images import ImageArray
-from udair.inference import OVERLAP, TILE
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 from udair_platform.serving.model.forward import Forward
 from udair_platform.serving.model.ticket import Done, Overloaded, Prepare, Ticket
+
+PIECE_BYTES = 160 * 2**20  # 0.4 megapixels of the model `base`: a step of about two seconds on one core
+SMALL_PIXELS = 2**19  # images that enter whatever else is on its way
 
 
 class Engine:
@@ -27,13 +30,13 @@ class Engine:
 
     Args:
         model: In evaluation mode.
-        budget_pixels: Pixels of one step; at least one tile is always taken.
-        tile, overlap: See `udair.inference.Restoration`.
+        budget_pixels: Pixels of one step; at least one piece is always taken.
+        piece_bytes: Working memory of one piece: how long a step lasts (`udair.inference.plan`).
         autocast: Run the model in bfloat16; for GPUs.
         embed_together: Read the codes of images of one shape at once: for GPUs, where launches cost more
             than pixels. A code may then differ where two are equally near.
         max_waiting: More images than this are refused at once.
-        max_open_pixels: Large images beyond this wait outside: one on its way takes 28 bytes a pixel.
+        max_open_pixels: Large images beyond this wait outside: one on its way takes 60 bytes a pixel.
     """
 
     def __init__(
@@ -41,15 +44,14 @@ class Engine:
         model: Restorer,
         budget_pixels: int,
         *,
-        tile: int = TILE,
-        overlap: int = OVERLAP,
+        piece_bytes: int = PIECE_BYTES,
         autocast: bool = False,
         embed_together: bool = False,
         max_waiting: int = 1024,
         max_open_pixels: int = 2**24,
     ) -> None:
-        self._forward = Forward(model, budget_pixels, tile=tile, overlap=overlap, autocast=autocast)
-        self._tile, self._embed_together = tile, embed_together
+        self._forward = Forward(model, budget_pixels, piece_bytes=piece_bytes, autocast=autocast)
+        self._embed_together = embed_together
         self._max_waiting, self._max_open = max_waiting, max_open_pixels
         self._arrivals: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._waiting = 0
@@ -78,6 +80,7 @@ class Engine:
         prepare: Prepare | None = None,
         look: Callable[[], Any] | None = None,
         bits16: bool = False,
+        tone: Tone = "keep",
     ) -> Done:
         """Restore one image.
 
@@ -89,6 +92,7 @@ class Engine:
             prepare: Makes another row for this one image, in the forward thread.
             look: Called in the forward thread, too; its result comes with the answer.
             bits16: Answer with 16 bits a channel.
+            tone: What may change; the one that `row` was made for.
 
         Raises:
             EngineError: The model failed on it.
@@ -104,7 +108,7 @@ class Engine:
             self._waiting += 1
             self._pixels += pixels
         future: asyncio.Future[Done] = loop.create_future()
-        self._arrivals.put(Ticket(image, row, name, future, loop, now + timeout_s, prepare, look, bits16, now))
+        self._arrivals.put(Ticket(image, row, name, future, loop, now + timeout_s, prepare, look, bits16, tone, now))
         try:
             return await future
         finally:
@@ -148,10 +152,9 @@ class Engine:
                 active = self._forward.step(active)
 
     def _may_enter(self, ticket: Ticket, active: Sequence[Ticket]) -> bool:
-        small = 4 * self._tile**2
-        if not active or ticket.pixels <= small or ticket.gone():
+        if not active or ticket.pixels <= SMALL_PIXELS or ticket.gone():
             return True
-        return ticket.pixels + sum(other.pixels for other in active if other.pixels > small) <= self._max_open
+        return ticket.pixels + sum(other.pixels for other in active if other.pixels > SMALL_PIXELS) <= self._max_open
 
     def _groups(self, entering: Sequence[Ticket]) -> list[list[Ticket]]:
         """Images whose codes are read at once."""

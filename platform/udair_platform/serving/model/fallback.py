@@ -60,6 +60,8 @@ class VersionFallback:
 
     async def row(self, name: str, route: DomainRoute, wanted: Target) -> tuple[Target, Modulation | None, str]:
         """The version that answers now, its row, and the fallback that this is."""
+        if wanted.out_of_use:
+            return wanted, None, "source"
         last = self._served.get(name)
         earlier = last if last != wanted else None
         promoted = earlier is not None and wanted == route.champion and not self.adapters.resident(wanted)

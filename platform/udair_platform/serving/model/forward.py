@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
+from torch import Tensor
 
 from udair.data.patches import to_array, to_array16, to_tensor
-from udair.inference import Restoration, Tiles, forward_tiles, together
+from udair.inference import Piece, Restoration, Tiles, forward_tiles, together
+from udair.models.degradation import Degradation
 from udair.models.restorer import Restorer
 from udair_platform.serving.model.ticket import Done, EngineError, Ticket
 from udair_platform.telemetry import logger
@@ -26,8 +28,8 @@ _log = logger("serving")
 class Forward:
     """The model as the engine's thread runs it; an image that fails, fails alone. See `Engine` for the arguments."""
 
-    def __init__(self, model: Restorer, budget_pixels: int, *, tile: int, overlap: int, autocast: bool) -> None:
-        self._model, self._budget, self._tile, self._overlap = model, budget_pixels, tile, overlap
+    def __init__(self, model: Restorer, budget_pixels: int, *, piece_bytes: int, autocast: bool) -> None:
+        self._model, self._budget, self._piece_bytes = model, budget_pixels, piece_bytes
         self._device, self._autocast = model.enter.weight.device, autocast
 
     def begin(self, group: Sequence[Ticket]) -> list[Ticket]:
@@ -45,7 +47,7 @@ class Forward:
             with torch.inference_mode(), self._precision():
                 seen = self._model.embed(image_BCHW, together(self._model, [ticket.row for ticket in group]))
             for ticket, image_CHW, whole in zip(group, image_BCHW, seen.samples(), strict=True):
-                ticket.restoration = Restoration(image_CHW, whole, ticket.row, tile=self._tile, overlap=self._overlap)
+                ticket.restoration = self._restoration(ticket, image_CHW, whole)
         except Exception as error:
             failed: Exception | None = error
         else:
@@ -59,6 +61,9 @@ class Forward:
         for ticket in group:
             ticket.forward_s += (time.monotonic() - began) / len(group)
         return group
+
+    def _restoration(self, ticket: Ticket, image_CHW: Tensor, whole: Degradation) -> Restoration:
+        return Restoration(self._model, image_CHW, whole, ticket.row, tone=ticket.tone, piece_bytes=self._piece_bytes)
 
     def _looked(self, ticket: Ticket) -> bool:
         """Whether the image may begin; what its caller wants to know of it is seen to."""
@@ -102,14 +107,14 @@ class Forward:
         return rest + self._finish(chosen)
 
     def _choose(self, active: Sequence[Ticket]) -> tuple[list[Ticket], Tiles]:
-        """Tiles of the shape that waited longest, one from each image in turn, up to the budget."""
+        """Pieces of the shape that waited longest, one from each image in turn, up to the budget."""
         first = active[0].restoration
         assert first is not None
-        fits = max(1, self._budget // (first.shape[0] * first.shape[1]))
+        fits = max(1, self._budget // (first.shape.height * first.shape.width))
         same = [
             ticket for ticket in active if ticket.restoration is not None and ticket.restoration.shape == first.shape
         ]
-        tiles: list[tuple[Restoration, tuple[int, int]]] = []
+        tiles: list[tuple[Restoration, Piece]] = []
         chosen: list[Ticket] = []
         while len(tiles) < fits:
             before = len(tiles)
@@ -126,13 +131,9 @@ class Forward:
     def _alone(self, chosen: Sequence[Ticket]) -> None:
         for ticket in chosen:
             try:
-                ticket.restoration = restoration = Restoration(
-                    to_tensor([ticket.image], self._device)[0],
-                    ticket.restoration.whole,  # type: ignore[union-attr]
-                    ticket.row,
-                    tile=self._tile,
-                    overlap=self._overlap,
-                )
+                assert ticket.restoration is not None
+                image_CHW, whole = to_tensor([ticket.image], self._device)[0], ticket.restoration.whole
+                ticket.restoration = restoration = self._restoration(ticket, image_CHW, whole)
                 while restoration.left:
                     with self._precision():
                         forward_tiles(self._model, [(restoration, restoration.left.popleft())])

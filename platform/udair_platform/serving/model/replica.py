@@ -24,9 +24,8 @@ import torch
 from udair.adaptation.profile import look_at
 from udair.adaptation.test_time import adapt_at_test_time
 from udair.bundle import load_bundle
-from udair.config import TestTimeConfig
+from udair.config import TestTimeConfig, Tone
 from udair.data.images import ImageArray
-from udair.inference import TILE
 from udair.models.modulation import Modulation
 from udair_jobs.published.base_models import local_folder
 from udair_jobs.storage import open_storage
@@ -45,8 +44,9 @@ from udair_platform.serving.request import RestoreRequest
 from udair_platform.serving.routing.table import Router
 from udair_platform.telemetry import logger
 
-# On a core, four tiles take longer together than one by one: they leave its cache (docs/log.md).
-_BUDGET_TILES = {"cpu": 1, "cuda": 64}
+# On a core, images take longer together than one by one: they leave its cache (docs/log.md).
+_BUDGET_PIXELS = {"cpu": 288**2, "cuda": 64 * 288**2}
+_WARM_UP_SIDE = 256
 _log = logger("serving")
 
 
@@ -61,6 +61,8 @@ class RestoredImage:
             answered; ``source`` when the source model had to.
         queue_s, forward_s: Waiting, and model time of its own.
         batch, domains: Images, and adapters, of its fullest step.
+        tone: What might change: keep, restore.
+        restoration: ``model``, or ``none`` where the domain is served as it came.
     """
 
     image: npt.NDArray[Any]
@@ -70,6 +72,8 @@ class RestoredImage:
     forward_s: float
     batch: int
     domains: int
+    tone: Tone = "keep"
+    restoration: str = "model"
 
 
 class Backbone:
@@ -93,7 +97,7 @@ class Backbone:
         self._tracing = Tracing("udair-backbone")
         self._engine = Engine(
             model,
-            config.budget_pixels or _BUDGET_TILES[device] * TILE**2,
+            config.budget_pixels or _BUDGET_PIXELS[device],
             autocast=device == "cuda",
             embed_together=device == "cuda",
             max_waiting=config.max_waiting,
@@ -151,7 +155,12 @@ class Backbone:
         name, key, bits16 = asked.name, asked.key, asked.bits16
         tenant, _, domain = name.partition("/")
         route = self.router.resolve(tenant, domain)
-        target, row, fallback = await self._versions.row(name, route, route.choose(key))
+        chosen = route.choose(key)
+        tone = route.tone_of(asked.tone, chosen)
+        target, row, fallback = await self._versions.row(name, route, chosen)
+        if route.passthrough and row is None and tone == route.tone:
+            image16 = image.astype(np.uint16) * 257 if bits16 else image
+            return RestoredImage(image16, target.version, fallback, 0.0, 0.0, 0, 0, tone, "none")
         now = time.time()
         look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
         try:
@@ -163,6 +172,7 @@ class Backbone:
                 prepare=self._at_test_time if asked.test_time else None,
                 look=look,
                 bits16=bits16,
+                tone=tone,
             )
         except Overloaded as error:
             raise TooManyRequests(f"{error} Send it again a little later.") from error
@@ -177,9 +187,9 @@ class Backbone:
         if done.look is not None:
             self._traffic.look(name, done.look, now)
         if route.shadow and route.shadow.takes(key) and not bits16:
-            self._shadows.begin(name, image, route.shadow.target, done)
+            self._shadows.begin(name, image, route.shadow.target, done, tone)
         return RestoredImage(
-            done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains
+            done.image, target.version, fallback, done.queue_s, done.forward_s, done.batch, done.domains, tone
         )
 
     def check_health(self) -> None:
@@ -236,7 +246,7 @@ class Backbone:
 
     def _warm_up(self) -> None:
         """The first passes are slow: they are run before Serve sends anything. Pinned adapters come, too."""
-        image = np.zeros((TILE, TILE, 3), np.uint8)
+        image = np.zeros((_WARM_UP_SIDE, _WARM_UP_SIDE, 3), np.uint8)
 
         async def run() -> None:
             for _ in range(2):

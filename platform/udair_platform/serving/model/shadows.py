@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 
+from udair.config import Tone
 from udair.data.images import ImageArray
 from udair_platform.serving.model.adapters import AdapterRefused, Adapters, Unreachable
 from udair_platform.serving.model.engine import Engine
@@ -25,20 +26,22 @@ class Shadows:
         self._engine, self._adapters, self._traffic, self._timeout_s = engine, adapters, traffic, timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, name: str, image: ImageArray, target: Target, answer: Done) -> None:
+    def begin(self, name: str, image: ImageArray, target: Target, answer: Done, tone: Tone) -> None:
         """Restore `image` once more, by the version of `target`, and compare it with `answer`."""
-        task = asyncio.create_task(self._compare(name, image, target, answer))
+        task = asyncio.create_task(self._compare(name, image, target, answer, tone))
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
 
-    async def _compare(self, name: str, image: ImageArray, target: Target, answer: Done) -> None:
+    async def _compare(self, name: str, image: ImageArray, target: Target, answer: Done, tone: Tone) -> None:
         comparison = self._traffic.shadow(name, target.version)
         if self._engine.waiting > _ROOM:
             comparison.skipped += 1
             return
         try:
             row = await self._adapters.row(target)
-            done = await self._engine.submit(image, row, name=target.adapter_digest, timeout_s=self._timeout_s)
+            done = await self._engine.submit(
+                image, row, name=target.adapter_digest, timeout_s=self._timeout_s, tone=tone
+            )
         except (Unreachable, AdapterRefused, EngineError) as error:
             comparison.failed += 1
             _log.warning("shadow_failed", domain=name, version=target.version, error=str(error))

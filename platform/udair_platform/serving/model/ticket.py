@@ -11,6 +11,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from udair.config import Tone
 from udair.data.images import ImageArray
 from udair.inference import Restoration
 from udair.models.modulation import Modulation
@@ -70,6 +71,7 @@ class Ticket:
     prepare: Prepare | None
     look: Callable[[], Any] | None
     bits16: bool
+    tone: Tone
     entered: float
     started: float = 0.0
     forward_s: float = 0.0

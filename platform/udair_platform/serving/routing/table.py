@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from udair.config import Tone, check_tone
 from udair_jobs.storage import NotFound, Role, Storage, StorageError
 from udair_platform.documents.store_paths import ROUTES
+from udair_platform.errors import Invalid, Unavailable
 from udair_platform.errors import NotFound as NoSuchDomain
-from udair_platform.errors import Unavailable
 from udair_platform.files import write_whole
 from udair_platform.telemetry import logger
 
@@ -30,11 +31,13 @@ class Target:
         version: Adapter version; 0 is the source model.
         adapter_digest: SHA-256 of the adapter, None for the source model.
         candidate_uri: Folder of the adapter in the platform's store.
+        out_of_use: Why the version that was promoted does not answer, and the base model does; empty if it does.
     """
 
     version: int
     adapter_digest: str | None = None
     candidate_uri: str | None = None
+    out_of_use: str = ""
 
 
 SOURCE = Target(0)
@@ -65,6 +68,8 @@ class DomainRoute:
         source_uri: Where the domain's images are: the only place that requests may name images in.
         source_role: Whose rights they are read with, if not the endpoint's own.
         profile_uri: Folder of the `profile.json` that traffic is compared with.
+        tone: The domain's intent.
+        passthrough: Why images that no adapter is for are served as they came; empty if they are restored.
     """
 
     champion: Target = SOURCE
@@ -74,10 +79,25 @@ class DomainRoute:
     source_uri: str | None = None
     source_role: Role | None = None
     profile_uri: str | None = None
+    tone: Tone = "keep"
+    passthrough: str = ""
 
     def choose(self, key: str) -> Target:
         """The version that answers the request with this key."""
         return self.canary.target if self.canary and self.canary.takes(key) else self.champion
+
+    def tone_of(self, asked: Tone | None, target: Target) -> Tone:
+        """The intent of a request that asks for one, or for none; an adapter answers with its own only.
+
+        Raises:
+            Invalid: The adapter of `target` was made for the other.
+        """
+        if asked is None or asked == self.tone or target.adapter_digest is None:
+            return asked or self.tone
+        raise Invalid(
+            f"tone is {asked!r}; version {target.version} was made for {self.tone!r}. Leave tone out, or set the "
+            f"domain's tone to {asked!r} and adapt it again."
+        )
 
     @property
     def targets(self) -> list[Target]:
@@ -101,6 +121,8 @@ class DomainRoute:
             entry.get("source_uri"),
             Role(arn, entry.get("source_external_id")) if arn else None,
             entry.get("profile_uri"),
+            check_tone(str(entry.get("tone", "keep"))),
+            str(entry.get("passthrough", "")),
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 
+from udair.config import Tone
 from udair_platform.contract.domains import Traffic
 from udair_platform.entities.alias import CHAMPION
 from udair_platform.entities.domain import DomainState
@@ -29,10 +30,13 @@ class Routed:
     source_role_arn: str | None
     external_id: str
     traffic: Traffic
+    tone: Tone
+    passthrough: str
     number: int | None
     base_digest: str | None
     adapter_digest: str | None
     candidate_uri: str | None
+    version_tone: Tone | None
     newest_uri: str | None
 
 
@@ -57,12 +61,15 @@ class Routing(Repository):
                 DOMAINS.c.name,
                 DOMAINS.c.source_uri,
                 DOMAINS.c.traffic,
+                DOMAINS.c.tone,
+                DOMAINS.c.passthrough,
                 DOMAINS.c.source_role_arn,
                 DOMAINS.c.external_id,
                 VERSIONS.c.number,
                 VERSIONS.c.base_digest,
                 VERSIONS.c.adapter_digest,
                 VERSIONS.c.candidate_uri,
+                VERSIONS.c.tone.label("version_tone"),
                 newest.label("newest_uri"),
             )
             .select_from(DOMAINS.outerjoin(ALIASES, champion).outerjoin(VERSIONS, version))
