@@ -70,7 +70,9 @@ def write_tuned(storage: Storage, spec: SweepSpec, values: Mapping[str, Any], me
     document: Any = dict(values)
     for name in reversed(place):
         document = {name: document}
-    head = f"# @package _global_\n# {message}\n#   python -m udair_jobs.{job} --config-dir {storage.uri} +tuned=best ...\n"
+    head = (
+        f"# @package _global_\n# {message}\n#   python -m udair_jobs.{job} --config-dir {storage.uri} +tuned=best ...\n"
+    )
     storage.put(TUNED, (head + OmegaConf.to_yaml(OmegaConf.create(document), sort_keys=True)).encode())
 
 

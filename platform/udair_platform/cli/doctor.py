@@ -80,7 +80,9 @@ def _disk() -> list[Diagnosis]:
     good = free >= _DISK_BYTES
     message = f"{free / 2**30:.1f} GiB free at {folder}"
     return [
-        Diagnosis("disk", "ok" if good else "warn", message, "" if good else "udair up wants 3 GiB; choose another --home")
+        Diagnosis(
+            "disk", "ok" if good else "warn", message, "" if good else "udair up wants 3 GiB; choose another --home"
+        )
     ]
 
 

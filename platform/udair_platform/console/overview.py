@@ -96,7 +96,9 @@ def _traffic(events: Sequence[Event]) -> list[Attention]:
             found.setdefault((event.kind, event.name), Attention("blocked", message, step, link))
         elif event.kind == DRIFTED:
             message = f"{event.name} sees other images than its adapter was made of."
-            found.setdefault((event.kind, event.name), Attention("drift", message, "Adapt it to its images of now.", link))
+            found.setdefault(
+                (event.kind, event.name), Attention("drift", message, "Adapt it to its images of now.", link)
+            )
     return list(found.values())
 
 
