@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Places to adapt to.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 of a-z, 0-9 and '-'.")]
 Cron = Annotated[str | None, typer.Option(help="Adapt then, five fields in UTC, e.g. '0 3 * * 1'; '' is never.")]
+Tone = Annotated[
+    str | None,
+    typer.Option(help="keep: exposure, colour and haze stay as they are; restore: they are corrected, too."),
+]
 OnDrift = Annotated[bool | None, typer.Option("--on-drift/--no-on-drift", help="Adapt when its images have drifted.")]
 
 
@@ -27,6 +31,7 @@ def create(
         str | None,
         typer.Option("--source", "-s", help="s3://bucket/prefix of its images; without it they are uploaded."),
     ] = None,
+    tone: Tone = "keep",
     gate: Annotated[str, typer.Option(help="standard or strict.")] = "standard",
     four_eyes: Annotated[
         bool, typer.Option("--four-eyes", help="Who submitted a job may not let its version serve.")
@@ -41,9 +46,20 @@ def create(
     """Register a domain; the source model serves it until a version is promoted."""
     rules = {"policy": gate, "four_eyes": four_eyes}
     domain = connect(home).domains.create(
-        name, source, gate=rules, description=description, role_arn=role_arn, schedule=_schedule(cron, on_drift)
+        name,
+        source,
+        tone=tone or "keep",
+        gate=rules,
+        description=description,
+        role_arn=role_arn,
+        schedule=_schedule(cron, on_drift),
     )
-    lines = [("domain", domain.name), ("source", domain.source_uri), ("gate", domain.gate.policy)]
+    lines = [
+        ("domain", domain.name),
+        ("source", domain.source_uri),
+        ("tone", domain.tone),
+        ("gate", domain.gate.policy),
+    ]
     if role_arn:
         lines.append(("external id", f"{domain.external_id}  (the role's trust policy must ask for it)"))
     show(output, domain, lines)
@@ -54,6 +70,7 @@ def create(
 def update(
     name: Name,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    tone: Tone = None,
     gate: Annotated[str | None, typer.Option(help="standard or strict.")] = None,
     limits: Annotated[
         list[str] | None, typer.Option("--limit", metavar="CHECK=VALUE", help="A limit of the gate; repeatable.")
@@ -73,7 +90,10 @@ def update(
     schedule = _schedule(cron, on_drift)
     if schedule is not None:
         schedule = domain.schedule.model_dump(exclude={"next_run_time"}) | schedule
-    _show(domain.change(description=description, gate=rules or None, schedule=schedule), output)
+    changed = domain.change(description=description, tone=tone, gate=rules or None, schedule=schedule)
+    _show(changed, output)
+    if changed.tone != domain.tone:
+        note(f"versions made for tone {domain.tone} are out of use; next: udair run -d {name}")
 
 
 @app.command()
@@ -97,7 +117,7 @@ def list_domains(
     output: Format = Output.TABLE,
 ) -> None:
     """Domains, oldest first."""
-    columns = {"name": None, "serves": "champion", "source": "source_uri", "created": "created_time"}
+    columns = {"name": None, "serves": "champion", "tone": None, "source": "source_uri", "created": "created_time"}
     table(output, connect(home).domains.list(limit=limit), columns, empty="no domains yet; udair domain create")
 
 
@@ -124,7 +144,8 @@ def _show(domain: Domain, output: Output) -> None:
     lines = [
         ("domain", domain.name),
         ("source", domain.source_uri),
-        ("serves", _serves(domain.champion)),
+        ("serves", serving(domain)),
+        ("tone", domain.tone),
         ("aliases", domain.aliases),
         ("gate", f"{domain.gate.policy} {domain.gate.limits or ''}".strip()),
         ("four eyes", domain.gate.four_eyes),
@@ -154,5 +175,10 @@ def _limits(pairs: list[str]) -> dict[str, float]:
         ) from None
 
 
-def _serves(version: int) -> str:
-    return f"v{version}" if version else "v0 (the source model)"
+def serving(domain: Domain) -> str:
+    """What answers for a domain now, in words."""
+    if domain.champion and not domain.out_of_use:
+        return f"v{domain.champion}"
+    base = "images as they came" if domain.passthrough else "v0 (the base model)"
+    why = domain.out_of_use or domain.passthrough
+    return f"{base}: {why}" if why else base

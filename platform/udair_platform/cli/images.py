@@ -33,6 +33,7 @@ def restore(
     ] = "",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     key: Annotated[str, typer.Option(help="The same key meets the same version while a canary runs.")] = "",
+    tone: Annotated[str, typer.Option(help="keep or restore; default: the domain's.")] = "",
     test_time: Annotated[bool, typer.Option("--test-time", help="Also adapt to each image.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Images of a folder on their way at once.")] = 8,
     overwrite: Annotated[bool, typer.Option(help="Of a folder: also restore what OUT has already.")] = False,
@@ -48,7 +49,7 @@ def restore(
             raise typer.BadParameter("--out is missing; expected a file or a folder, or - for stdout.")
         out = STANDARD
     chosen = format or _BY_ENDING.get(out.suffix.lower(), "png")
-    options: dict[str, Any] = {"format": chosen, "quality": quality, "key": key, "test_time": test_time}
+    options: dict[str, Any] = {"format": chosen, "quality": quality, "key": key, "test_time": test_time, "tone": tone}
     if images.is_dir():
         _folder(images, out, domain, home, at_once, overwrite, options)
         return

@@ -25,15 +25,18 @@ def batch(
     version: Annotated[
         str, typer.Option("--domain", "-d", metavar="NAME[@VERSION]", help="Whose adapter; none: the base model alone.")
     ] = "",
+    tone: Annotated[str, typer.Option(help="keep or restore; default: the domain's, else keep.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with one model.")] = 2,
     settings: Settings = None,
     home: Home = "",
 ) -> None:
     """Restore every image below a prefix into another. Runs on this machine's Ray; run again, it goes on."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [f"source_uri={source}", f"output_uri={target}", f"workers={workers}", *(settings or [])]
+        words = [f"source_uri={source}", f"output_uri={target}", f"workers={workers}"]
         if version:
             words += _adapter(version if "@" in version else f"{version}@champion", home, Path(folder))
+        words += [f"tone={tone}"] if tone else []
+        words += settings or []
         raise typer.Exit(_job("restore_batch", words))
 
 
@@ -43,6 +46,7 @@ def run_sweep(
     source: Annotated[str, typer.Argument(metavar="IN", help="The domain's images: s3://bucket/prefix or a folder.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="Where the sweep is kept.")],
     clean: Annotated[str, typer.Option(help="Their clean versions, if there are any: scores are PSNR then.")] = "",
+    tone: Annotated[str, typer.Option(help="keep or restore.")] = "keep",
     trials: Annotated[int, typer.Option(min=1, help="Configurations to try.")] = 24,
     concurrent: Annotated[int, typer.Option(min=1, help="Trials at the same time.")] = 2,
     settings: Settings = None,
@@ -52,6 +56,7 @@ def run_sweep(
         f"sweep={kind}",
         f"source_uri={source}",
         f"output_uri={target}",
+        f"tone={tone}",
         f"trials={trials}",
         f"concurrent={concurrent}",
     ]
@@ -105,12 +110,12 @@ def _adapter(version: str, home: str, folder: Path) -> list[str]:
     domain = client.domains.get(name)
     if number == "0" or (number == "@champion" and not domain.champion):
         note(f"{name} is served by the source model; so is this")
-        return []
+        return [f"tone={domain.tone}"]
     found = domain.version(number)
     found.download(folder)
     note(f"adapter  {name}@{found.number}")
     base = next(one for one in client.base_models() if one.digest == found.base_model.digest)
-    return [f"adapter_uri={folder}", *([f"base_uri={base.uri}"] if base.uri else [])]
+    return [f"adapter_uri={folder}", f"tone={found.tone}", *([f"base_uri={base.uri}"] if base.uri else [])]
 
 
 def _job(module: str, words: list[str]) -> int:

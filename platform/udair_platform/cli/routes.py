@@ -45,6 +45,9 @@ def _show(domain: str, route: Route, output: Output) -> None:
     lines = [
         ("domain", domain),
         ("state", route.state),
+        ("tone", route.tone),
+        ("out of use", route.out_of_use or None),
+        ("as it came", route.passthrough or None),
         ("live", f"{domain}@{route.version}"),
         ("canary", _said(domain, route.canary)),
         ("shadow", _said(domain, route.shadow)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from udair_platform.cli.domains import serving
 from udair_platform.cli.options import DomainName, Format, Home, Output, connect
 from udair_platform.cli.outcome import conclude
 from udair_platform.cli.render import note, show
@@ -15,6 +16,10 @@ from udair_platform.cli.watch import watch
 if TYPE_CHECKING:
     from udair_platform.client import Domain
 
+_TONES = {
+    "keep": "keep: noise, rain, blur and compression go; exposure, colour and haze stay (--tone of the domain)",
+    "restore": "restore: exposure, colour and haze are corrected, too; a dark scene may be taken for a dark exposure",
+}
 Timeout = Annotated[float, typer.Option(help="Longest wait, seconds; 0 waits for ever. Exit code 124.")]
 
 
@@ -54,13 +59,13 @@ def run(
 
 
 def _plan(domain: Domain, snapshot: str | None, recipe: dict[str, Any], priority: str) -> None:
-    serves = f"v{domain.champion}" if domain.champion else "v0 (the source model)"
     changed = ", ".join(f"{name}={value}" for name, value in recipe.items()) or "the default one"
     lines = [
         ("images", f"snapshot {snapshot}" if snapshot else f"what is in {domain.source_uri} now"),
         ("recipe", changed),
         ("gate", domain.gate.policy + (", four eyes" if domain.gate.four_eyes else "")),
-        ("serves", f"{serves}, also afterwards, until you promote"),
+        ("tone", _TONES[domain.tone]),
+        ("serves", f"{serving(domain)}; unchanged until you promote"),
         ("priority", priority.lower()),
     ]
     for name, value in lines:

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INDEX = "gallery.json"
-KINDS = {"camera": "camera", "source": "source model", "previous": "served before", "adapted": "adapted"}
+KINDS = {
+    "camera": "camera",
+    "source": "source model",
+    "previous": "served before",
+    "adapted": "adapted",
+    "other": "other tone",
+}
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0 auto; max-width: 90rem; padding: 1.5rem }

@@ -45,6 +45,16 @@ class Restored(NamedTuple):
         return None if message == "none" else message
 
     @property
+    def tone(self) -> str:
+        """What might change: ``keep`` (exposure, colour and haze stay) or ``restore``."""
+        return self.headers.get("x-tone", "keep")
+
+    @property
+    def as_it_came(self) -> bool:
+        """Whether the image was not restored: the base model loses against doing nothing for this domain."""
+        return self.headers.get("x-restoration") == "none"
+
+    @property
     def timing_ms(self) -> dict[str, float]:
         """Milliseconds that each step of the data plane took, by its name (``Server-Timing``)."""
         parts = (part.partition(";dur=") for part in self.headers.get("server-timing", "").split(","))
@@ -79,6 +89,7 @@ class RestoreOptions:
         quality: Of JPEG and WebP, 1 to 100.
         key: Requests with the same key meet the same version while a canary runs.
         test_time: Also adapt to this one image.
+        tone: ``keep`` or ``restore``: whether exposure, colour and haze may be corrected; empty leaves it to the domain.
         content_type: Of the image that is sent; guessed from its first bytes if None.
     """
 
@@ -86,9 +97,12 @@ class RestoreOptions:
     quality: int = 95
     key: str = ""
     test_time: bool = False
+    tone: str = ""
     content_type: str | None = None
 
     def __post_init__(self) -> None:
+        if self.tone not in ("", "keep", "restore"):
+            raise ClientError(f"tone is {self.tone!r}; expected keep or restore.")
         if self.format not in FORMATS:
             raise ClientError(f"format is {self.format!r}; expected one of {', '.join(FORMATS)}.")
 
@@ -99,7 +113,8 @@ class RestoreOptions:
 
     def params(self) -> dict[str, str]:
         """The request's query."""
-        return {"quality": str(self.quality)} | ({"test_time": "true"} if self.test_time else {})
+        chosen = {"quality": str(self.quality)} | ({"test_time": "true"} if self.test_time else {})
+        return chosen | ({"tone": self.tone} if self.tone else {})
 
 
 def encoded(image: Picture) -> bytes:

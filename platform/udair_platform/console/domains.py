@@ -20,6 +20,7 @@ from udair_platform.errors import StoreDown
 from udair_platform.services import observed
 from udair_platform.services.observed import ReplicaReports
 from udair_platform.services.reports import DRIFTED
+from udair_platform.services.standing import champions_out_of_use
 from udair_platform.state.repositories import State
 
 router = APIRouter()
@@ -75,6 +76,7 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
         jobs = state.jobs.page(who.tenant, domain_id=domain.id, size=10)
         history = state.aliases.history(who.tenant, domain.id, CHAMPION, size=20)
         snapshots = state.snapshots.page(who.tenant, domain.id, size=5)
+        stopped = champions_out_of_use(state, {domain.id: state.aliases.all(who.tenant, domain.id)}, [domain])
         drifted = state.events.latest(who.tenant, domain.id, DRIFTED, size=30)
     try:
         seen, trouble = ReplicaReports(context.store, now).of_domain(domain), ""
@@ -92,6 +94,7 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
         domain=domain,
         aliases=aliases,
         champion=aliases.get(CHAMPION, SOURCE_VERSION),
+        out_of_use=stopped.get(domain.id, ""),
         previous=aliases.get(PREVIOUS),
         versions=versions,
         jobs=jobs,

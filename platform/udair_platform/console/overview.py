@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,11 +15,13 @@ from udair_platform.console import wording
 from udair_platform.console.domains import count, names_of
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
+from udair_platform.entities.domain import Domain
 from udair_platform.entities.event import Event
 from udair_platform.entities.job import Job, JobState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.entities.webhook import Webhook, WebhookState
 from udair_platform.services.reports import BLOCKED, DRIFTED
+from udair_platform.services.standing import champions_out_of_use
 
 router = APIRouter()
 _LOOKED_AT = 100
@@ -31,7 +33,7 @@ class Attention:
     """Something that somebody should look at.
 
     Attributes:
-        kind: Review, failed, blocked, drift or webhook.
+        kind: Review, failed, blocked, drift, out of use, as it came or webhook.
         step: What to do.
     """
 
@@ -52,10 +54,13 @@ def overview(request: Request, context: Ctx, visitor: Reader) -> HTMLResponse:
         hooks = state.webhooks.page(who.tenant) if who.claims.allows("admin") and who.claims.domains is None else []
         routed = state.events.newest_first(who.tenant, noun="route", size=_LOOKED_AT)
         domains = count(state, who)
+        shown = state.domains.page(who.tenant, size=_LOOKED_AT, names=who.claims.domains)
+        stopped = champions_out_of_use(state, state.aliases.of_domains(who.tenant, [one.id for one in shown]), shown)
     recent = [job for job in recent if who.claims.reaches(names[job.domain_id])]
     concerns = [
         *_reviews(waiting, names, who),
         *_traffic([event for event in routed if event.time > now - _RECENT and who.claims.reaches(event.name)]),
+        *_out_of_use(shown, stopped),
         *_failures(recent, names, now),
         *_webhooks(hooks),
     ]
@@ -100,6 +105,25 @@ def _traffic(events: Sequence[Event]) -> list[Attention]:
                 (event.kind, event.name), Attention("drift", message, "Adapt it to its images of now.", link)
             )
     return list(found.values())
+
+
+def _out_of_use(domains: Sequence[Domain], stopped: Mapping[str, str]) -> list[Attention]:
+    """Domains whose promoted version does not answer, and those that are served as they came."""
+    found = [
+        Attention("out of use", f"{one.name}: {stopped[one.id]}.", "Adapt it again.", f"/console/domains/{one.name}")
+        for one in domains
+        if one.id in stopped
+    ]
+    return found + [
+        Attention(
+            "as it came",
+            f"{one.name} is served as it came: {one.passthrough}.",
+            "Adapt it, or look at what the base model makes of it.",
+            f"/console/domains/{one.name}",
+        )
+        for one in domains
+        if one.passthrough and one.id not in stopped
+    ]
 
 
 def _failures(jobs: Sequence[Job], names: dict[str, str], now: datetime) -> list[Attention]:

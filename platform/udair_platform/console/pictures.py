@@ -21,8 +21,8 @@ from udair_platform.services import versions
 
 router = APIRouter(prefix="/domains/{name}/versions/{number}")
 INDEX = "gallery.json"
-KINDS = ("camera", "source", "adapted", "previous")
-_NAME = re.compile(r"gallery-[0-9]{3,4}-(camera|source|adapted|previous)\.webp")
+KINDS = ("camera", "source", "adapted", "previous", "other")
+_NAME = re.compile(r"gallery-[0-9]{3,4}-(camera|source|adapted|previous|other)\.webp")
 _MAX_BYTES = 16 * 2**20
 _MAX_PIXELS = 4_000_000  # jobs publish crops of 384 x 384; nothing larger is decoded here
 _THUMB = (176, 176)
@@ -35,7 +35,7 @@ class Picture:
 
     Attributes:
         key: Of the customer's object.
-        files: File name by kind: camera, source, adapted, previous.
+        files: File name by kind: camera, source, adapted, previous, other (the base model with the other intent).
         change: Mean absolute difference of adapted and source, in [0, 1].
         niqe_rise: Of adapted over source; positive is less natural.
     """

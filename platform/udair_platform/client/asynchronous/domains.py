@@ -34,11 +34,15 @@ class AsyncDomain(AsyncBound, contract.Domain):
         self,
         *,
         description: str | None = None,
+        tone: str | None = None,
         gate: dict[str, Any] | None = None,
         schedule: dict[str, Any] | None = None,
     ) -> AsyncDomain:
-        """Change the description, the gate rules or the schedule; what is None stays as it is."""
-        body = {"description": description, "gate": gate, "schedule": schedule}
+        """Change the description, the intent, the gate rules or the schedule; what is None stays as it is.
+
+        Another `tone` puts the versions that were made for the one before out of use: adapt again.
+        """
+        body = {"description": description, "tone": tone, "gate": gate, "schedule": schedule}
         body = {name: value for name, value in body.items() if value is not None}
         return AsyncDomain.bind(self._transport, await self._transport.json("PATCH", self._path, body=body))
 
@@ -115,7 +119,7 @@ class AsyncDomain(AsyncBound, contract.Domain):
 
         Args:
             image: Encoded bytes, a path, a PIL image, or an array, (H, W, 3) uint8 or float in [0, 1].
-            options: Of `RestoreOptions`: format, quality, key, test_time, content_type.
+            options: Of `RestoreOptions`: format, quality, key, test_time, tone, content_type.
 
         Raises:
             InvalidRequest: The data plane cannot read the image, or refuses its size.
@@ -182,6 +186,7 @@ class AsyncDomains:
         name: str,
         source_uri: str | None = None,
         *,
+        tone: str = "keep",
         gate: str | dict[str, Any] | None = None,
         description: str = "",
         role_arn: str | None = None,
@@ -192,12 +197,13 @@ class AsyncDomains:
 
         Args:
             source_uri: ``s3://bucket/prefix`` of its unlabelled images; None if they are uploaded.
+            tone: ``keep`` leaves exposure, colour and haze as they are; ``restore`` corrects them, too.
             gate: ``standard``, ``strict``, or the rules as a dictionary.
             role_arn: A role of yours that reads `source_uri`; it must trust the domain's `external_id`.
             schedule: ``cron`` (five fields, UTC), ``on_drift``, ``recipe``.
         """
         rules = {"policy": gate} if isinstance(gate, str) else gate or {}
-        body = {"name": name, "source_uri": source_uri, "gate": rules, "description": description}
+        body = {"name": name, "source_uri": source_uri, "tone": tone, "gate": rules, "description": description}
         body |= {"source_role_arn": role_arn} if role_arn else {}
         body |= {"schedule": schedule} if schedule else {}
         data = await self._transport.json("POST", "/v1/domains", body=body, idempotency_key=idempotency_key)

@@ -1,7 +1,7 @@
 // The pictures of a version: which one, what is on either side, and one zoom and place for all of them.
 const stage = document.querySelector(".stage");
 if (stage) {
-  const words = { camera: "camera", source: "source model", adapted: "this version", previous: "served before" };
+  const words = { camera: "camera", source: "source model", adapted: "this version", previous: "served before", other: "base model, other tone" };
   const links = [...document.querySelectorAll(".film a")];
   const sides = Object.fromEntries([...stage.querySelectorAll("[data-side]")].map((choice) => [choice.dataset.side, choice]));
   let at = links.findIndex((link) => link.hasAttribute("aria-current"));
