@@ -82,7 +82,9 @@ def main() -> None:
 
 
 def _config(steps: int) -> TrainConfig:
-    return TrainConfig(steps=steps, minutes=60, batch=16, patch=64, finish_share=0.0, learning_rate=1.2e-3, warm_steps=60)
+    return TrainConfig(
+        steps=steps, minutes=60, batch=16, patch=64, finish_share=0.0, learning_rate=1.2e-3, warm_steps=60
+    )
 
 
 def _without_codebook(trainer: SourceTrainer) -> None:
