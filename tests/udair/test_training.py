@@ -12,6 +12,7 @@ from udair.data.patches import PatchSource, read_folder
 from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
+from udair.training.captured import CapturedStep
 from udair.training.guard import MOST_ROLLBACKS, SHRINK, Guard
 from udair.weights import packaged
 from udair.weights.shards import SHARD_BYTES
@@ -198,6 +199,28 @@ def test_a_step_whose_gradient_is_not_finite_is_not_taken(scenes):
         assert bool(torch.isfinite(value).all()), name
         if "codebook" not in name:
             assert float((value - before[name]).abs().max()) < 0.1
+
+
+def test_without_cuda_a_captured_step_is_the_step_itself():
+    seen = []
+    run = CapturedStep(seen.extend, [torch.zeros(2)], capture=False)
+    first, second = torch.ones(2), torch.zeros(2)
+    run([first])
+    run([second])
+    assert [tensor.data_ptr() for tensor in seen] == [first.data_ptr(), second.data_ptr()]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_captured_run_ends_where_an_eager_one_does(scenes):
+    ends = []
+    for capture in (True, False):
+        trainer = SourceTrainer(CONFIG, TrainConfig(steps=20, batch=8, patch=32), PatchSource(scenes, "cuda"), "cuda")
+        trainer._capture = capture
+        for _ in range(12):
+            trainer.advance()
+        assert trainer.figures()["loss"] < 5
+        ends.append(trainer.averaged().leave.weight)
+    torch.testing.assert_close(*ends, rtol=0.1, atol=1e-3)
 
 
 class TestGuard:

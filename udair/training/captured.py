@@ -41,8 +41,10 @@ class CapturedStep:
             return
         for held, tensor in zip(self._inputs, inputs, strict=True):
             held.copy_(tensor, non_blocking=True)
-        if self._graph is None and self._warm == WARM_STEPS:
-            self._capture(self._inputs)
+        if self._graph is None and self._warm == WARM_STEPS and not self._capture(self._inputs):
+            self._inputs = None
+            self._step(inputs)
+            return
         if self._graph is not None:
             self._graph.replay()
             return
@@ -52,7 +54,8 @@ class CapturedStep:
             self._step(self._inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
 
-    def _capture(self, inputs: Sequence[Tensor]) -> None:
+    def _capture(self, inputs: Sequence[Tensor]) -> bool:
+        """Record the step; whether that could be done."""
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -61,6 +64,6 @@ class CapturedStep:
                 self._step(inputs)
         except RuntimeError as error:
             log.warning("the training step cannot be captured; it runs eagerly: %s", error)
-            self._inputs = None
-        else:
-            self._graph = graph
+            return False
+        self._graph = graph
+        return True

@@ -101,8 +101,8 @@ class SourceTrainer:
         """
         rate = self.advance()
         figures = self.figures()
-        if not math.isfinite(figures["loss"]):
-            self._look(figures["loss"])
+        if not math.isfinite(figures["loss"]) and not _together():
+            self._look(figures["loss"])  # workers look at the same step, or they would wait for each other
         return figures | {"learning_rate": rate}
 
     def advance(self) -> float:
@@ -149,7 +149,8 @@ class SourceTrainer:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         # A step whose gradient is not finite is not taken; the guard looks at the loss later.
-        scale = torch.where(torch.isfinite(norm), (LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0), 0.0)
+        scale = (LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
+        scale = torch.where(torch.isfinite(norm), scale, torch.zeros_like(scale))
         for gradient in gradients:
             gradient.nan_to_num_(0.0, 0.0, 0.0)
         torch._foreach_mul_(gradients, scale)
@@ -203,7 +204,7 @@ class SourceTrainer:
     @torch.no_grad()
     def _look(self, loss: float) -> None:
         """Let the guard see the loss, the same for all workers, and go back where it says so."""
-        if dist.is_available() and dist.is_initialized():
+        if _together():
             shared = torch.tensor(loss, device=self.device)
             dist.all_reduce(shared)
             loss = float(shared) / dist.get_world_size()
@@ -297,3 +298,8 @@ class SourceTrainer:
         """A copy of the averaged restorer: what gets published."""
         model: Restorer = copy.deepcopy(self.ema.restorer).eval()
         return model
+
+
+def _together() -> bool:
+    """Whether several workers train one model."""
+    return dist.is_available() and dist.is_initialized()
