@@ -164,7 +164,9 @@ class TrainConfig:
         patch: Side of a training patch, pixels.
         finish_patch, finish_share: The last share of the run takes patches of this side, fewer of
             them, so that the net meets statistics of larger images; share 0 turns it off.
-        learning_rate: Peak of the cosine schedule, of AdamW; Muon's follows it.
+        learning_rate: Peak of the cosine schedule, of AdamW; Muon's follows it. There is no norm in a block:
+            above 2e-3 runs diverge within hundreds of steps (docs/adr/0020).
+        warm_steps: Steps over which the rate rises to the schedule's.
         fft_weight, contrast_weight, class_weight, severity_weight, commitment_weight, tone_weight: Loss
             weights. The paper states none of them: these are our reading.
         covariance_contrast: Share of the contrastive loss that compares covariances of latents
@@ -177,10 +179,11 @@ class TrainConfig:
     minutes: float = 60.0
     batch: int = 16
     accumulate: int = 1
-    patch: int = 96
-    finish_patch: int = 160
+    patch: int = 128
+    finish_patch: int = 192
     finish_share: float = 0.15
-    learning_rate: float = 4e-3
+    learning_rate: float = 8e-4
+    warm_steps: int = 500
     fft_weight: float = 0.1
     contrast_weight: float = 0.05
     class_weight: float = 0.1
@@ -198,6 +201,7 @@ class TrainConfig:
         _within("train", "accumulate", self.accumulate, 1, 1024)
         _within("train", "patch", self.patch, 32, 1024)
         _within("train", "learning_rate", self.learning_rate, 1e-8, 1.0)
+        _within("train", "warm_steps", self.warm_steps, 1, 10**6)
         _within("train", "ema", self.ema, 0.0, 0.99999)
         _within("train", "finish_share", self.finish_share, 0.0, 1.0)
         _within("train", "covariance_contrast", self.covariance_contrast, 0.0, 1.0)

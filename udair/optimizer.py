@@ -43,11 +43,21 @@ class MatrixOptimizer:
         self.momenta = {
             shape: torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.kernels.items()
         }
-        self.adamw = optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        # A tensor, so that a captured step reads the rate of the day.
+        self.rate = torch.tensor(float(learning_rate), device=others[0].device)
+        self.adamw = optim.AdamW(
+            others, lr=self.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True, capturable=self.rate.is_cuda
+        )
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Move every parameter once, along the gradients that the backward pass left."""
+    def step(self, learning_rate: float | None = None) -> None:
+        """Move every parameter once, along the gradients that the backward pass left.
+
+        Args:
+            learning_rate: Of AdamW; None takes what `rate` holds.
+        """
+        if learning_rate is not None:
+            self.rate.fill_(learning_rate)
         for shape, kernels in self.kernels.items():
             if kernels[0].grad is None:
                 continue
@@ -55,11 +65,18 @@ class MatrixOptimizer:
             momentum_GON = self.momenta[shape].lerp_(gradient_GON, 1 - MOMENTUM)
             moved_GON = _orthogonalised(gradient_GON.lerp(momentum_GON, MOMENTUM))
             # An update of the size that AdamW's has (Liu et al. 2025, section 2.2).
-            rate = learning_rate * MATRIX_RATE * 0.2 * math.sqrt(max(shape))
-            torch._foreach_add_([_as_matrix(k.data) for k in kernels], list(moved_GON.unbind()), alpha=-rate)
+            moved_GON *= -self.rate * (MATRIX_RATE * 0.2 * math.sqrt(max(shape)))
+            torch._foreach_add_([_as_matrix(k.data) for k in kernels], list(moved_GON.unbind()))
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = self.rate
         self.adamw.step()
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Moments back to zero, in the memory where they are."""
+        moments = [value for state in self.adamw.state.values() for value in state.values()]
+        for moment in (*self.momenta.values(), *moments):
+            moment.zero_()
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by name; `load_tensors` reads them back."""

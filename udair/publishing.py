@@ -100,7 +100,9 @@ def main() -> None:
     """Publish a checkpoint of `python -m udair.training`."""
     parser = argparse.ArgumentParser(description="Publish a checkpoint as a base model.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that training wrote")
-    parser.add_argument("--data", type=Path, required=True, help="folder of clean photographs, for statistics")
+    parser.add_argument(
+        "--data", type=Path, required=True, nargs="+", help="folders of clean photographs, for statistics"
+    )
     parser.add_argument("--pairs", type=Path, help="folder of real pairs that training used, for the list of images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--name", required=True, help="what the base model is called")
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     clock = json.loads((options.checkpoint / CLOCK).read_text())
-    source = PatchSource(read_folder(options.data))
+    source = PatchSource([image for folder in options.data for image in read_folder(folder)])
     trainer = SourceTrainer(ModelConfig.from_dict(clock["size"]), TrainConfig(**clock["train"]), source)
     trainer.load(options.checkpoint)
     card = {
@@ -133,7 +135,7 @@ def main() -> None:
         options.out, options.name, model, source,
         replay_scenes=options.replay_scenes, replay_side=options.replay_side, seed=options.seed, card=card,
     )  # fmt: skip
-    seen = training_list([options.data, *([options.pairs] if options.pairs else [])])
+    seen = training_list([*options.data, *([options.pairs] if options.pairs else [])])
     (options.out / TRAINING_LIST).write_text("\n".join(seen) + "\n")
     print(f"{options.name} {digest}, trained on {len(seen)} images")
 

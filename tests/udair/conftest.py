@@ -25,7 +25,11 @@ def scenes() -> list[np.ndarray]:
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory, scenes: list[np.ndarray]) -> Path:
     config = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
     source = PatchSource(scenes)
-    trainer = SourceTrainer(config, TrainConfig(steps=12, minutes=5, batch=16, patch=48), source)
+    trainer = SourceTrainer(
+        config,
+        TrainConfig(steps=12, minutes=5, batch=16, patch=48, finish_patch=64, learning_rate=4e-3, warm_steps=100),
+        source,
+    )
     while trainer.progress < 1:
         trainer.step()
     model = trainer.averaged()

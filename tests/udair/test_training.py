@@ -1,13 +1,20 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from udair.bundle import load_bundle
 from udair.config import ModelConfig, TrainConfig
+from udair.data.images import encode_png
 from udair.data.patches import PatchSource, read_folder
 from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
+from udair.training.captured import CapturedStep
+from udair.training.guard import MOST_ROLLBACKS, SHRINK, Guard
+from udair.weights import packaged
 from udair.weights.shards import SHARD_BYTES
 
 CONFIG = ModelConfig("test", (8, 12, 16), (1, 1, 1), codes=16, code_dim=8, embedder_width=8)
@@ -158,3 +165,122 @@ def test_a_large_state_is_cut_into_shards(monkeypatch, scenes, tmp_path):
     trainer.save(tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 3
     SourceTrainer(CONFIG, TrainConfig(seed=5), PatchSource(scenes)).load(tmp_path)
+
+
+def test_a_run_that_leaves_its_usual_loss_goes_back_to_healthy_weights_at_a_lower_rate(scenes):
+    trainer = SourceTrainer(CONFIG, TrainConfig(steps=200, batch=8, patch=32), PatchSource(scenes))
+    for _ in range(16):
+        trainer.advance()
+    healthy = trainer.averaged().state_dict()
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.mul_(30)
+    while not trainer.guard.rollbacks:
+        trainer.advance()
+        assert trainer.steps < 60
+    rate_after = trainer.advance()
+    assert trainer.guard.rate_scale == SHRINK
+    assert rate_after < trainer.config.learning_rate * SHRINK
+    assert trainer.step()["loss"] < 3
+    for name, value in trainer.averaged().state_dict().items():
+        if "codebook" not in name:
+            assert float((value - healthy[name]).abs().max()) < 0.1, name
+
+
+def test_a_step_whose_gradient_is_not_finite_is_not_taken(scenes):
+    trainer = SourceTrainer(CONFIG, TrainConfig(steps=200, batch=8, patch=32), PatchSource(scenes))
+    trainer.advance()
+    before = {name: value.clone() for name, value in trainer.averaged().state_dict().items()}
+    with torch.no_grad():
+        trainer.model.class_head.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"Lower train\.learning_rate"):
+        trainer.step()
+    for name, value in trainer.averaged().state_dict().items():
+        assert bool(torch.isfinite(value).all()), name
+        if "codebook" not in name:
+            assert float((value - before[name]).abs().max()) < 0.1
+
+
+def test_without_cuda_a_captured_step_is_the_step_itself():
+    seen = []
+    run = CapturedStep(seen.extend, [torch.zeros(2)], capture=False)
+    first, second = torch.ones(2), torch.zeros(2)
+    run([first])
+    run([second])
+    assert [tensor.data_ptr() for tensor in seen] == [first.data_ptr(), second.data_ptr()]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_captured_run_ends_where_an_eager_one_does(scenes):
+    ends = []
+    for capture in (True, False):
+        trainer = SourceTrainer(CONFIG, TrainConfig(steps=20, batch=8, patch=32), PatchSource(scenes, "cuda"), "cuda")
+        trainer._capture = capture
+        for _ in range(12):
+            trainer.advance()
+        assert trainer.figures()["loss"] < 5
+        ends.append(trainer.averaged().leave.weight)
+    torch.testing.assert_close(*ends, rtol=0.1, atol=1e-3)
+
+
+class TestGuard:
+    def test_one_wild_loss_is_chance_two_are_not(self):
+        guard = Guard(lambda: {"w": torch.ones(1)})
+        assert guard.look(1.0) is None
+        assert guard.look(9.0) is None
+        assert guard.look(1.0) is None
+        assert guard.look(9.0) is None
+        assert guard.look(9.0) is not None
+        assert guard.rate_scale == SHRINK
+
+    def test_it_goes_back_to_the_older_snapshot(self):
+        weights = {"w": torch.zeros(1)}
+        guard = Guard(lambda: weights, snapshot_every=1)
+        for number in range(4):
+            weights["w"] = torch.full((1,), float(number))
+            guard.look(1.0)
+        assert guard.look(float("nan"))["w"].item() == 2.0
+
+    def test_with_nothing_to_go_back_to_it_says_what_to_do(self):
+        with pytest.raises(FloatingPointError, match=r"loss is nan after 0 returns.*Lower train\.learning_rate"):
+            Guard(dict).look(float("nan"))
+
+    def test_it_gives_up_in_the_end(self):
+        guard = Guard(lambda: {"w": torch.ones(1)})
+        guard.look(1.0)
+        for _ in range(MOST_ROLLBACKS):
+            assert guard.look(float("inf")) is not None
+        with pytest.raises(FloatingPointError, match=f"after {MOST_ROLLBACKS} returns"):
+            guard.look(float("inf"))
+
+    def test_its_facts_are_read_back(self):
+        guard, other = Guard(lambda: {"w": torch.ones(1)}), Guard(dict)
+        guard.look(1.0)
+        guard.look(float("inf"))
+        other.continue_with(guard.facts())
+        assert other.facts() == guard.facts()
+        other.continue_with({})
+        assert other.rate_scale == 1.0
+
+
+def test_the_command_line_trains_continues_and_profiles(scenes, tmp_path):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number, scene in enumerate(scenes[:4]):
+        (photographs / f"{number}.png").write_bytes(encode_png(scene))
+    words = [
+        "--data", str(photographs), str(photographs), "--out", str(tmp_path / "run"), "--size", "tiny", "--batch", "2",
+        "--patch", "32", "--finish-patch", "48",
+    ]  # fmt: skip
+
+    def run(*more: str) -> str:
+        command = [sys.executable, "-m", "udair.training", *words, *more]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "8 images, tiny on" in run("--steps", "2")
+    again = run("--steps", "4", "--averaged-only")
+    assert "from step 2" in again
+    assert "done at step 4" in again
+    profiled = run("--steps", "4", "--profile", "--start-from", str(packaged("tiny")), "--out", str(tmp_path / "other"))
+    assert "ms a step of 2 patches" in profiled
+    assert "convolution" in profiled

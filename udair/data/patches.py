@@ -6,6 +6,7 @@ Axes: B patches, C channels, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,8 @@ def read_folder(folder: Path, limit: int | None = None) -> list[ImageArray]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
         raise ConfigError(f"{folder} holds no image; expected files that end in {', '.join(SUFFIXES)}.")
-    return [decode(path.read_bytes(), DecodeLimits()) for path in paths]
+    with ThreadPoolExecutor() as pool:  # decoders let go of the interpreter
+        return list(pool.map(lambda path: decode(path.read_bytes(), DecodeLimits()), paths))
 
 
 def to_tensor(images: Sequence[ImageArray], device: torch.device | str = "cpu") -> Tensor:

@@ -122,14 +122,30 @@ def training_batch(
     source: PatchSource, batch: int, patch: int, generator: torch.Generator, pairs: PairSource | None = None
 ) -> Batch:
     """Patches of both intents, `KEEP_SHARE` of them with the one that keeps tone, in `TRAINING_SHARES`."""
+    return training_batches(source, 1, batch, patch, generator, pairs)[0]
+
+
+def training_batches(
+    source: PatchSource,
+    steps: int,
+    batch: int,
+    patch: int,
+    generator: torch.Generator,
+    pairs: PairSource | None = None,
+) -> list[Batch]:
+    """The batches of several steps, drawn together: each has its share of every task and intent."""
     kept = round(KEEP_SHARE * batch)
     counts: dict[Tone, int] = {"keep": kept, "restore": batch - kept}
     parts = [
-        make_batch(source, count, patch, generator, TRAINING_SHARES[tone], pairs, tone)
+        make_batch(source, steps * count, patch, generator, TRAINING_SHARES[tone], pairs, tone)
         for tone, count in counts.items()
         if count
     ]
-    return Batch(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(Batch)))
+    # Tasks lie in a row: a step takes every so many-th patch.
+    return [
+        Batch(*(torch.cat([getattr(part, item.name)[step::steps] for part in parts]) for item in fields(Batch)))
+        for step in range(steps)
+    ]
 
 
 def _sensed(image: Tensor, generator: torch.Generator) -> Tensor:

@@ -120,7 +120,8 @@ class Restorer(nn.Module):
         if isinstance(tone, str):
             intent_BD = self.intent_2D[TONES.index(check_tone(tone))].expand(batch, -1)
         elif tone.shape == (batch,):
-            intent_BD = self.intent_2D[tone]
+            # Not an index: its gradient would sort, and the whole step may be a CUDA graph.
+            intent_BD = torch.where(tone[:, None] == 0, self.intent_2D[0], self.intent_2D[1])
         else:
             raise ShapeError("tone", tuple(tone.shape), f"({batch},), an index of {', '.join(TONES)} for each sample")
         return Conditions.of(degradation, intent_BD, modulation)

@@ -6,7 +6,7 @@ from PIL import Image
 from udair.config import TONES
 from udair.data.pairs import PairSource, read_pairs
 from udair.data.patches import PatchSource
-from udair.data.tasks import CLASSES, TRAINING_SHARES, make_batch, training_batch
+from udair.data.tasks import CLASSES, TRAINING_SHARES, make_batch, training_batch, training_batches
 from udair.errors import ConfigError
 
 
@@ -31,6 +31,16 @@ def test_a_third_of_a_training_batch_keeps_tone_and_holds_no_haze_or_darkness_to
     names = {CLASSES[label] for label in batch.label_B[kept].tolist()}
     assert not names & {"haze", "low_light"}
     assert {CLASSES[label] for label in batch.label_B[~kept].tolist()} >= {"haze", "low_light"}
+
+
+def test_batches_that_are_drawn_together_each_have_their_share_of_every_task(scenes):
+    batches = training_batches(PatchSource(scenes), 6, 30, 32, torch.Generator().manual_seed(0))
+    assert len(batches) == 6
+    for batch in batches:
+        assert len(batch.label_B) == 30
+        assert int((batch.tone_B == TONES.index("keep")).sum()) == 10
+        noisy = batch.label_B == CLASSES.index("noise")
+        assert 5 <= int(noisy.sum()) <= 8  # 0.28 of 10 and 0.18 of 20: 6.4
 
 
 def test_where_tone_is_kept_the_target_is_as_dark_or_hazy_as_the_picture(scenes):
