@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,21 +112,16 @@ def fit(spec: TrainSpec, cancellation: Cancellation) -> Result:
 
 
 def _check(spec: TrainSpec) -> None:
-    from udair.config import ModelConfig, TrainConfig
+    from udair.config import ModelConfig
 
-    known = [item.name for item in fields(TrainConfig)]
-    for name in spec.train:
-        if name not in known:
-            raise JobError("INVALID_SPEC", f"train.{name} is unknown; expected one of {', '.join(known)}.")
     try:
         ModelConfig.named(spec.size)
-        TrainConfig(**spec.train)
-    except (ConfigError, TypeError) as error:
+    except ConfigError as error:
         raise JobError("INVALID_SPEC", str(error)) from error
 
 
 def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Result) -> None:
-    from udair.config import ModelConfig, TrainConfig
+    from udair.config import ModelConfig
     from udair.data.patches import PatchSource
     from udair.publishing import publish_bundle
     from udair.training import SourceTrainer
@@ -135,7 +130,7 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
     checkpoint, figures = _best(result)
     set_threads()
     source = PatchSource(images_of(spec, "adapt", 0, 1))
-    trainer = SourceTrainer(ModelConfig.named(spec.size), TrainConfig(**spec.train), source)
+    trainer = SourceTrainer(ModelConfig.named(spec.size), spec.train, source)
     with checkpoint.as_directory() as folder:
         trainer.load(Path(folder))
     metrics = {name: value for name, value in figures.items() if isinstance(value, float) and math.isfinite(value)}
@@ -145,7 +140,7 @@ def _publish(spec: TrainSpec, output: Storage, snapshot: Snapshot, result: Resul
         "images": snapshot.summary.images,
         "snapshot_digest": snapshot.summary.digest,
         "workers": spec.workers,
-        "train": spec.train,
+        "train": asdict(spec.train),
         "metrics": metrics,
     }
     with tempfile.TemporaryDirectory(prefix="udair-") as folder:

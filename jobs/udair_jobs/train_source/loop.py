@@ -18,7 +18,7 @@ from ray import train
 from ray.train import Checkpoint, CheckpointUploadMode
 from ray.train.torch import get_device, prepare_model
 
-from udair.config import ModelConfig, TrainConfig
+from udair.config import ModelConfig
 from udair.data.patches import PatchSource
 from udair.training import SourceTrainer
 from udair_jobs.errors import JobError, NotFound, StorageError
@@ -55,7 +55,7 @@ def train_worker(document: dict[str, Any]) -> None:
     device = get_device()
     trainer = SourceTrainer(
         ModelConfig.named(spec.size),
-        TrainConfig(**spec.train),
+        spec.train,
         PatchSource(images_of(spec, "adapt", rank, workers), device),
         device,
         rank,

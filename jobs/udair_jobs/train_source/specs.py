@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from udair.config import TrainConfig
 from udair_jobs.specs import LimitsSpec, StrictModel
 
 SCORE = "validation_psnr_db"
@@ -34,7 +35,7 @@ class TrainSpec(StrictModel):
     replay_scenes: int = Field(64, ge=4, le=4096, description="generated clean scenes in the base model")
     replay_side: int = Field(128, ge=96, le=1024, description="their side, pixels")
     statistics_batches: int = Field(40, ge=4, le=10_000, description="batches that source statistics are taken from")
-    train: dict[str, Any] = Field({}, description="fields of udair.config.TrainConfig")
+    train: TrainConfig = TrainConfig()
     limits: LimitsSpec = LimitsSpec(max_side=2048, gate_share=0.05)
 
     @model_validator(mode="after")
