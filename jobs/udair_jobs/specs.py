@@ -217,6 +217,7 @@ class AdaptResult(StrictModel):
     candidate_uri: str | None = None
     manifest: Manifest | None = None
     evidence: dict[str, Any] | None = Field(None, description="udair.adaptation.gate.Evidence.to_dict()")
+    base_loses: str = Field("", description="why the domain is better served as it came than by the base model")
     metrics: dict[str, float] = {}
     phases: list[PhaseRecord] = []
     skipped: list[Skipped] = Field([], description="first 1000; the Parquet manifest has all")

@@ -65,9 +65,7 @@ def test_every_image_comes_out_restored_under_its_name(s3, base_model, picture):
     source.put("notes.txt", b"no image")
     source.put("cut.png", picture(3, size=(200, 200))[:400])
 
-    result = restore_batch(
-        BatchSpec(source_uri=source.uri, output_uri=output.uri, base_uri=str(base_model[0]), tile=128)
-    )
+    result = restore_batch(BatchSpec(source_uri=source.uri, output_uri=output.uri, base_uri=str(base_model[0])))
 
     assert (result.state, result.objects, result.restored, result.skipped) == ("SUCCEEDED", 4, 2, 2)
     assert result.skipped_by_reason == {"NOT_AN_IMAGE": 1, "TRUNCATED": 1}
@@ -76,7 +74,7 @@ def test_every_image_comes_out_restored_under_its_name(s3, base_model, picture):
     model = load_bundle(base_model[0]).model
     image = decode(source.get("day/one.png"))
     with torch.inference_mode():
-        expected = to_array(restore(model, to_tensor([image])[0], tile=128))
+        expected = to_array(restore(model, to_tensor([image])[0]))
     difference = np.abs(decode(output.get("day/one.png")).astype(int) - expected)
     assert difference.max() <= 1  # convolutions may add up in another order
     with Image.open(io.BytesIO(output.get("day/upright.jpg"))) as upright:
@@ -117,7 +115,7 @@ def test_what_is_done_is_left_alone_and_what_changed_is_done_again(place, pictur
     now = {item.key: item.last_modified for item in output.list()}
     assert now["b.png"] == written["b.png"]
     assert now["d.png"] == written["d.png"]
-    assert restore_batch(spec.model_copy(update={"tile": 128})).restored == 4  # another way of restoring
+    assert restore_batch(spec.model_copy(update={"tone": "restore"})).restored == 4  # another way of restoring
 
 
 def test_an_adapter_of_this_base_model_is_used_and_another_ones_is_refused(place, picture, base_model, tmp_path):

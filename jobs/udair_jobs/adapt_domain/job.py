@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
 CHECKPOINTS = "checkpoints"
+BASE = "base.json"  # how the base model compares with doing nothing
 
 
 @dataclass
@@ -117,6 +118,7 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
         )
         checked_digest(base, spec.base_uri, spec.base_digest)
         # From here on torch is loaded; a wrong spec should not have to wait for it.
+        from udair.adaptation.base_check import check_base
         from udair.bundle import load_bundle
 
         set_threads()
@@ -128,7 +130,9 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
     profile = _profile(attempt, bundle, snapshot, adapt_images, states)
     adaptation = _recipe(attempt, bundle, adapt_images, gate.images, champion, states)
     attempt.report("EXPORTING")
-    files = _files(adaptation, profile) | _gallery(attempt, bundle, gate, adaptation, champion)
+    against_nothing = check_base(bundle, gate.images, spec.tone)
+    files = _files(adaptation, profile) | {BASE: to_json(asdict(against_nothing) | {"reason": against_nothing.reason})}
+    files |= _gallery(attempt, bundle, gate, adaptation, champion)
     manifest = publish_candidate(
         candidate, files, base_digest=spec.base_digest, code_version=udair.__version__, tone=spec.tone
     )
@@ -300,5 +304,6 @@ def _succeeded(attempt: _Attempt, candidate: Storage, manifest: Manifest, files:
         candidate_uri=candidate.uri,
         manifest=manifest,
         evidence=json.loads(files["evidence.json"]),
+        base_loses=json.loads(files[BASE])["reason"] if BASE in files else "",
         metrics={name: value for name, value in metrics.items() if value is not None},
     )

@@ -12,7 +12,7 @@ from udair_platform.scheduler import policy
 from udair_platform.scheduler.context import AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, LaunchState
 from udair_platform.scheduler.state_timeouts import missed
-from udair_platform.services import gate, jobs, versions
+from udair_platform.services import domains, gate, jobs, versions
 from udair_platform.telemetry import logger
 
 _log = logger("reconciler.outcomes")
@@ -32,6 +32,8 @@ def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult)
     with tools.write(work.job) as tx:
         work = tools.running(tx, work)
         domain = tx.state.domains.by_id(work.job.tenant, work.job.domain_id)  # its gate rules of this moment
+        if domain.tone == work.job.tone:
+            domain = domains.judge_base(tx, domain, result.base_loses)
         version = versions.record(tx, domain, work.job, candidate)
         jobs.change_attempt(tx.because("observed"), work.attempt, AttemptState.SUCCEEDED)
         done = replace(

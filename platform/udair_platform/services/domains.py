@@ -120,6 +120,20 @@ def change(
     return saved
 
 
+def judge_base(tx: Change, domain: Domain, loses: str) -> Domain:
+    """Serve `domain` as it came while the base model loses against doing nothing there, or restore it again.
+
+    Args:
+        loses: Why it loses; empty if it does not.
+    """
+    if loses == domain.passthrough:
+        return domain
+    saved = tx.state.domains.save(replace(domain, passthrough=loses, updated_time=tx.now))
+    tx.record(saved, "domain.passthrough" if loses else "domain.restored", {"reason": loses})
+    tx.routes_changed()
+    return saved
+
+
 def delete(tx: Change, domain: Domain) -> Domain:
     """End `domain`: it is no longer served and its name becomes free; its history stays.
 

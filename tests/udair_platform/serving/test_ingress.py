@@ -169,7 +169,7 @@ def test_a_canary_answers_its_share_and_a_shadow_none(plane):
     assert 0 < shadow["mean_difference"] <= shadow["worst_difference"]
 
 
-def test_large_images_are_tiled(plane):
+def test_larger_images_are_restored_whole(plane):
     answer = _post(plane, "plain", encode_png(np.full((300, 270, 3), 90, np.uint8)))
     assert decode(answer.content).shape == (300, 270, 3)
 
