@@ -65,12 +65,12 @@ def main() -> None:
         images = folder(options.data, path, 3 if options.quick else None)
         levels = [_difference(bundle, image) for image in images]
         sets[kind] = {"images": len(images), "median": float(np.median(levels)), "largest": max(levels)}
-        figures[f"seam_max_levels_{kind}"] = Figure(round(max(levels), 4), "of 255", None, MOST_LEVELS)
-        print(f"{kind:8} {len(images)} pictures, largest difference {max(levels):.4f} of 255", flush=True)
+        figures[f"seam_max_levels_{kind}"] = Figure(round(max(levels), 6), "of 255", None, MOST_LEVELS)
+        print(f"{kind:8} {len(images)} pictures, largest difference {max(levels):.6f} of 255", flush=True)
     if not options.quick:
         megapixels, height, width = LARGE
         found = _difference(bundle, _mosaic(options, height, width))
-        figures[f"seam_max_levels_{megapixels}mp"] = Figure(round(found, 4), "of 255", None, MOST_LEVELS)
+        figures[f"seam_max_levels_{megapixels}mp"] = Figure(round(found, 6), "of 255", None, MOST_LEVELS)
     worst = max(figure.value for figure in figures.values())
     figures = {"seam_max_levels": Figure(worst, "of 255", None, MOST_LEVELS)} | figures
     figures |= _peak(options, *(LARGE if options.quick else LARGEST))
