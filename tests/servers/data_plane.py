@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import uvicorn
 
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_to_bytes
 from udair.bundle import load_bundle
@@ -19,6 +23,7 @@ from udair.weights import packaged
 from udair_jobs.storage import open_storage
 from udair_platform.documents.store_paths import ROUTES
 from udair_platform.keys import Claims, issue
+from udair_platform.local.ports import free_ports
 from udair_platform.serving.http.app import create_ingress
 from udair_platform.serving.model.config import BackboneConfig
 from udair_platform.serving.model.replica import Backbone
@@ -111,6 +116,24 @@ class Plane:
         while hasattr(self, "backbone") and self.backbone.router.table().generation != self._generation:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def answering(plane: Plane) -> Iterator[Plane]:
+    """The plane at `plane.url`, over HTTP; it is shut down at the end."""
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(plane.app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    plane.url = f"http://127.0.0.1:{port}"
+    try:
+        yield plane
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        plane.backbone.shutdown()
 
 
 def make_adapter(value: float) -> Adapter:

@@ -74,6 +74,7 @@ def main() -> None:
     manifest = {
         "digest": records["adapter.safetensors"]["sha256"],
         "base_digest": spec["base_digest"],
+        "tone": spec["tone"],
         "files": records,
         "code_version": "0.1.0",
     }

@@ -156,7 +156,9 @@ def run_job(
         "metrics.json": b'{"loss": 0.25}',
         **(pictures or {}),
     }
-    manifest = publish_candidate(output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0")
+    manifest = publish_candidate(
+        output.at("candidate"), files, base_digest=spec.base_digest, code_version="0.1.0", tone=spec.tone
+    )
     result = AdaptResult(
         state="SUCCEEDED",
         snapshot=summary,

@@ -40,7 +40,7 @@ def test_journey_of_a_customer(live, tmp_path: Path) -> None:
     out, _ = udair(live, "version", "show", "foggy-cams@candidate")
     assert ["state", "ACTIVE"] in words(out)
     out, _ = udair(live, "domain", "list")
-    assert out.splitlines()[0].split() == ["NAME", "SERVES", "SOURCE", "CREATED"]
+    assert out.splitlines()[0].split() == ["NAME", "SERVES", "TONE", "SOURCE", "CREATED"]
     udair(live, "domain", "delete", "foggy-cams", "--yes")
     _, err = udair(live, "domain", "list")
     assert "no domains yet" in err
@@ -147,7 +147,7 @@ def test_keys(live) -> None:
     assert "not shown again" in err
     live.plane.domain()
     out, _ = udair(live, "domain", "show", "foggy-cams", UDAIR_API_KEY=key["token"])
-    assert ["serves", "v0", "(the", "source", "model)"] in words(out)
+    assert ["serves", "v0", "(the", "base", "model)"] in words(out)
     _, err = udair(live, "run", "-d", "foggy-cams", code=5, UDAIR_API_KEY=key["token"])
     assert "\nFORBIDDEN: " in err
     udair(live, "key", "revoke", key["kid"])

@@ -36,6 +36,8 @@ def test_document_says_what_serves(plane) -> None:
         "canary": None,
         "shadow": None,
         "pinned": False,
+        "tone": "keep",
+        "passthrough": "",
         "source_uri": "s3://acme-photos/cams",
         "source_role_arn": None,
         "source_external_id": None,

@@ -31,7 +31,8 @@ def test_a_canary_and_a_shadow_stand_in_the_routes_until_they_are_taken_away(pla
     body = {"canary": {"version": 2, "percent": 10}, "shadow": {"version": 3, "percent": 50}, "pinned": True}
     answer = plane.client.put(ROUTE, json=body)
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {**body, "state": "CANARYING", "version": 1}
+    told = {"tone": "keep", "passthrough": "", "out_of_use": ""}
+    assert answer.json() == {**body, "state": "CANARYING", "version": 1, **told}
     entry = _entry(plane)
     assert (entry["version"], entry["canary"]["version"], entry["canary"]["percent"]) == (1, 2, 10)
     assert (entry["shadow"]["version"], entry["pinned"]) == (3, True)

@@ -18,7 +18,7 @@ from udair.models.restorer import Restorer
 
 
 class AdapterBank:
-    """Adapters keyed by digest in the rows of one set of tensors; the least recently used makes room.
+    """Adapters by name, mostly a digest, in the rows of one set of tensors; the least recently used makes room.
 
     Safe to use from several threads.
 
@@ -29,7 +29,7 @@ class AdapterBank:
             at once on a GPU.
 
     Attributes:
-        pinned: Digests that are evicted only when there is nothing else left.
+        pinned: Names that are evicted only when there is nothing else left.
         loads, evictions: Counted since the start.
     """
 
@@ -51,8 +51,8 @@ class AdapterBank:
         self.pinned: frozenset[str] = frozenset()
         self.loads = self.evictions = 0
 
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._slot_of
+    def __contains__(self, name: str) -> bool:
+        return name in self._slot_of
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -65,7 +65,7 @@ class AdapterBank:
             for i in fields(Modulation)
         )
 
-    def put(self, digest: str, adapter: Adapter) -> Modulation:
+    def put(self, name: str, adapter: Adapter) -> Modulation:
         """Make an adapter resident, evicting the least recently used one if there is no slot.
 
         Returns:
@@ -79,30 +79,30 @@ class AdapterBank:
                 f"adapter is for base {adapter.base_digest[:12]}; the bank is for {self.base_digest[:12]}."
             )
         with self._lock:
-            if digest in self._slot_of:
-                return self._copy(digest)
+            if name in self._slot_of:
+                return self._copy(name)
             slot = self._free.pop() if self._free else self._evict()
             for item in fields(Modulation):
                 getattr(self._rows, item.name)[slot] = getattr(adapter.row, item.name)[0]
-            self._slot_of[digest] = slot
+            self._slot_of[name] = slot
             self.loads += 1
-            return self._copy(digest)
+            return self._copy(name)
 
-    def row(self, digest: str) -> Modulation | None:
+    def row(self, name: str) -> Modulation | None:
         """A copy of one adapter's row, or None if it is not resident.
 
         A later eviction does not touch who uses it. Where several threads load, to ask first whether
         the adapter is there tells nothing: it may be gone on the next line.
         """
         with self._lock:
-            return self._copy(digest) if digest in self._slot_of else None
+            return self._copy(name) if name in self._slot_of else None
 
-    def _copy(self, digest: str) -> Modulation:
-        slot = self._slot_of[digest]
-        self._slot_of.move_to_end(digest)
+    def _copy(self, name: str) -> Modulation:
+        slot = self._slot_of[name]
+        self._slot_of.move_to_end(name)
         return Modulation(*(getattr(self._rows, i.name)[slot : slot + 1].clone() for i in fields(Modulation)))
 
     def _evict(self) -> int:
-        digest = next((digest for digest in self._slot_of if digest not in self.pinned), next(iter(self._slot_of)))
+        name = next((name for name in self._slot_of if name not in self.pinned), next(iter(self._slot_of)))
         self.evictions += 1
-        return self._slot_of.pop(digest)
+        return self._slot_of.pop(name)

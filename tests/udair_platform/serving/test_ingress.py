@@ -8,7 +8,6 @@ import contextlib
 import json
 import random
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,15 +15,13 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
-import uvicorn
-from data_plane import PREVIOUS_KEY, Plane, apart, bearer, make_adapter, make_image, offline, until
+from data_plane import PREVIOUS_KEY, Plane, answering, apart, bearer, make_adapter, make_image, offline, until
 
 from udair.adaptation.adapter import adapter_to_bytes
 from udair.data.images import DecodeLimits, decode, encode_png
 from udair_jobs.storage import open_storage
 from udair_platform.errors import TooManyRequests, Unavailable
 from udair_platform.keys import Claims, issue
-from udair_platform.local.ports import free_ports
 from udair_platform.serving.http.predictions import Predictions
 from udair_platform.serving.http.restore import RestoreService
 from udair_platform.serving.model.replica import RestoredImage
@@ -33,18 +30,8 @@ from udair_platform.serving.request import RestoreRequest
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory):
-    made = Plane(tmp_path_factory.mktemp("plane"))
-    (port,) = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(made.app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    made.url = f"http://127.0.0.1:{port}"
-    yield made
-    server.should_exit = True
-    thread.join(10)
-    made.backbone.shutdown()
+    with answering(Plane(tmp_path_factory.mktemp("plane"))) as made:
+        yield made
 
 
 def _post(plane, name: str, body: bytes, headers=None, query: str = "", **claims) -> httpx.Response:
@@ -246,12 +233,12 @@ def test_many_first_requests_load_an_adapter_once(plane):
 
 def test_pinned_adapters_are_there_before_the_first_request_and_stay(plane):
     plane.route("pinned", make_adapter(0.41), pinned=True)
-    digest = plane._routes["acme/pinned"]["adapter_digest"]
-    until(lambda: digest in plane.backbone._adapters.bank)
+    name = f"{plane._routes['acme/pinned']['adapter_digest']}:keep"
+    until(lambda: name in plane.backbone._adapters.bank)
     for number in range(4):
         plane.route(f"passing-{number}", make_adapter(0.42 + number / 100))
         assert _post(plane, f"passing-{number}", encode_png(make_image())).status_code == 200
-    assert digest in plane.backbone._adapters.bank
+    assert name in plane.backbone._adapters.bank
     plane.route("pinned", None)
 
 

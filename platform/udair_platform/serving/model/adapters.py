@@ -35,7 +35,7 @@ class Unreachable(Exception):
 
 
 class AdapterRefused(Exception):
-    """The adapter can never be used here: damaged, gone, or made for another base model."""
+    """The adapter can never be used here: damaged, gone, or made for another base model or intent."""
 
 
 class Adapters:
@@ -70,7 +70,7 @@ class Adapters:
 
     def resident(self, target: Target) -> bool:
         """Whether a row of `target` is there at once; the source model always is."""
-        return target.adapter_digest is None or target.adapter_digest in self.bank
+        return target.row_name is None or target.row_name in self.bank
 
     async def row(self, target: Target) -> Modulation | None:
         """The row of `target`, None for the source model; many callers share one load.
@@ -79,19 +79,19 @@ class Adapters:
             Unreachable: It is neither here nor can it be fetched now.
             Refused: It can never be used here.
         """
-        digest = target.adapter_digest
-        if digest is None:
+        name = target.row_name
+        if name is None:
             return None
-        row = self.bank.row(digest)
+        row = self.bank.row(name)
         if row is not None:
             self.hits += 1
             return row
-        if digest not in self._loading:
+        if name not in self._loading:
             task = asyncio.create_task(asyncio.to_thread(self.load, target))
-            self._loading[digest] = task
-            task.add_done_callback(lambda _: self._loading.pop(digest, None))
+            self._loading[name] = task
+            task.add_done_callback(lambda _: self._loading.pop(name, None))
         # A caller that goes away does not end the load that others wait for.
-        return await asyncio.shield(self._loading[digest])
+        return await asyncio.shield(self._loading[name])
 
     def load(self, target: Target) -> Modulation | None:
         """Make an adapter resident, in this thread, and give its row; None for the source model.
@@ -100,11 +100,11 @@ class Adapters:
             Unreachable: It cannot be fetched now.
             Refused: It can never be used here; the store is asked again after a while only.
         """
-        digest = target.adapter_digest
-        if digest is None:
+        digest, name = target.adapter_digest, target.row_name
+        if digest is None or name is None:
             return None
         began = time.perf_counter()
-        until, why = self._refused.get(digest, (0.0, ""))
+        until, why = self._refused.get(name, (0.0, ""))
         if time.monotonic() < until:
             raise AdapterRefused(why)
         try:
@@ -113,15 +113,15 @@ class Adapters:
                 tier, data = "store", self._from_store(digest, target.candidate_uri or "")
                 self._to_disk(digest, data)
             try:
-                adapter = adapter_from_bytes(data, self._bundle.digest, self._bundle.model)
+                adapter = adapter_from_bytes(data, self._bundle.digest, self._bundle.model, target.tone)
             except AdapterError as error:
                 raise AdapterRefused(str(error)) from error
         except AdapterRefused as error:
-            self._refused[digest] = (time.monotonic() + _REFUSED_S, str(error))
+            self._refused[name] = (time.monotonic() + _REFUSED_S, str(error))
             while len(self._refused) > 1000:
                 self._refused.popitem(last=False)
             raise
-        row = self.bank.put(digest, adapter)
+        row = self.bank.put(name, adapter)
         spent = time.perf_counter() - began
         self._on_load(tier, spent)
         _log.info("adapter_loaded", digest=digest, tier=tier, load_ms=round(1000 * spent, 1))

@@ -124,8 +124,8 @@ class VersionFallback:
 
     def routes_changed(self, table: RouteTable) -> list[Future[None]]:
         """Called by the router's thread: fetch at once what was promoted, and what is pinned."""
-        pinned = {t.adapter_digest for route in table.routes.values() if route.pinned for t in route.targets}
-        self.adapters.bank.pinned = frozenset(digest for digest in pinned if digest)
+        pinned = {t.row_name for route in table.routes.values() if route.pinned for t in route.targets}
+        self.adapters.bank.pinned = frozenset(name for name in pinned if name)
         fetching = []
         for name, route in table.routes.items():
             if name in self.blocked and self.blocked[name].version not in {t.version for t in route.targets}:

@@ -31,13 +31,20 @@ class Target:
         version: Adapter version; 0 is the source model.
         adapter_digest: SHA-256 of the adapter, None for the source model.
         candidate_uri: Folder of the adapter in the platform's store.
+        tone: The intent that it must have been made for.
         out_of_use: Why the version that was promoted does not answer, and the base model does; empty if it does.
     """
 
     version: int
     adapter_digest: str | None = None
     candidate_uri: str | None = None
+    tone: Tone = "keep"
     out_of_use: str = ""
+
+    @property
+    def row_name(self) -> str | None:
+        """Name of its row among those that are resident: the adapter, as one of this tone; None for the source model."""
+        return self.adapter_digest and f"{self.adapter_digest}:{self.tone}"
 
 
 SOURCE = Target(0)
@@ -110,18 +117,18 @@ class DomainRoute:
 
         def share(name: str) -> RoutedShare | None:
             found = entry.get(name)
-            return RoutedShare(_target(found), float(found["percent"])) if found else None
+            return RoutedShare(_target(found, tone), float(found["percent"])) if found else None
 
-        arn = entry.get("source_role_arn")
+        arn, tone = entry.get("source_role_arn"), check_tone(str(entry.get("tone", "keep")))
         return cls(
-            _target(entry),
+            _target(entry, tone),
             share("canary"),
             share("shadow"),
             bool(entry.get("pinned", False)),
             entry.get("source_uri"),
             Role(arn, entry.get("source_external_id")) if arn else None,
             entry.get("profile_uri"),
-            check_tone(str(entry.get("tone", "keep"))),
+            tone,
             str(entry.get("passthrough", "")),
         )
 
@@ -271,8 +278,10 @@ class Router:
             _log.warning("routes_copy_not_kept", path=str(self._copy), error=str(error))
 
 
-def _target(entry: dict[str, Any]) -> Target:
-    return Target(int(entry["version"]), entry["adapter_digest"], entry["candidate_uri"])
+def _target(entry: dict[str, Any], tone: Tone) -> Target:
+    return Target(
+        int(entry["version"]), entry["adapter_digest"], entry["candidate_uri"], tone, str(entry.get("out_of_use", ""))
+    )
 
 
 def _revoked(keys: dict[str, float] | list[str]) -> Mapping[str, float]:
