@@ -111,7 +111,10 @@ def make_batch(
         if chain is None or not len(rows):
             continue
         unit_BP = chain.sample(len(rows), generator)
-        degraded[rows] = chain.degrade(clean[rows], unit_BP, generator)
+        if tone == "keep":
+            degraded[rows], clean[rows] = chain.degrade_keeping_tone(clean[rows], unit_BP, generator)
+        else:
+            degraded[rows] = chain.degrade(clean[rows], unit_BP, generator)
         severity_B[rows] = chain.severity(unit_BP)
     synthetic = torch.isfinite(severity_B).nonzero().squeeze(1)
     degraded[synthetic] = _sensed(degraded[synthetic], generator)

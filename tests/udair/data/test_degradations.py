@@ -116,9 +116,19 @@ def test_what_keeps_tone_is_the_scene_in_its_own_haze_and_light_without_the_rest
     # What is left between the two is noise: it has no low frequencies.
     coarse = torch.nn.functional.avg_pool2d(degraded - wanted, 8)
     assert float(coarse.std()) < 0.3 * float((degraded - wanted).std())
-    rained, scene = Chain(["rain"]).degrade_keeping_tone(clean, torch.full((3, 7), 0.5), torch.Generator())
-    assert torch.equal(scene, clean)
-    assert not torch.equal(rained, clean)
+
+
+def test_where_tone_is_kept_rain_loses_its_streaks_and_keeps_its_veil():
+    clean, chain = _clean(), Chain(["rain"])
+    unit = torch.full((3, chain.width), 0.5)
+    veil = list(chain.families[0].parameters).index("veil")
+    unit[:, veil] = 1.0
+    rained, wanted = chain.degrade_keeping_tone(clean, unit, torch.Generator().manual_seed(0))
+    strength = chain.families[0].parameters["veil"].source.high
+    torch.testing.assert_close(wanted, clean * (1 - strength) + 0.75 * strength)
+    assert float((rained - wanted).abs().mean()) > 0.01
+    unit[:, veil] = 0.0
+    assert torch.equal(chain.degrade_keeping_tone(clean, unit, torch.Generator())[1], clean)
 
 
 def test_a_chain_is_applied_in_physical_order_and_describes_itself():

@@ -21,8 +21,10 @@ from udair.errors import ConfigError, ShapeError
 # In the order in which the world applies them.
 FAMILIES: Mapping[str, Family] = {family.name: family for family in (HAZE, RAIN, LOW_LIGHT, BLUR, CAMERA, NOISE, JPEG)}
 
-# Families that change exposure, colour or contrast of the whole scene: where tone is kept, they are no damage.
+# Families that do nothing but change exposure, colour or contrast of the whole scene: no damage where tone is kept.
 TONE_FAMILIES = ("haze", "low_light")
+# What a scene keeps of a family where tone is kept: all of it with these parameters at zero. Rain leaves its veil.
+_KEPT: Mapping[str, tuple[str, ...]] = {"haze": (), "low_light": ("sigma",), "rain": ("opacity",)}
 
 # Pairs that the source model is trained on beside the single families.
 SOURCE_CHAINS: tuple[tuple[str, ...], ...] = (
@@ -70,19 +72,21 @@ class Chain:
     ) -> tuple[Tensor, Tensor]:
         """Degrade a batch, and give what a restoration that keeps tone should make of it.
 
-        That is the clean scene with the chain's haze and exposure, and with nothing else: without
-        rain, blur, noise, and without the noise that comes with low light.
+        That is the clean scene with the chain's haze, exposure and veil, and with nothing else: without
+        streaks, blur, noise, and without the noise that comes with low light.
         """
         image, wanted = clean_BCHW, clean_BCHW
         for family, unit in zip(self.families, self._split(unit_BP), strict=True):
             values = family.values(unit, space)
             state = generator.get_state()
             image = family.degrade(image, values, generator)
-            if family.name in TONE_FAMILIES:
+            if family.name in _KEPT:
                 after = generator.get_state()
                 generator.set_state(state)  # the same haze
-                noiseless = {name: torch.zeros_like(v) if name == "sigma" else v for name, v in values.items()}
-                wanted = family.degrade(wanted, noiseless, generator)
+                off = _KEPT[family.name]
+                wanted = family.degrade(
+                    wanted, {name: torch.zeros_like(v) if name in off else v for name, v in values.items()}, generator
+                )
                 generator.set_state(after)
         return image, wanted
 
