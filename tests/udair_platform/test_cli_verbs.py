@@ -201,6 +201,19 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(live, tmp_path) -> None:
     assert "remedies" in err
 
 
+def test_doctor_names_domains_that_are_not_served_by_what_was_promoted(two_versions) -> None:
+    live = two_versions
+    udair(live, "promote", "foggy-cams@1")
+    out, _ = udair(live, "doctor", "-o", "json")
+    assert not [item for item in json.loads(out) if item["check"].startswith("domain")]
+    udair(live, "domain", "update", "foggy-cams", "--tone", "restore")
+    out, _ = udair(live, "doctor", "-o", "json")
+    (found,) = [item for item in json.loads(out) if item["check"].startswith("domain")]
+    assert (found["check"], found["result"]) == ("domain foggy-cams", "warn")
+    assert found["found"] == "version 1 was made for tone keep, and the domain's is restore"
+    assert "udair run -d foggy-cams" in found["remedy"]
+
+
 def test_programs_get_json_yaml_or_names(two_versions) -> None:
     live = two_versions
     out, _ = udair(live, "domain", "show", "foggy-cams", "-o", "yaml")

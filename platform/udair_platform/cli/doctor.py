@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,12 @@ from udair_platform.cli import exits
 from udair_platform.cli.options import DEFAULT_HOME, Format, Home, Output, connect
 from udair_platform.cli.render import note, table
 
+if TYPE_CHECKING:
+    from udair_platform.client import Client
+
 _FLOORS = {"torch": "2.11", "ray": "2.60", "boto3": "1.43", "s3fs": "2026.9", "pyarrow": "22", "httpx": "0.28"}
 _DISK_BYTES = 3 * 2**30
+_DOMAINS = 1000  # that are looked through
 _CLOCK_S = 60.0  # a signature of S3 is good for 15 minutes, a key's expiry is checked to 30 s
 
 
@@ -148,7 +152,12 @@ def _platform(home: str) -> list[Diagnosis]:
     message = (
         f"{client.url}, version {platform.version}, tenant {platform.tenant}, {took_ms:.0f} ms (from {client.origin})"
     )
-    return [Diagnosis("platform", "ok", message), *_skew(client.url), *_data_plane(platform.serve_url)]
+    return [
+        Diagnosis("platform", "ok", message),
+        *_skew(client.url),
+        *_data_plane(platform.serve_url),
+        *_domains(client),
+    ]
 
 
 def _skew(url: str) -> list[Diagnosis]:
@@ -185,6 +194,25 @@ def _data_plane(url: str) -> list[Diagnosis]:
             "" if good else reply.text[:120],
         )
     ]
+
+
+def _domains(client: Client) -> list[Diagnosis]:
+    """Those that are not served by what was promoted for them, or not restored at all."""
+    from udair_platform.client import ApiError
+
+    findings: list[Diagnosis] = []
+    try:
+        domains = list(client.domains.list(limit=_DOMAINS))
+    except ApiError as error:
+        return [Diagnosis("domains", "warn", f"{error.code} {error}", "udair login URL with a key that may read them")]
+    for domain in domains:
+        if domain.out_of_use:
+            remedy = f"udair run -d {domain.name}, and promote its version; until then the base model answers"
+            findings.append(Diagnosis(f"domain {domain.name}", "warn", domain.out_of_use, remedy))
+        elif domain.passthrough and not domain.champion:
+            remedy = f"udair run -d {domain.name}, and promote its version; until then images are served as they came"
+            findings.append(Diagnosis(f"domain {domain.name}", "warn", domain.passthrough, remedy))
+    return findings
 
 
 def _aws() -> list[Diagnosis]:
