@@ -30,10 +30,10 @@ from report import Figure, arguments, publish
 from skimage import data
 
 from udair_platform.console.session import COOKIE
-from udair_platform.entities.domain import GateRules
 from udair_platform.entities.job import JobState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.services import domains, jobs
+from udair_platform.services.change import Change
 
 SIDE, KINDS = 384, ("camera", "source", "adapted", "previous")
 WINDOW = {"width": 1280, "height": 860}
@@ -89,16 +89,9 @@ def _webp(image: np.ndarray) -> bytes:
 def publish_gallery(control: ControlProcesses, count: int, rng: np.random.Generator) -> str:
     """A domain with a version and its pictures; the path of its page."""
     with control.database.write() as state:
-        domain = domains.create(
-            state,
-            tenant=TENANT,
-            name="gallery-cams",
-            source_uri="s3://photos/g",
-            rules=GateRules(),
-            actor="benchmark",
-            now=NOW,
-        )
-        job = jobs.submit(state, control.store, domain, recipe={}, snapshot=None, actor="benchmark", now=NOW)
+        tx = Change(state, "benchmark", NOW, objects=control.store)
+        domain = domains.create(tx, tenant=TENANT, name="gallery-cams", source_uri="s3://photos/g")
+        job = jobs.submit(tx, domain, recipe={})
         folder = control.store.at(f"t/{TENANT}/d/{domain.name}/jobs/{job.id}/attempts/1/candidate")
         state.jobs.save(replace(job, state=JobState.SUCCEEDED, version=1))
         state.versions.add(

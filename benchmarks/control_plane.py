@@ -34,15 +34,16 @@ from report import Figure, arguments, publish
 from sqlalchemy import create_engine, insert, text
 from sqlalchemy.engine import make_url
 
+from udair_platform.contract.domains import GateRules, Schedule, Traffic
 from udair_platform.documents import routes
 from udair_platform.entities.alias import CHAMPION
-from udair_platform.entities.domain import GateRules, Traffic
+from udair_platform.entities.event import Event
 from udair_platform.scheduler.launchers.local import LocalLauncher
 from udair_platform.scheduler.launchers.supervise import CLAIM
 from udair_platform.scheduler.reconciler import Reconciler
 from udair_platform.services import domains
-from udair_platform.state.repositories.rows import table_of
-from udair_platform.state.tables import AliasRow, DomainRow, EventRow
+from udair_platform.services.change import Change
+from udair_platform.state.tables import ALIASES, DOMAINS, EVENTS
 
 TENANT = "default"
 CALLERS = 8
@@ -90,15 +91,8 @@ def platform(server: str | None, **settings: object) -> Iterator[ControlProcesse
         settings = {**unlimited, **chosen, **settings}
         with ControlProcesses(Path(folder) / "home", **settings) as control:
             with control.database.write() as state:
-                domains.create(
-                    state,
-                    tenant=TENANT,
-                    name="foggy-cams",
-                    source_uri="s3://photos/cams",
-                    rules=GateRules(),
-                    actor="benchmark",
-                    now=NOW,
-                )
+                tx = Change(state, "benchmark", NOW, objects=control.store)
+                domains.create(tx, tenant=TENANT, name="foggy-cams", source_uri="s3://photos/cams")
             yield control
 
 
@@ -135,6 +129,8 @@ def fill(control: ControlProcesses, count: int, events: int) -> None:
             "name": f"cams-{number}",
             "description": "",
             "traffic": Traffic(),
+            "schedule": Schedule(),
+            "external_id": "",
             "source_uri": f"s3://photos/{number}",
             "gate": GateRules(),
             "state": "ACTIVE",
@@ -157,11 +153,11 @@ def fill(control: ControlProcesses, count: int, events: int) -> None:
     ]
     with control.database.write() as state:
         connection = state.events._connection
-        for table, values in ((DomainRow, rows), (AliasRow, aliases)):
-            connection.execute(insert(table_of(table)), values)
+        for table, values in ((DOMAINS, rows), (ALIASES, aliases)):
+            connection.execute(insert(table), values)
         for start in range(0, events, BATCH):
             connection.execute(
-                insert(table_of(EventRow)),
+                insert(EVENTS),
                 [
                     {
                         "tenant": TENANT if number % 10 else "other",
@@ -314,14 +310,16 @@ def listener_lags_ms(server: str | None, listeners: int, events: int) -> list[fl
                 raise SystemExit("the listeners could not listen")
             for number in range(events):
                 with control.database.write() as state:
-                    state.record(
-                        tenant=TENANT,
-                        now=datetime.now(UTC),
-                        actor="benchmark",
-                        cause="listen",
-                        noun="thing",
-                        name=f"t-{number}",
-                        kind="thing.happened",
+                    state.events.add(
+                        Event(
+                            tenant=TENANT,
+                            time=datetime.now(UTC),
+                            actor="benchmark",
+                            cause="listen",
+                            noun="thing",
+                            name=f"t-{number}",
+                            kind="thing.happened",
+                        )
                     )
                 time.sleep(0.25)
             return list(json.loads(listening.stdout.readline()))

@@ -24,6 +24,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--postgres", action="store_true", help="run the control plane's tests on PostgreSQL")
+    parser.addoption("--rewrite-wire", action="store_true", help="write tests/udair_platform/wire.txt anew")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_adapt_promote_and_serve_while_the_scheduler_is_killed(platform, client,
 
     assert job.state == "SUCCEEDED", job.detail
     assert [version.number for version in domain.versions()] == [job.version] == [1]
-    summary = domain.snapshot(job.snapshot).summary
+    summary = domain.snapshot(job.snapshot_id).summary
     assert summary["images"] == 12
     assert summary["skipped_by_reason"] == {"TRUNCATED": 1}
     gate = domain.version(1).report()

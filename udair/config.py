@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from udair.errors import ConfigError
 
 AlignedParameters = Literal["projection+bias", "projection", "bias"]
 Reset = Literal["request", "stream"]
+
+
+# Read by pydantic where a settings class is part of a document; the library itself does not need it.
+_STRICT = {"extra": "forbid"}
+
+
+def setting(default: Any, help: str, **limits: float) -> Any:
+    """A dataclass field that says its range: `ge`, `le`, `multiple_of`, in pydantic's words, and what it is."""
+    return field(default=default, metadata={"description": help, **limits})
 
 
 def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -20,6 +29,23 @@ def _within(owner: str, name: str, value: float, low: float, high: float) -> Non
 def _one_of(owner: str, name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(f"{owner}.{name} is {value!r}; expected one of {', '.join(known)}.")
+
+
+def check_settings(owner: str, settings: Any) -> None:
+    """Hold every field of a dataclass of `setting`s to its declaration.
+
+    Raises:
+        ConfigError: A value is out of range, no multiple, or none of the known words.
+    """
+    kinds = get_type_hints(type(settings))
+    for item in fields(settings):
+        value, limits = getattr(settings, item.name), item.metadata
+        if get_origin(kinds[item.name]) is Literal:
+            _one_of(owner, item.name, value, get_args(kinds[item.name]))
+        if "ge" in limits:
+            _within(owner, item.name, value, limits["ge"], limits["le"])
+        if "multiple_of" in limits and value % limits["multiple_of"]:
+            raise ConfigError(f"{owner}.{item.name} is {value}; expected a multiple of {limits['multiple_of']}.")
 
 
 @dataclass(frozen=True)
@@ -147,70 +173,45 @@ class TrainConfig:
 class AlignmentConfig:
     """How target embeddings are pulled to the source cluster that they belong to.
 
-    Attributes:
-        steps: Adam steps.
-        learning_rate: Of Adam.
-        parameters: Which part of an adapter's row moves.
-        coral_weight: Of the CORAL distance to the cluster's covariance, beside the pull to its centre.
-        projection_rank: Largest rank of the projection; 0 leaves it free.
-        assignment_temperature: Softness of the assignment to clusters; small is hard.
-        fallback_strength: Ridge on the projection: what pulls it back to the source model.
-
     Source: UDAIR (arXiv 2505.22284) names the parts and states no value: these are our reading.
     """
 
-    steps: int = 60
-    learning_rate: float = 0.02
-    parameters: AlignedParameters = "projection+bias"
-    coral_weight: float = 1.0
-    projection_rank: int = 0
-    assignment_temperature: float = 1.0
-    fallback_strength: float = 0.1
+    __pydantic_config__ = _STRICT
+
+    steps: int = setting(60, "Adam steps", ge=0, le=1000)
+    learning_rate: float = setting(0.02, "of Adam", ge=1e-8, le=10)
+    parameters: AlignedParameters = setting("projection+bias", "which part of an adapter's row moves")
+    coral_weight: float = setting(
+        1.0, "of the CORAL distance to the cluster's covariance, beside its centre", ge=0, le=1e4
+    )
+    projection_rank: int = setting(0, "largest rank of the projection; 0: any", ge=0, le=4096)
+    assignment_temperature: float = setting(
+        1.0, "softness of the assignment to clusters; small is hard", ge=1e-4, le=1e4
+    )
+    fallback_strength: float = setting(0.1, "ridge on the projection: pulls it back to the base model", ge=0, le=1e6)
 
     def __post_init__(self) -> None:
-        _within("alignment", "steps", self.steps, 0, 1000)
-        _within("alignment", "learning_rate", self.learning_rate, 1e-8, 10.0)
-        _within("alignment", "coral_weight", self.coral_weight, 0.0, 1e4)
-        _within("alignment", "projection_rank", self.projection_rank, 0, 4096)
-        _within("alignment", "assignment_temperature", self.assignment_temperature, 1e-4, 1e4)
-        _within("alignment", "fallback_strength", self.fallback_strength, 0.0, 1e6)
-        _one_of("alignment", "parameters", self.parameters, get_args(AlignedParameters))
+        check_settings("alignment", self)
 
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """How one domain is adapted.
+    """How one domain is adapted. API, command line, Hydra and jobs read this one declaration."""
 
-    Attributes:
-        steps: Adapter-training steps; 0 leaves only the zero-gradient candidates.
-        batch, patch: Size of a training batch; patch is its side in pixels.
-        learning_rate: Of Adam on the adapter's parameters.
-        match_trials: Degradations tried while matching the target's own.
-        budget_s: Time after which training stops early, seconds.
-        seed: Of everything random in the recipe.
-        coral_weight: Of the CORAL regulariser (ours; the paper states none).
-        alignment: Of the candidate that only aligns embeddings.
-    """
+    __pydantic_config__ = _STRICT
 
-    steps: int = 120
-    batch: int = 8
-    patch: int = 64
-    learning_rate: float = 5e-3
-    match_trials: int = 600
-    budget_s: float = 240.0
-    seed: int = 0
-    coral_weight: float = 0.01
+    steps: int = setting(120, "adapter-training steps; 0 leaves only candidates without gradients", ge=0, le=2000)
+    batch: int = setting(8, "patches per training step", ge=1, le=256)
+    patch: int = setting(64, "side of a training patch, pixels", ge=32, le=512, multiple_of=16)
+    learning_rate: float = setting(5e-3, "of Adam on the adapter's parameters", ge=1e-8, le=1)
+    match_trials: int = setting(600, "degradations tried while matching the target's own", ge=0, le=10_000)
+    budget_s: float = setting(240.0, "time after which training stops early, seconds", ge=0.001, le=86_400)
+    seed: int = setting(0, "of everything random in the recipe", ge=0, le=2**63 - 1)
+    coral_weight: float = setting(0.01, "of the CORAL regulariser while training (ours)", ge=0, le=1e4)
     alignment: AlignmentConfig = AlignmentConfig()
 
     def __post_init__(self) -> None:
-        _within("adapt", "steps", self.steps, 0, 2000)
-        _within("adapt", "batch", self.batch, 1, 256)
-        _within("adapt", "patch", self.patch, 32, 512)
-        _within("adapt", "learning_rate", self.learning_rate, 1e-8, 1.0)
-        _within("adapt", "match_trials", self.match_trials, 0, 10_000)
-        _within("adapt", "budget_s", self.budget_s, 0.001, 86_400)
-        if self.patch % 16:
-            raise ConfigError(f"adapt.patch is {self.patch}; expected a multiple of 16.")
+        check_settings("adapt", self)
 
 
 @dataclass(frozen=True)
@@ -219,29 +220,18 @@ class TestTimeConfig:
 
     The defaults are what a sweep over a rainy domain left of it (docs/log.md): anything stronger harms there.
     Search a domain of your own (`sweep=tta`) before you use it.
-
-    Attributes:
-        steps: Adam steps for each image.
-        learning_rate: Of Adam.
-        parameters: Which part of the row moves.
-        reset: `request` starts every image from the row that was given; `stream` from where the last
-            image of the stream ended.
-        crop: Side of the crops whose statistics are aligned, pixels.
     """
 
     __test__ = False  # pytest: not a test class
+    __pydantic_config__ = _STRICT
 
-    steps: int = 1
-    learning_rate: float = 5e-4
-    parameters: AlignedParameters = "bias"
-    reset: Reset = "request"
-    crop: int = 96
+    steps: int = setting(1, "Adam steps for each image; 0: off", ge=0, le=1000)
+    learning_rate: float = setting(5e-4, "of Adam", ge=1e-8, le=10)
+    parameters: AlignedParameters = setting("bias", "which part of the row moves")
+    reset: Reset = setting(
+        "request", "request: every image starts from the given row; stream: from where the last image ended"
+    )
+    crop: int = setting(96, "side of the crops whose statistics are aligned, pixels", ge=16, le=1024, multiple_of=16)
 
     def __post_init__(self) -> None:
-        _within("tta", "steps", self.steps, 0, 1000)
-        _within("tta", "learning_rate", self.learning_rate, 1e-8, 10.0)
-        _within("tta", "crop", self.crop, 16, 1024)
-        _one_of("tta", "parameters", self.parameters, get_args(AlignedParameters))
-        _one_of("tta", "reset", self.reset, get_args(Reset))
-        if self.crop % 16:
-            raise ConfigError(f"tta.crop is {self.crop}; expected a multiple of 16.")
+        check_settings("tta", self)

@@ -6,9 +6,12 @@ input reaches a job only through these models, never through Hydra or a command 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from udair.config import RecipeConfig
 
 Phase = Literal[
     "VALIDATING",
@@ -80,49 +83,14 @@ RETRY_CLASS: dict[Reason, RetryClass] = {
 
 
 class StrictModel(BaseModel):
-    """What processes tell each other as JSON: an unknown field is refused, and nothing is changed once it is made."""
+    """A document of which every field is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AlignmentSpec(StrictModel):
-    """How embeddings are pulled to their source cluster. Mirrors `udair.config.AlignmentConfig`."""
-
-    steps: int = Field(60, ge=0, le=1000)
-    learning_rate: float = Field(0.02, ge=1e-8, le=10)
-    parameters: Literal["projection+bias", "projection", "bias"] = "projection+bias"
-    coral_weight: float = Field(1.0, ge=0, le=1e4)
-    projection_rank: int = Field(0, ge=0, le=4096, description="largest rank of the projection; 0: any")
-    assignment_temperature: float = Field(1.0, ge=1e-4, le=1e4, description="softness of the assignment to clusters")
-    fallback_strength: float = Field(0.1, ge=0, le=1e6, description="pull of the projection back to the source model")
-
-
-class TestTimeSpec(StrictModel):
-    """Test-time adaptation of each image. Mirrors `udair.config.TestTimeConfig`; 0 steps turn it off."""
-
-    __test__ = False  # pytest: not a test class
-
-    steps: int = Field(0, ge=0, le=1000)
-    learning_rate: float = Field(5e-4, ge=1e-8, le=10)
-    parameters: Literal["projection+bias", "projection", "bias"] = "bias"
-    reset: Literal["request", "stream"] = Field(
-        "request", description="stream: an image starts from where the last one of the same worker ended"
-    )
-    crop: int = Field(96, ge=16, le=1024, multiple_of=16, description="side of the crops that are aligned, pixels")
-
-
-class RecipeSpec(StrictModel):
-    """How hard to adapt. Mirrors `udair.config.RecipeConfig`; ranges are checked in both."""
-
-    steps: int = Field(120, ge=0, le=2000, description="adapter-training steps")
-    batch: int = Field(8, ge=1, le=256)
-    patch: int = Field(64, ge=32, le=512, description="training patch, pixels")
-    learning_rate: float = Field(5e-3, gt=0, le=1)
-    match_trials: int = Field(600, ge=0, le=10_000, description="degradations tried while matching")
-    budget_s: float = Field(240.0, gt=0, le=86_400, description="time after which training stops early, seconds")
-    seed: int = Field(0, ge=0)
-    coral_weight: float = Field(0.01, ge=0, le=1e4, description="of the CORAL regulariser while training")
-    alignment: AlignmentSpec = AlignmentSpec()
+def recipe_of(given: Mapping[str, Any]) -> RecipeConfig:
+    """The recipe that these fields make, the rest as declared. Raises pydantic's ValidationError."""
+    return TypeAdapter(RecipeConfig).validate_python(dict(given))
 
 
 class LimitsSpec(StrictModel):
@@ -170,7 +138,7 @@ class AdaptSpec(StrictModel):
     gallery_images: int = Field(
         12, ge=0, le=1000, description="images of the domain that are published before and after; 0: none"
     )
-    recipe: RecipeSpec = RecipeSpec()
+    recipe: RecipeConfig = RecipeConfig()
     limits: LimitsSpec = LimitsSpec()
 
 

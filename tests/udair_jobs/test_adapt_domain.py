@@ -9,6 +9,7 @@ import pytest
 
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.gate import Evidence, GatePolicy, judge
+from udair.config import RecipeConfig
 from udair.data.images import decode
 from udair.errors import AdaptationError, BundleError
 from udair_jobs.adapt_domain import gallery
@@ -20,10 +21,10 @@ from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.failures import explain
 from udair_jobs.runtime.reporting import read_progress
 from udair_jobs.runtime.results import RESULT, read_result
-from udair_jobs.specs import AdaptSpec, LimitsSpec, RecipeSpec
+from udair_jobs.specs import AdaptSpec, LimitsSpec
 from udair_jobs.storage import StorageUnavailable, open_storage
 
-QUICK = RecipeSpec(steps=2, batch=2, patch=32, match_trials=4, budget_s=30)
+QUICK = RecipeConfig(steps=2, batch=2, patch=32, match_trials=4, budget_s=30)
 
 
 @pytest.fixture

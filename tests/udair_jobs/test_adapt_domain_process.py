@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from udair.config import RecipeConfig
 from udair.data.scenes import dead_leaves
 from udair_jobs.adapt_domain.__main__ import main
 from udair_jobs.adapt_domain.job import run
@@ -23,7 +25,7 @@ from udair_jobs.published.candidates import MANIFEST, verify_candidate
 from udair_jobs.runtime.command_line import CONF
 from udair_jobs.runtime.reporting import read_progress
 from udair_jobs.runtime.results import read_result
-from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec, RecipeSpec
+from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec
 from udair_jobs.storage import open_storage
 
 KEPT = ("embedding.safetensors", "aligning.safetensors", "adapting.safetensors")
@@ -53,7 +55,7 @@ def write_spec(tmp_path, base_model, source_uri, **recipe):
         snapshot_id="s-1",
         snapshot_uri=str(tmp_path / "snapshot"),
         output_uri=str(tmp_path / "attempt"),
-        recipe=RecipeSpec(**recipe),
+        recipe=RecipeConfig(**recipe),
     )
     path = tmp_path / "job (1)" / "spec.json"
     path.parent.mkdir()
@@ -194,7 +196,7 @@ def test_checkpoints_of_another_recipe_or_damaged_ones_are_not_used(tmp_path, no
     output.at("checkpoints").put(KEPT[2], b"damaged")
     again = spec.model_copy(
         update={
-            "recipe": RecipeSpec(**RECIPE),
+            "recipe": RecipeConfig(**RECIPE),
             "output_uri": str(tmp_path / "again"),
             "checkpoint_uri": output.at("checkpoints").uri,
         }
@@ -237,7 +239,7 @@ def test_a_warm_start_begins_from_the_champion(tmp_path, noisy, base_model, unbr
 
 def test_the_configuration_file_repeats_the_specs_defaults():
     config = yaml.safe_load((CONF / "adapt_domain.yaml").read_text())
-    assert config["recipe"] == RecipeSpec().model_dump()
+    assert config["recipe"] == asdict(RecipeConfig())
     assert config["limits"] == LimitsSpec().model_dump()
     extra = set(config) - set(AdaptSpec.model_fields) - {"defaults", "hydra"}
     missing = set(AdaptSpec.model_fields) - set(config) - {"schema_version"}

@@ -10,12 +10,13 @@ import pytest
 from processes import kill_first
 
 from udair.bundle import load_bundle
+from udair.config import RecipeConfig
 from udair_jobs.adapt_domain import embedding_pass
 from udair_jobs.adapt_domain.embedding_pass import embed_on_ray, profile_of
 from udair_jobs.adapt_domain.job import run
 from udair_jobs.images.snapshots import take_snapshot
 from udair_jobs.runtime.cancellation import Cancellation
-from udair_jobs.specs import AdaptSpec, RecipeSpec
+from udair_jobs.specs import AdaptSpec
 from udair_jobs.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -37,7 +38,7 @@ def spec(tmp_path, base_model, picture):
         snapshot_uri=str(tmp_path / "snapshot"),
         output_uri=str(tmp_path / "out"),
         embed_workers=2,
-        recipe=RecipeSpec(steps=1, batch=2, patch=32, match_trials=2),
+        recipe=RecipeConfig(steps=1, batch=2, patch=32, match_trials=2),
     )
 
 

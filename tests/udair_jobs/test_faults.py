@@ -10,11 +10,12 @@ import sys
 import pytest
 from fault_proxy import FaultProxy
 
+from udair.config import RecipeConfig
 from udair_jobs.adapt_domain.job import run
 from udair_jobs.images.datasets import load_images
 from udair_jobs.images.snapshots import MANIFEST, take_snapshot
 from udair_jobs.runtime.results import read_result
-from udair_jobs.specs import AdaptSpec, RecipeSpec
+from udair_jobs.specs import AdaptSpec
 from udair_jobs.storage import CredentialsExpired, PatientStorage, StorageUnavailable, open_storage
 
 pytestmark = pytest.mark.faults
@@ -132,7 +133,7 @@ def spec(photos, s3, base_model):
         snapshot_uri=f"{store.uri}/snapshot",
         output_uri=f"{store.uri}/attempt",
         store_endpoint_url=s3.endpoint_url,
-        recipe=RecipeSpec(steps=2, batch=2, patch=32, match_trials=4, budget_s=30),
+        recipe=RecipeConfig(steps=2, batch=2, patch=32, match_trials=4, budget_s=30),
     )
 
 

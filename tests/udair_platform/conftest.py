@@ -5,6 +5,7 @@ The database is a SQLite file, or with `--postgres` a database of a real Postgre
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -35,13 +36,15 @@ from udair_jobs.specs import AdaptResult, AdaptSpec, PhaseRecord, Progress, Snap
 from udair_jobs.storage import PreconditionFailed, Storage, open_storage
 from udair_platform.api.app import create_app
 from udair_platform.client import Client
-from udair_platform.entities.domain import Domain, GateRules
+from udair_platform.contract.domains import GateRules
+from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
 from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.operations import first_start
 from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
 from udair_platform.scheduler.reconciler import Reconciler
 from udair_platform.services import api_keys, domains, jobs
+from udair_platform.services.change import Change
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database, open_database
 
@@ -220,29 +223,20 @@ class Plane:
 
     def domain(self, name: str = "foggy-cams", *, tenant: str = TENANT, **rules: Any) -> Domain:
         """A domain of the tenant, as the API would make it."""
+        gate = GateRules(**rules)
+        with self.change() as tx:
+            return domains.create(tx, tenant=tenant, name=name, source_uri="s3://acme-photos/cams", gate=gate)
+
+    @contextlib.contextmanager
+    def change(self, actor: str = "test", cause: str = "request") -> Iterator[Change]:
+        """One transaction for services; routes.json is left to whoever comes later."""
         with self.database.write() as state:
-            return domains.create(
-                state,
-                tenant=tenant,
-                name=name,
-                source_uri="s3://acme-photos/cams",
-                rules=GateRules(**rules),
-                actor="test",
-                now=self.clock(),
-            )
+            yield Change(state, actor, self.clock(), cause, objects=self.store)
 
     def submit(self, domain: Domain, snapshot: str | None = None) -> Job:
         """A queued job of `domain`."""
-        with self.database.write() as state:
-            return jobs.submit(
-                state,
-                self.store,
-                domain,
-                recipe={"steps": 3},
-                snapshot=snapshot,
-                actor="test",
-                now=self.clock(),
-            )
+        with self.change() as tx:
+            return jobs.submit(tx, domain, recipe={"steps": 3}, snapshot=snapshot)
 
     def job(self, id: str) -> Job:
         """The job as it is now."""
@@ -273,17 +267,9 @@ class Plane:
         expires: datetime | None = None,
     ) -> str:
         """A new key of the tenant."""
-        with self.database.write() as state:
+        with self.change() as tx:
             _, token = api_keys.create_key(
-                state,
-                self.signing_key,
-                tenant=tenant,
-                name="test",
-                scopes=scopes,
-                domains=only,
-                expires=expires,
-                actor="test",
-                now=self.clock(),
+                tx, self.signing_key, tenant=tenant, name="test", scopes=scopes, domains=only, expires=expires
             )
         return token
 

@@ -122,7 +122,7 @@ def test_job_is_accepted_and_becomes_a_version(plane) -> None:
     kinds = [e["kind"] for e in plane.client.get(f"{D}/jobs/{job['id']}/events").json()["events"]]
     assert kinds == ["job.QUEUED", "job.PROVISIONING", "job.RUNNING", "job.SUCCEEDED"]
     snapshot = plane.client.get(f"{D}/snapshots").json()["snapshots"][0]
-    assert (snapshot["id"], snapshot["state"]) == (job["snapshot"], "ACTIVE")
+    assert (snapshot["id"], snapshot["state"]) == (job["snapshot_id"], "ACTIVE")
     assert plane.client.get(f"{D}/snapshots/{snapshot['id']}").json()["summary"]["images"] == 40
 
 
@@ -199,7 +199,7 @@ def test_promotion_rollback_and_history(plane) -> None:
         (None, 0, "domain created"),
     ]
     assert changes[0]["actor"].startswith("key:")
-    assert {a["alias"] for a in plane.client.get(f"{D}/aliases").json()["aliases"]} == {
+    assert {a["name"] for a in plane.client.get(f"{D}/aliases").json()["aliases"]} == {
         "champion",
         "previous",
         "candidate",

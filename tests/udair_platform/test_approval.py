@@ -80,9 +80,9 @@ def test_decision_that_the_state_does_not_allow_is_refused(plane, evidence, verb
     number = plane.version(domain, evidence["INCONCLUSIVE" if state == "PENDING_APPROVAL" else "PASSED"])
     plane.version(domain)  # takes the alias `candidate`
     if state == "ARCHIVED":
-        with plane.database.write() as db:
-            version = db.versions.get("acme", domain.id, number)
-            versions.change(db, version, VersionState.ARCHIVED, now=plane.clock(), actor="t", cause="t")
+        with plane.change() as tx:
+            version = tx.state.versions.get("acme", domain.id, number)
+            versions.change(tx, version, VersionState.ARCHIVED)
 
     assert state in refused(plane.client.post(f"{D}/versions/{number}:{verb}"), 409, "INVALID_STATE")
 

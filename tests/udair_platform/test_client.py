@@ -52,7 +52,7 @@ def test_journey_from_registration_to_a_restored_image(live) -> None:
         assert [s.state for s in domain.snapshots()] == ["ACTIVE"]
         assert [v.number for v in domain.versions()] == [1]
         assert domain.version("@candidate").number == 1
-        assert domain.snapshot(version.snapshot).summary["images"] == 40
+        assert domain.snapshot(version.snapshot_id).summary["images"] == 40
         assert [item.id for item in client.jobs.list()] == [job.id]
 
 

@@ -19,9 +19,10 @@ JOB = {
     "domain": "foggy-cams",
     "state": "RUNNING",
     "done": False,
-    "snapshot": "s-1",
+    "snapshot_id": "s-1",
     "base_model": {"name": "tiny", "digest": "d"},
     "created_time": "2026-01-01T00:00:00Z",
+    "updated_time": "2026-01-01T00:00:00Z",
 }
 
 
@@ -45,7 +46,7 @@ def test_both_clients_see_the_same(live) -> None:
             return (
                 [event.kind async for event in job.events(follow=True)],
                 [item.name async for item in client.domains.list()],
-                (await version.lineage()).job,
+                (await version.lineage()).job_id,
             )
 
     kinds, names, job = asyncio.run(look())

@@ -18,6 +18,7 @@ from udair_jobs.storage import open_storage
 from udair_jobs.sweep.report import write_table
 from udair_jobs.sweep.specs import Choices, Range, SweepResult, SweepSpec, Trial
 from udair_platform.documents import store_paths
+from udair_platform.entities.event import Event
 from udair_platform.entities.job import JobState
 
 
@@ -178,16 +179,18 @@ def test_drift_is_said_in_words_and_drawn_over_time(plane):
     )
     for day in (3, 2):
         with plane.database.write() as state:
-            state.record(
-                tenant="acme",
-                now=plane.clock() - timedelta(days=day),
-                actor="serving",
-                cause="report",
-                noun="route",
-                name=domain.name,
-                kind="domain.drifted",
-                domain_id=domain.id,
-                data={"divergence": 0.1 * day, "threshold": 0.05},
+            state.events.add(
+                Event(
+                    tenant="acme",
+                    time=plane.clock() - timedelta(days=day),
+                    actor="serving",
+                    cause="report",
+                    noun="route",
+                    name=domain.name,
+                    kind="domain.drifted",
+                    domain_id=domain.id,
+                    data={"divergence": 0.1 * day, "threshold": 0.05},
+                )
             )
     text = read(plane, f"/domains/{domain.name}")
     assert "haze 12 % → 41 %, clean 88 % → 59 %." in words(text)

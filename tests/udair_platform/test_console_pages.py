@@ -14,13 +14,12 @@ from sqlalchemy import insert
 
 from udair_jobs.specs import Reason
 from udair_platform.console.wording import ENDINGS
+from udair_platform.contract.domains import GateRules, Schedule, Traffic
 from udair_platform.documents import store_paths
 from udair_platform.entities.alias import CHAMPION
-from udair_platform.entities.domain import GateRules, Traffic
 from udair_platform.entities.job import JobState
 from udair_platform.services import promotion
-from udair_platform.state.repositories.rows import table_of
-from udair_platform.state.tables import AliasRow, DomainRow
+from udair_platform.state.tables import ALIASES, DOMAINS
 
 
 @pytest.fixture
@@ -120,6 +119,8 @@ def test_ten_thousand_domains_are_paged_and_found_by_prefix(plane):
                 "name": f"{'yard' if number % 2 else 'port'}-{number:05d}",
                 "description": "Küste 港",
                 "traffic": Traffic(),
+                "schedule": Schedule(),
+                "external_id": "",
                 "source_uri": "s3://acme-photos/x",
                 "gate": GateRules(),
                 "state": "ACTIVE",
@@ -140,8 +141,8 @@ def test_ten_thousand_domains_are_paged_and_found_by_prefix(plane):
         for row in rows
     ]
     with plane.database.write() as state:
-        for table, values in ((DomainRow, rows), (AliasRow, aliases)):
-            state.events._connection.execute(insert(table_of(table)), values)
+        for table, values in ((DOMAINS, rows), (ALIASES, aliases)):
+            state.events._connection.execute(insert(table), values)
 
     first = read(plane, "/domains")
     assert "10\u2009000" in first
@@ -234,8 +235,8 @@ def test_who_promoted_can_undo_it_for_a_while(plane):
     plane.clock.forward(601)
     assert "serves now." not in words(read(plane, f"/domains/{domain.name}"))
 
-    with plane.database.write() as state:
-        promotion.promote(state, domain, number, actor="key:other", reason="theirs", now=plane.clock())
+    with plane.change("key:other") as tx:
+        promotion.promote(tx, domain, number, reason="theirs")
     assert "serves now." not in words(read(plane, f"/domains/{domain.name}")), "somebody else's is not mine to undo"
 
 

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from udair_platform.contract.domains import GateRules
 from udair_platform.entities import domain, job, snapshot, version
-from udair_platform.entities.domain import Domain, DomainState, GateRules
+from udair_platform.entities.domain import Domain, DomainState
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
-from udair_platform.entities.names import check_domain_name, check_source_uri, derived_id
+from udair_platform.entities.names import check_domain_name, derived_id
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import Invalid, InvalidState
+from udair_platform.services.source_uri import check_source_uri
 
 from datetime import UTC, datetime  # isort: skip
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from udair.adaptation.gate import POLICIES, Evidence
-from udair_platform.entities.domain import GateRules
+from udair_platform.contract.domains import GateRules
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import CandidateInvalid, Invalid
 from udair_platform.services import gate
@@ -21,8 +21,8 @@ def test_standard_rules_give_each_verdict(evidence: dict[str, Evidence], verdict
 
 
 def test_limits_of_the_domain_replace_those_of_the_policy(evidence: dict[str, Evidence]) -> None:
-    assert gate.policy_of(GateRules("strict")) == POLICIES["strict"]
-    strictest = GateRules("strict", {"min_matched_gain_db": 5.0, "min_images": 12.0})
+    assert gate.policy_of(GateRules(policy="strict")) == POLICIES["strict"]
+    strictest = GateRules(policy="strict", limits={"min_matched_gain_db": 5.0, "min_images": 12.0})
 
     assert gate.policy_of(strictest).min_images == 12
     assert gate.policy_of(strictest).max_source_loss_db == POLICIES["strict"].max_source_loss_db
@@ -32,7 +32,7 @@ def test_limits_of_the_domain_replace_those_of_the_policy(evidence: dict[str, Ev
 @pytest.mark.parametrize(
     ("rules", "pointer"),
     [
-        (GateRules("lenient"), "/gate/policy"),
+        (GateRules(policy="lenient"), "/gate/policy"),
         (GateRules(limits={"max_magic": 1.0}), "/gate/limits/max_magic"),
         (GateRules(limits={"max_drift": math.nan}), "/gate/limits/max_drift"),
         (GateRules(limits={"min_images": 2.5}), "/gate/limits/min_images"),

@@ -9,7 +9,7 @@ import pytest
 
 from udair_platform.errors import Invalid
 from udair_platform.roles import ROLES
-from udair_platform.services.domains import check_apart
+from udair_platform.services.source_uri import check_apart
 
 DOMAIN = {"name": "foggy-cams", "source_uri": "s3://acme-photos/cams"}
 D = "/v1/domains/foggy-cams"

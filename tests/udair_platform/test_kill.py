@@ -19,13 +19,13 @@ from control_processes import ControlProcesses
 
 from udair_platform.documents import routes
 from udair_platform.entities import job, snapshot, version
-from udair_platform.entities.domain import GateRules
 from udair_platform.entities.job import ATTEMPT_TERMINAL, AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import StateUnavailable
 from udair_platform.scheduler.launchers.supervise import CLAIM, EXIT_CODE, start_time
 from udair_platform.services import domains
+from udair_platform.services.change import Change
 
 TENANT, DOMAIN = "default", "foggy-cams"
 
@@ -37,15 +37,8 @@ def control(tmp_path: Path, empty_database) -> Iterator[ControlProcesses]:
         tmp_path / "home", database_url=url, lease_ttl_s=0.6, reconcile_interval_s=0.05, max_concurrent_jobs=8
     )
     with made.database.write() as state:
-        domains.create(
-            state,
-            tenant=TENANT,
-            name=DOMAIN,
-            source_uri="s3://photos/cams",
-            rules=GateRules(),
-            actor="test",
-            now=now(),
-        )
+        tx = Change(state, "test", now(), objects=made.store)
+        domains.create(tx, tenant=TENANT, name=DOMAIN, source_uri="s3://photos/cams")
     with made:
         yield made
 

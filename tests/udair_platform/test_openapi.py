@@ -72,3 +72,43 @@ def test_every_operation_is_in_the_written_reference(schema: dict) -> None:
         assert f"### `{method.upper()} {path}`" in text
     for name in schema["components"]["schemas"]:
         assert f"### {name}\n" in text
+
+
+def shape(schema: dict) -> list[str]:
+    """The public JSON in a line a fact: operations with what they take and give, fields with their types."""
+    lines = []
+    for method, path, operation in operations(schema):
+        names = sorted(f"{item['name']}:{item['in']}" for item in operation.get("parameters", []))
+        good = next(status for status in operation["responses"] if int(status) < 400)
+        taken, given = operation.get("requestBody", {}), operation["responses"][good]
+        lines.append(f"{method.upper()} {path} ({', '.join(names)}) {_schema(taken)} -> {good} {_schema(given)}")
+    for name, model in schema["components"]["schemas"].items():
+        required = set(model.get("required", []))
+        for field, kind in model.get("properties", {}).items():
+            lines.append(f"{name}.{field}{'' if field in required else '?'}: {_kind(kind)}")
+    return sorted(lines)
+
+
+def _schema(part: dict) -> str:
+    media = part.get("content", {}).get("application/json", {})
+    return _kind(media["schema"]) if media else "-"
+
+
+def _kind(kind: dict) -> str:
+    if "$ref" in kind:
+        return kind["$ref"].rpartition("/")[2]
+    if "anyOf" in kind:
+        return " | ".join(_kind(option) for option in kind["anyOf"])
+    if kind.get("type") == "array":
+        return f"[{_kind(kind['items'])}]"
+    if isinstance(kind.get("additionalProperties"), dict):
+        return f"{{{_kind(kind['additionalProperties'])}}}"
+    return str(kind.get("const") or kind.get("enum") or kind.get("format") or kind.get("type", "any"))
+
+
+def test_public_json_changes_on_purpose_only(schema: dict, request) -> None:
+    """After a wanted change: `make test PYTEST_ARGS="--rewrite-wire tests/udair_platform/test_openapi.py"`; the diff says what clients must learn."""
+    kept, now = Path(__file__).with_name("wire.txt"), "\n".join(shape(schema)) + "\n"
+    if request.config.getoption("rewrite_wire"):
+        kept.write_text(now)
+    assert now.splitlines() == kept.read_text().splitlines()

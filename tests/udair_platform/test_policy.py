@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from udair_jobs.specs import RETRY_CLASS
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
 from udair_platform.scheduler import policy
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.settings import load_settings
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -107,7 +108,7 @@ def test_deadlines_of_an_attempt(tmp_path) -> None:
     settings = load_settings(home=tmp_path, pending_timeout_s=100, run_timeout_s=1000, heartbeat_timeout_s=10)
 
     def late(seconds: float, **fields) -> str | None:
-        found = policy.overdue(attempt(1, **fields), now=NOW + timedelta(seconds=seconds), settings=settings)
+        found = missed(attempt(1, **fields), now=NOW + timedelta(seconds=seconds), settings=settings)
         return found and found[0]
 
     running = {"launched_time": NOW, "state": AttemptState.RUNNING}
@@ -118,5 +119,5 @@ def test_deadlines_of_an_attempt(tmp_path) -> None:
     assert late(11, **running) == "HEARTBEAT_LOST"
     assert late(900, **running, heartbeat_seen_time=NOW + timedelta(seconds=895)) is None
     assert late(1001, **running, heartbeat_seen_time=NOW + timedelta(seconds=1000)) == "RUN_TIMEOUT"
-    assert policy.waited_too_long(job(1), now=NOW + timedelta(seconds=101), settings=settings)
-    assert not policy.waited_too_long(replace(job(1), updated_time=NOW), now=NOW, settings=settings)
+    assert missed(job(1), now=NOW + timedelta(seconds=101), settings=settings)
+    assert not missed(replace(job(1), updated_time=NOW), now=NOW, settings=settings)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 
+from udair_platform.contract.domains import GateRules
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.entities.version import VersionState
@@ -15,15 +15,15 @@ from udair_platform.services import domains, promotion, versions
 
 
 def promote(plane, domain: Domain, number: int, **options) -> int:
-    with plane.database.write() as state:
-        domain = state.domains.get("acme", domain.name)
-        alias = promotion.promote(state, domain, number, actor="ann", reason="why not", now=plane.clock(), **options)
+    with plane.change("ann") as tx:
+        domain = tx.state.domains.get("acme", domain.name)
+        alias = promotion.promote(tx, domain, number, reason="why not", **options)
     return alias.version
 
 
 def rollback(plane, domain: Domain, **options) -> int:
-    with plane.database.write() as state:
-        alias = promotion.rollback(state, domain, actor="bob", reason="oops", now=plane.clock(), **options)
+    with plane.change("bob") as tx:
+        alias = promotion.rollback(tx, domain, reason="oops", **options)
     return alias.version
 
 
@@ -79,9 +79,8 @@ def test_inconclusive_version_serves_only_where_the_rules_allow_it(plane, eviden
     with pytest.raises(GateRejected, match="could not judge"):
         promote(plane, domain, number)
 
-    with plane.database.write() as state:
-        rules = replace(domain.gate, allow_inconclusive=True)
-        domains.change(state, domain, rules=rules, actor="ann", now=plane.clock())
+    with plane.change("ann") as tx:
+        domains.change(tx, domain, gate=GateRules(allow_inconclusive=True))
 
     assert promote(plane, domain, number) == number
     with plane.database.read() as state:
@@ -157,9 +156,8 @@ def test_unknown_archived_and_foreign_versions_do_not_serve(plane) -> None:
     with pytest.raises(InvalidState, match="was made for base model"):
         promote(plane, domain, number)
 
-    with plane.database.write() as state:
-        version = state.versions.get("acme", domain.id, number)
-        versions.change(state, version, VersionState.ARCHIVED, now=plane.clock(), actor="t", cause="t")
+    with plane.change() as tx:
+        versions.change(tx, tx.state.versions.get("acme", domain.id, number), VersionState.ARCHIVED)
     with pytest.raises(InvalidState, match="ARCHIVED"):
         promote(plane, domain, number)
 
@@ -169,10 +167,8 @@ def test_own_aliases_can_be_set_and_ours_cannot(plane, evidence) -> None:
     harmful = plane.version(domain, evidence["FAILED"])
 
     def point(alias: str, number: int, **options) -> int:
-        with plane.database.write() as state:
-            return promotion.point(
-                state, domain, alias, number, actor="t", reason="", now=plane.clock(), **options
-            ).version
+        with plane.change() as tx:
+            return promotion.point(tx, domain, alias, number, reason="", **options).version
 
     assert point("look-at-this", harmful) == harmful
     with pytest.raises(AliasMoved):

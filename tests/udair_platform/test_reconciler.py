@@ -15,6 +15,7 @@ from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.errors import LauncherDown, LeaseLost, NoCapacity
 from udair_platform.scheduler.launcher import LaunchState
 from udair_platform.services import jobs
+from udair_platform.services.change import Change
 from udair_platform.state.database import open_database
 
 
@@ -355,9 +356,7 @@ def test_submission_by_another_process_wakes_a_reconciler_that_waits_for_an_hour
     try:
         for _ in range(2):
             with other.write() as state:
-                made = jobs.submit(
-                    state, plane.store, domain, recipe={}, snapshot=None, actor="test", now=plane.clock()
-                )
+                made = jobs.submit(Change(state, "test", plane.clock(), objects=plane.store), domain, recipe={})
             deadline = time.monotonic() + 60
             while not plane.job(made.id).done and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udair_platform.entities.domain import Schedule
+from udair_platform.contract.domains import Schedule
 from udair_platform.entities.job import Job, JobState, Priority
 from udair_platform.entities.tenant import Quota
 from udair_platform.errors import Invalid
@@ -67,8 +67,8 @@ def test_a_domain_that_is_being_adapted_is_left_alone_and_that_is_said(plane):
     plane.clock.now = NOW + timedelta(hours=1, seconds=1)
     with plane.database.read() as state:
         (domain,) = schedules.due(state, plane.clock())
-    with plane.database.write() as state:
-        assert schedules.run(state, plane.store, domain, Quota(), now=plane.clock()) is None
+    with plane.change() as tx:
+        assert schedules.run(tx, domain) is None
     assert len(_jobs(plane)) == 1
     assert schedules.SKIPPED in _kinds(plane)
 
@@ -98,7 +98,7 @@ def test_schedules_that_are_none_are_refused(plane, cron):
 @given(st.text(max_size=30))
 def test_no_text_breaks_the_parser(text):
     try:
-        found = schedules.next_time(Schedule(text), NOW)
+        found = schedules.next_time(Schedule(cron=text), NOW)
     except Invalid:
         return
     assert found is None or found > NOW
@@ -210,13 +210,13 @@ def test_a_tenants_queue_and_domains_are_bounded(make_plane):
 
 
 def test_a_tenant_is_made_with_a_key_of_its_own(plane):
-    with plane.database.write() as state:
-        tenant, token = tenants.create(state, plane.signing_key, "initech", now=plane.clock())
+    with plane.change() as tx:
+        tenant, token = tenants.create(tx, plane.signing_key, "initech")
     headers = {"Authorization": f"Bearer {token}"}
     assert plane.client.get("/v1/platform", headers=headers).json()["tenant"] == tenant.id == "initech"
     assert plane.client.get("/v1/domains", headers=headers).json()["domains"] == []
-    with plane.database.write() as state, pytest.raises(Invalid):
-        tenants.create(state, plane.signing_key, "../etc", now=plane.clock())
+    with plane.change() as tx, pytest.raises(Invalid):
+        tenants.create(tx, plane.signing_key, "../etc")
 
 
 def test_a_job_that_has_ended_is_run_again_on_the_same_images(plane):
@@ -224,7 +224,7 @@ def test_a_job_that_has_ended_is_run_again_on_the_same_images(plane):
     job = plane.settle(plane.submit(domain).id)
     again = plane.client.post(f"/v1/domains/{domain.name}/jobs/{job.id}:retry")
     assert again.status_code == 202, again.text
-    assert again.json()["snapshot"] == job.snapshot_id
+    assert again.json()["snapshot_id"] == job.snapshot_id
     assert again.json()["id"] != job.id
     running = plane.client.post(f"/v1/domains/{domain.name}/jobs/{again.json()['id']}:retry")
     assert (running.status_code, running.json()["code"]) == (409, "INVALID_STATE")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -28,7 +30,7 @@ from udair_platform.errors import (
 from udair_platform.services import jobs
 from udair_platform.state.database import alembic_config, migrate, open_database
 from udair_platform.state.engines import make_engine
-from udair_platform.state.tables import Base
+from udair_platform.state.tables import METADATA
 
 
 def test_migrations_make_exactly_the_tables_of_the_code_and_can_be_undone(empty_database) -> None:
@@ -38,7 +40,7 @@ def test_migrations_make_exactly_the_tables_of_the_code_and_can_be_undone(empty_
     engine = make_engine(url)
 
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     with engine.connect() as connection, connection.begin():
         config = alembic_config()
         config.attributes["connection"] = connection
@@ -88,26 +90,26 @@ def test_file_that_is_no_database_is_unavailable_or_refused(tmp_path: Path) -> N
 
 def test_transaction_happens_whole_or_not_at_all(plane) -> None:
     domain = plane.domain()
-    with pytest.raises(ZeroDivisionError), plane.database.write() as state:
-        _submit_and_fail(plane, state, domain)
+    with pytest.raises(ZeroDivisionError), plane.change() as tx:
+        _submit_and_fail(tx, domain)
 
     with plane.database.read() as state:
         assert state.jobs.page("acme") == []
         assert state.snapshots.page("acme", domain.id) == []
 
 
-def _submit_and_fail(plane, state, domain) -> None:
-    jobs.submit(state, plane.store, domain, recipe={}, snapshot=None, actor="me", now=plane.clock())
+def _submit_and_fail(tx, domain) -> None:
+    jobs.submit(tx, domain, recipe={})
     raise ZeroDivisionError
 
 
 def test_second_writer_of_the_same_row_is_told(plane) -> None:
     job = plane.submit(plane.domain())
-    with plane.database.write() as state:
-        jobs.change(state, job, JobState.PROVISIONING, now=plane.clock(), actor="a", cause="test")
+    with plane.change("a") as tx:
+        jobs.change(tx, job, JobState.PROVISIONING)
 
-    with pytest.raises(StaleWrite, match=job.id), plane.database.write() as state:
-        jobs.change(state, job, JobState.PROVISIONING, now=plane.clock(), actor="b", cause="test")
+    with pytest.raises(StaleWrite, match=job.id), plane.change("b") as tx:
+        jobs.change(tx, job, JobState.PROVISIONING)
 
 
 def test_concurrent_writers_queue_and_none_is_lost(plane) -> None:
@@ -266,3 +268,18 @@ def test_aliases_of_many_domains_are_one_question(plane) -> None:
 
     assert [item["champion"] for item in shown] == [0] * 5
     assert sum("FROM aliases" in statement for statement in asked) == 1
+
+
+def test_a_database_of_the_last_of_the_six_first_revisions_is_opened_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript((Path(__file__).parent / "schema_0006.sql").read_text())
+        old.execute("INSERT INTO tenants (id, created_time) VALUES ('acme', '2026-11-26 00:00:00.000000')")
+        old.commit()
+
+    migrate(f"sqlite:///{path}")
+
+    with make_engine(f"sqlite:///{path}").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    with open_database(f"sqlite:///{path}").read() as state:
+        assert state.tenants.get("acme").created_time.year == 2026

@@ -12,6 +12,7 @@ import pytest
 
 from udair_platform.api.feed import Feed, Filter
 from udair_platform.documents import store_paths
+from udair_platform.entities.event import Event
 from udair_platform.errors import StateUnavailable
 from udair_platform.services import api_keys
 from udair_platform.state.repositories import ALL_TENANTS
@@ -20,15 +21,17 @@ from udair_platform.state.repositories import ALL_TENANTS
 def _record(plane, count: int = 1, *, tenant: str = "acme", noun: str = "thing", name: str = "t-1") -> None:
     with plane.database.write() as state:
         for number in range(count):
-            state.record(
-                tenant=tenant,
-                now=plane.clock(),
-                actor="test",
-                cause="test",
-                noun=noun,
-                name=name,
-                kind=f"{noun}.happened",
-                data={"number": number},
+            state.events.add(
+                Event(
+                    tenant=tenant,
+                    time=plane.clock(),
+                    actor="test",
+                    cause="test",
+                    noun=noun,
+                    name=name,
+                    kind=f"{noun}.happened",
+                    data={"number": number},
+                )
             )
 
 
@@ -186,26 +189,16 @@ def test_what_cannot_be_streamed_is_refused_before_the_stream(live):
 
 def test_a_stream_ends_when_its_key_is_revoked(live, monkeypatch):
     monkeypatch.setattr("udair_platform.api.streams.CHECK_KEY_S", 0.0)
-    with live.plane.database.write() as state:
-        key, token = api_keys.create_key(
-            state,
-            live.plane.signing_key,
-            tenant="acme",
-            name="watcher",
-            scopes=["admin"],
-            domains=None,
-            expires=None,
-            actor="test",
-            now=live.plane.clock(),
-        )
+    with live.plane.change() as tx:
+        key, token = api_keys.create_key(tx, live.plane.signing_key, tenant="acme", name="watcher", scopes=["admin"])
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
     with httpx.stream("GET", f"{live.url}/v1/events", headers=headers, timeout=20) as response:
         lines = response.iter_lines()
         time.sleep(0.3)
         _record(live.plane)
         assert any("thing.happened" in line for line in lines if line.startswith("event"))
-        with live.plane.database.write() as state:
-            api_keys.revoke_key(state, tenant="acme", kid=key.kid, actor="test", now=live.plane.clock())
+        with live.plane.change() as tx:
+            api_keys.revoke_key(tx, tenant="acme", kid=key.kid)
         _record(live.plane)
         rest = list(lines)
     assert any("KEY_REVOKED" in line for line in rest)

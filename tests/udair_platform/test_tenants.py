@@ -51,7 +51,7 @@ def walked(make_plane):
     plane.version(domain)
     job = plane.submit(domain)
     made = plane.client.post("/v1/webhooks", json={"url": "https://hooks.example.com/"})
-    webhook = made.json()["webhook"]["id"]
+    webhook = made.json()["id"]
     with plane.database.read() as state:
         kid = state.keys.page("acme")[0].kid
     places = {

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from udair_platform.documents import routes, store_paths
-from udair_platform.entities.tenant import Quota
 from udair_platform.errors import StoreDown
 from udair_platform.services.reports import BLOCKED, DRIFTED, ReportCollector
 
@@ -147,7 +146,7 @@ def test_an_unconfirmed_drift_and_a_damaged_report_are_no_events(plane):
     _report(plane, "a", drift={"crossed": True, "confirmed": False})
     plane.store.put(store_paths.report("b"), b"{")
     plane.store.put(store_paths.report("c"), b'{"time": 1764000000, "domains": 3}')
-    assert ReportCollector(plane.store, plane.database.write, Quota()).collect(plane.clock()) == 0
+    assert ReportCollector(plane.store, plane.change).collect(plane.clock()) == 0
 
 
 def test_a_store_that_is_away_is_said_and_the_reports_are_read_later(plane, monkeypatch):
@@ -155,7 +154,7 @@ def test_a_store_that_is_away_is_said_and_the_reports_are_read_later(plane, monk
 
     plane.domain()
     _report(plane, "a", blocked={"version": 3, "serving": 2, "reason": "damaged", "since": 1.0})
-    reports = ReportCollector(plane.store, plane.database.write, Quota())
+    reports = ReportCollector(plane.store, plane.change)
     with monkeypatch.context() as away:
         away.setattr(type(plane.store), "list", lambda *_: (_ for _ in ()).throw(StorageUnavailable("x", "gone")))
         with pytest.raises(StoreDown):

@@ -97,10 +97,10 @@ def test_recording_a_job_again_returns_the_same_version(plane) -> None:
     files = plane.store.at(f"t/acme/d/{domain.name}/jobs/{job.id}/attempts/1/candidate")
     candidate = versions.verify(files, base_digest=BASE_DIGEST)
 
-    with plane.database.write() as state:
-        again = versions.record(state, domain, job, candidate, now=plane.clock(), actor="test")
+    with plane.change() as tx:
+        again = versions.record(tx, domain, job, candidate)
         assert again.number == 1
-        assert len(state.versions.page("acme", domain.id)) == 1
+        assert len(tx.state.versions.page("acme", domain.id)) == 1
 
 
 def test_rules_of_the_moment_are_applied(plane) -> None:

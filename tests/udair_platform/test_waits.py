@@ -12,8 +12,8 @@ from udair_platform.entities import domain, job, machine, snapshot, version, web
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.entities.snapshot import SnapshotState
 from udair_platform.entities.version import VersionState
-from udair_platform.entities.waits import WAITS, Calm, Wait, wait_of
 from udair_platform.errors import LauncherDown
+from udair_platform.scheduler.state_timeouts import TIMEOUTS, NoTimeout, StateTimeouts, timeouts_of
 from udair_platform.settings import Settings
 
 TABLES = [
@@ -25,7 +25,7 @@ TABLES = [
     webhook.TRANSITIONS,
 ]
 TABLE_OF = {type(next(iter(table))): table for table in TABLES}
-AWAITED = [state for waits in WAITS.values() for state, wait in waits.items() if isinstance(wait, Wait)]
+AWAITED = [state for waits in TIMEOUTS.values() for state, wait in waits.items() if isinstance(wait, StateTimeouts)]
 
 
 def called(state) -> str:
@@ -33,17 +33,17 @@ def called(state) -> str:
 
 
 def test_every_state_that_is_not_final_says_what_ends_it() -> None:
-    assert set(WAITS) == set(TABLE_OF)
+    assert set(TIMEOUTS) == set(TABLE_OF)
     for noun, table in TABLE_OF.items():
-        assert set(WAITS[noun]) == set(noun) - machine.terminal(table)
+        assert set(TIMEOUTS[noun]) == set(noun) - machine.terminal(table)
 
 
 @pytest.mark.parametrize("state", AWAITED, ids=called)
 def test_every_timeout_is_a_setting_and_leads_where_the_table_allows(state) -> None:
-    wait = wait_of(state)
+    wait = timeouts_of(state)
 
-    assert wait.settings
-    assert set(wait.settings) <= set(Settings.model_fields)
+    assert wait.timeouts
+    assert {timeout.setting for timeout in wait.timeouts} <= set(Settings.model_fields)
     assert wait.then in TABLE_OF[type(state)][state]
 
 
@@ -58,12 +58,12 @@ def test_any_walk_ends_in_a_final_state_or_in_one_that_rests_if_time_runs_out(ta
         machine.check("Noun", "n", table, current, step)
         current = step
     seen = set()
-    while isinstance(wait := wait_of(current), Wait):
+    while isinstance(wait := timeouts_of(current), StateTimeouts):
         assert current not in seen
         seen.add(current)
         machine.check("Noun", "n", table, current, wait.then)
         current = wait.then
-    assert wait_of(current) in (None, Calm.RESTING, Calm.MOMENTARY)
+    assert timeouts_of(current) in (None, NoTimeout.RESTING, NoTimeout.MOMENTARY)
 
 
 SHORT = {
@@ -126,10 +126,12 @@ def test_reconciler_ends_the_wait(make_plane, state) -> None:
     names = bring_to(plane, state)
     assert state_of(plane, state, *names) is state
 
-    plane.clock.forward(max(SHORT[name] for name in wait_of(state).settings if name != "run_timeout_s") + 1)
+    plane.clock.forward(
+        max(SHORT[one.setting] for one in timeouts_of(state).timeouts if one.setting != "run_timeout_s") + 1
+    )
     plane.reconciler.tick()
 
-    assert state_of(plane, state, *names) is wait_of(state).then
+    assert state_of(plane, state, *names) is timeouts_of(state).then
 
 
 def test_job_that_writes_progress_for_ever_ends_too(make_plane) -> None:

@@ -76,7 +76,7 @@ def deliveries(plane):
 def _create(plane, url: str, *kinds: str) -> tuple[str, str]:
     answer = plane.client.post("/v1/webhooks", json={"url": url, "kinds": list(kinds) or ["*"]})
     assert answer.status_code == 201, answer.text
-    return answer.json()["webhook"]["id"], answer.json()["secret"]
+    return answer.json()["id"], answer.json()["secret"]
 
 
 def _view(plane, id: str) -> dict:
@@ -219,7 +219,7 @@ def test_the_same_request_twice_is_one_webhook(plane, receiver):
         plane.client.post("/v1/webhooks", json={"url": receiver.url}, headers={"Idempotency-Key": "one"}).json()
         for _ in range(2)
     ]
-    assert both[0]["webhook"]["id"] == both[1]["webhook"]["id"]
+    assert both[0]["id"] == both[1]["id"]
     assert both[0]["secret"] == both[1]["secret"]
 
 

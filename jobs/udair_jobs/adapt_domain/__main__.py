@@ -21,7 +21,7 @@ from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.command_line import compose, named, to_plain
 from udair_jobs.runtime.failures import exit_status
 from udair_jobs.runtime.logs import quiet
-from udair_jobs.specs import AdaptResult
+from udair_jobs.specs import AdaptResult, AdaptSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
             spec = spec_at(given["spec"], endpoint_url=given.get("spec_endpoint_url") or None)
         else:
-            config = compose("adapt_domain", arguments)
+            config = compose("adapt_domain", AdaptSpec, arguments)
             if config is None:
                 return 0  # --help, --cfg: Hydra has answered
             spec = spec_from(to_plain(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import udair
@@ -173,7 +173,7 @@ def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
     made_from = {
         "base": spec.base_digest,
         "snapshot": attempt.snapshot.digest,
-        "recipe": spec.recipe.model_dump(),
+        "recipe": asdict(spec.recipe),
         "limits": spec.limits.model_dump(),
         "everything_embedded": spec.embed_workers > 0,
         "champion": adapter_digest(adapter_to_bytes(champion)) if champion else None,
@@ -218,14 +218,12 @@ def _recipe(
     states: PhaseCheckpoints,
 ) -> Adaptation:
     from udair.adaptation.recipe import adapt
-    from udair.config import AlignmentConfig, RecipeConfig
 
     def on_progress(phase: str, fraction: float, metrics: dict[str, float]) -> None:
         attempt.report(cast(Phase, phase), fraction, metrics)
 
-    asked = attempt.spec.recipe.model_dump()
-    config = RecipeConfig(**asked | {"alignment": AlignmentConfig(**asked["alignment"])})
-    return adapt(bundle, adapt_images, gate_images, config, on_progress, champion=champion, states=states)
+    recipe = attempt.spec.recipe
+    return adapt(bundle, adapt_images, gate_images, recipe, on_progress, champion=champion, states=states)
 
 
 def _champion(attempt: _Attempt, bundle: Bundle) -> Adapter | None:

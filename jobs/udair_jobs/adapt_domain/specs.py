@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from udair_jobs.errors import JobError, StorageError
 from udair_jobs.published.base_models import digest_at, local_folder
-from udair_jobs.runtime.command_line import parsed, said
+from udair_jobs.runtime.command_line import complaints, parsed
 from udair_jobs.runtime.results import commit_result
 from udair_jobs.specs import AdaptResult, AdaptSpec
 from udair_jobs.storage import PATIENCE_S, PatientStorage, Role, Storage, open_storage
@@ -31,7 +31,7 @@ def spec_at(uri: str, *, endpoint_url: str | None = None) -> AdaptSpec:
     try:
         return AdaptSpec.model_validate_json(data)
     except ValidationError as error:
-        wrong = JobError("INVALID_SPEC", f"{uri} is no adaptation spec: {said(error)}")
+        wrong = JobError("INVALID_SPEC", f"{uri} is no adaptation spec: {complaints(error)}")
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, StorageError):
             raw = json.loads(data)
             output = open_storage(raw["output_uri"], endpoint_url=raw.get("store_endpoint_url"))

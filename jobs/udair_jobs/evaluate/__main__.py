@@ -13,21 +13,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from udair_jobs.evaluate.job import evaluate
 from udair_jobs.evaluate.specs import EvaluateResult, EvaluateSpec
 from udair_jobs.runtime.cancellation import Cancellation
-from udair_jobs.runtime.command_line import parsed, run_job
+from udair_jobs.runtime.command_line import run_job
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the evaluation that the command line describes and return the exit status."""
-    return run_job("evaluate", arguments, _job)
+    return run_job("evaluate", EvaluateSpec, arguments, _job)
 
 
-def _job(values: dict[str, Any], cancellation: Cancellation) -> None:
-    _print(evaluate(parsed(EvaluateSpec, values), cancellation=cancellation))
+def _job(spec: EvaluateSpec, cancellation: Cancellation) -> None:
+    _print(evaluate(spec, cancellation=cancellation))
 
 
 def _print(result: EvaluateResult) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.test_time import TestTimeStream
 from udair.bundle import Bundle
-from udair.config import TestTimeConfig
 from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
 from udair.inference import restore
@@ -40,7 +39,7 @@ class Scorer:
         self._stream = None
         if spec.test_time.steps:
             start = self._row or bundle.model.identity()
-            config = TestTimeConfig(**spec.test_time.model_dump())
+            config = spec.test_time
             self._stream = TestTimeStream(bundle.model, bundle.stats, start, config)
 
     def score(self, degraded: ImageArray, clean: ImageArray) -> dict[str, Any]:

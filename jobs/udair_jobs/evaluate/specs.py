@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from udair_jobs.specs import LimitsSpec, Skipped, StrictModel, TestTimeSpec
+from udair.config import TestTimeConfig
+from udair_jobs.specs import LimitsSpec, Skipped, StrictModel
 
 
 class LabelledSet(StrictModel):
@@ -27,7 +28,7 @@ class EvaluateSpec(StrictModel):
     output_uri: str = Field(description="folder of the evaluation")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but the sets")
     harm_db: float = Field(0.1, ge=0, description="loss against the base model that counts as harm, dB")
-    test_time: TestTimeSpec = TestTimeSpec()
+    test_time: TestTimeConfig = TestTimeConfig(steps=0)
     tile: int = Field(256, ge=64, le=4096, multiple_of=16, description="larger images go in tiles, pixels")
     overlap: int = Field(32, ge=0, le=512, multiple_of=16, description="of neighbouring tiles, pixels")
     limits: LimitsSpec = LimitsSpec(max_side=4096)

@@ -55,8 +55,8 @@ class ManifestRow:
     def skip(self, reason: str, detail: str) -> ManifestRow:
         """The same object, not used; `detail` is cut to 300 characters."""
         # File names and messages may hold any bytes, Parquet strings may not.
-        said = detail.encode("utf-8", "backslashreplace").decode()[:300]
-        return replace(self, status="SKIPPED", reason=reason, detail=said)
+        message = detail.encode("utf-8", "backslashreplace").decode()[:300]
+        return replace(self, status="SKIPPED", reason=reason, detail=message)
 
 
 @dataclass(frozen=True)

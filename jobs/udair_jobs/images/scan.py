@@ -141,7 +141,7 @@ def _usable_or_raise(source: Storage, rows: ManifestRows) -> ManifestRows:
     if rows.usable():
         return rows
     counts = sorted(rows.counts("reason").items(), key=lambda item: -item[1])
-    said = ", ".join(f"{count} {reason}" for reason, count in counts)
+    message = ", ".join(f"{count} {reason}" for reason, count in counts)
     example = f"first: {rows[0].key}: {rows[0].detail}"
     if all(detail.startswith(_DENIED) for detail in rows.values("detail")):
         raise JobError(
@@ -151,7 +151,7 @@ def _usable_or_raise(source: Storage, rows: ManifestRows) -> ManifestRows:
         )
     raise JobError(
         "DATA_UNREADABLE",
-        f"none of the {len(rows)} objects below {source.uri} is a usable image: {said} ({example}).",
+        f"none of the {len(rows)} objects below {source.uri} is a usable image: {message} ({example}).",
         skipped_of(rows),
     )
 

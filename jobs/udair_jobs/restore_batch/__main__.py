@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from udair_jobs.restore_batch.job import restore_batch
 from udair_jobs.restore_batch.specs import BatchResult, BatchSpec
 from udair_jobs.runtime.cancellation import Cancellation
-from udair_jobs.runtime.command_line import parsed, run_job
+from udair_jobs.runtime.command_line import run_job
 from udair_jobs.specs import Reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Restore what the command line describes and return the exit status."""
-    return run_job("restore_batch", arguments, _job)
+    return run_job("restore_batch", BatchSpec, arguments, _job)
 
 
-def _job(values: dict[str, Any], cancellation: Cancellation) -> Reason | None:
-    result = restore_batch(parsed(BatchSpec, values), cancellation=cancellation)
+def _job(spec: BatchSpec, cancellation: Cancellation) -> Reason | None:
+    result = restore_batch(spec, cancellation=cancellation)
     _print(result)
     return result.reason
 

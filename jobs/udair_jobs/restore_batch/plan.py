@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ def recipe_of(spec: BatchSpec, base_digest: str, adapter_digest: str | None) -> 
         "quality": spec.quality,
         "tile": spec.tile,
         "overlap": spec.overlap,
-        "test_time": spec.test_time.model_dump() if spec.test_time.steps else None,
+        "test_time": asdict(spec.test_time) if spec.test_time.steps else None,
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 

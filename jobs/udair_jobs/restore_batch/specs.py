@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from udair_jobs.specs import LimitsSpec, Reason, StrictModel, TestTimeSpec
+from udair.config import TestTimeConfig
+from udair_jobs.specs import LimitsSpec, Reason, StrictModel
 
 
 class BatchSpec(StrictModel):
@@ -32,7 +33,7 @@ class BatchSpec(StrictModel):
     tile: int = Field(256, ge=64, le=4096, multiple_of=16, description="larger images go in tiles, pixels")
     overlap: int = Field(32, ge=0, le=512, multiple_of=16, description="of neighbouring tiles, pixels")
     tile_batch: int = Field(4, ge=1, le=256, description="tiles at once")
-    test_time: TestTimeSpec = TestTimeSpec()
+    test_time: TestTimeConfig = TestTimeConfig(steps=0)
     workers: int = Field(2, ge=1, le=1024, description="Ray actors, each with one model")
     use_gpu: bool = Field(False, description="one GPU for each worker")
     chunk: int = Field(16, ge=1, le=1024, description="objects that a worker is given at a time")
@@ -50,7 +51,7 @@ class BatchResult(StrictModel):
     restored: int = Field(0, description="by this run")
     unchanged: int = Field(0, description="restored by an earlier run, from the same content in the same way")
     skipped: int = 0
-    skipped_by_reason: dict[str, int] = Field(default_factory=dict)
+    skipped_by_reason: dict[str, int] = Field({})
     failed: int = 0
     base_digest: str = ""
     adapter_digest: str | None = None

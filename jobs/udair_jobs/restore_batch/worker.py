@@ -23,7 +23,6 @@ import torch
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.test_time import TestTimeStream
 from udair.bundle import load_bundle
-from udair.config import TestTimeConfig
 from udair.data.encoding import ImageMetadata, encode, read_metadata
 from udair.data.images import DecodeLimits, ImageArray, decode
 from udair.data.patches import to_array, to_tensor
@@ -108,7 +107,7 @@ class BatchWorker:
         self._stream = None
         if spec.test_time.steps:
             start = self._row or self._model.identity()
-            config = TestTimeConfig(**spec.test_time.model_dump())
+            config = spec.test_time
             self._stream = TestTimeStream(self._model, self._bundle.stats, start, config)
         self._device = torch.device(device)
         role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None

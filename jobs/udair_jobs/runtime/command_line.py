@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from udair.errors import UdairError
 from udair_jobs.errors import JobError, JobsError
@@ -25,24 +26,25 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def run_job(
-    name: str, arguments: Sequence[str] | None, job: Callable[[dict[str, Any], Cancellation], Reason | None]
+    name: str, model: type[Spec], arguments: Sequence[str] | None, job: Callable[[Spec, Cancellation], Reason | None]
 ) -> int:
     """Run the job that `conf/<name>.yaml` and the command line describe, and return the exit status.
 
     Args:
         name: Of the job.
+        model: What its configuration is checked against.
         arguments: Overrides; None takes those of the process.
-        job: Does the work with the composed values and prints what came of it; returns why it failed.
+        job: Does the work of the composed spec and prints what came of it; returns why it failed.
     """
     quiet()
-    config = compose(name, sys.argv[1:] if arguments is None else arguments)
+    config = compose(name, model, sys.argv[1:] if arguments is None else arguments)
     if config is None:
         return 0  # --help, --cfg: Hydra has answered
     cancellation = Cancellation()
     cancellation.install()
     try:
         with cancellation.armed():
-            failure = job(to_plain(config), cancellation)
+            failure = job(parsed(model, to_plain(config)), cancellation)
     except (JobsError, UdairError) as error:  # the library's own, too: a damaged base model, a foreign adapter
         failure, detail = explain(error)
         print(f"{failure}: {detail}", file=sys.stderr)
@@ -60,7 +62,7 @@ def parsed(model: type[Spec], values: Mapping[str, Any]) -> Spec:
     try:
         return model.model_validate({key: value for key, value in values.items() if value is not None})
     except ValidationError as error:
-        raise JobError("INVALID_SPEC", said(error)) from error
+        raise JobError("INVALID_SPEC", complaints(error)) from error
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:
@@ -68,13 +70,16 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
     return {name: value for name, equals, value in (item.partition("=") for item in arguments) if equals}
 
 
-def compose(config_name: str, arguments: Sequence[str]) -> DictConfig | None:
+def compose(config_name: str, model: type[BaseModel], arguments: Sequence[str]) -> DictConfig | None:
     """`conf/<config_name>.yaml` with the overrides of `arguments`; None if only help was asked for.
 
-    Hydra ends the process with its own message when an override is wrong.
+    What is settings within settings (recipe, limits) takes its defaults from `model`, not from the file: the
+    file's `settings` in its list of defaults. Hydra ends the process with its own message when an override is wrong.
     """
     import hydra
+    from hydra.core.config_store import ConfigStore
 
+    ConfigStore.instance().store(name="settings", node=nested_defaults(model))
     composed: list[DictConfig] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
@@ -90,6 +95,13 @@ def compose(config_name: str, arguments: Sequence[str]) -> DictConfig | None:
     return composed[0] if composed else None
 
 
+def nested_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """Of a spec, the defaults of those fields that are settings themselves, as plain dictionaries."""
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    plain = {name: to_jsonable_python(value) for name, value in defaults.items() if value is not PydanticUndefined}
+    return {name: value for name, value in plain.items() if isinstance(value, dict) and value}
+
+
 def to_plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain dictionaries, interpolations resolved."""
     from omegaconf import OmegaConf
@@ -99,7 +111,7 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def said(error: ValidationError) -> str:
+def complaints(error: ValidationError) -> str:
     """pydantic's complaints in one line: field, value, expectation."""
     lines = []
     for item in error.errors(include_url=False):

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from udair_jobs.runtime.cancellation import Cancellation
-from udair_jobs.runtime.command_line import parsed, run_job
+from udair_jobs.runtime.command_line import run_job
 from udair_jobs.sweep.job import sweep
 from udair_jobs.sweep.report import (
     PLACES,
@@ -26,11 +25,10 @@ from udair_jobs.sweep.specs import SweepResult, SweepSpec
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sweep that the command line describes and return the exit status."""
-    return run_job("sweep", arguments, _job)
+    return run_job("sweep", SweepSpec, arguments, _job)
 
 
-def _job(values: dict[str, Any], cancellation: Cancellation) -> None:
-    spec = parsed(SweepSpec, values)
+def _job(spec: SweepSpec, cancellation: Cancellation) -> None:
     _print(spec, sweep(spec, cancellation=cancellation))
 
 

@@ -62,7 +62,7 @@ def write_table(storage: Storage, trials: Sequence[Trial]) -> None:
     storage.put(TRIALS, sink.getvalue())
 
 
-def write_tuned(storage: Storage, spec: SweepSpec, values: Mapping[str, Any], said: str) -> None:
+def write_tuned(storage: Storage, spec: SweepSpec, values: Mapping[str, Any], message: str) -> None:
     """`tuned/best.yaml`: overrides that the job takes with `--config-dir <sweep> +tuned=best`."""
     from omegaconf import OmegaConf
 
@@ -70,7 +70,9 @@ def write_tuned(storage: Storage, spec: SweepSpec, values: Mapping[str, Any], sa
     document: Any = dict(values)
     for name in reversed(place):
         document = {name: document}
-    head = f"# @package _global_\n# {said}\n#   python -m udair_jobs.{job} --config-dir {storage.uri} +tuned=best ...\n"
+    head = (
+        f"# @package _global_\n# {message}\n#   python -m udair_jobs.{job} --config-dir {storage.uri} +tuned=best ...\n"
+    )
     storage.put(TUNED, (head + OmegaConf.to_yaml(OmegaConf.create(document), sort_keys=True)).encode())
 
 

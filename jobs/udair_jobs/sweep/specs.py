@@ -100,7 +100,7 @@ class SweepResult(StrictModel):
     kind: SweepKind
     objective: Literal["pseudo-target gain", "labelled gain", "validation"]
     trials: int = 0
-    by_state: dict[str, int] = Field(default_factory=dict)
+    by_state: dict[str, int] = Field({})
     default: Trial | None = None
     best: Trial | None = None
     improved: bool = Field(

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from udair_jobs.runtime.cancellation import Cancellation
-from udair_jobs.runtime.command_line import parsed, run_job
+from udair_jobs.runtime.command_line import run_job
 from udair_jobs.train_source.job import train_source
 from udair_jobs.train_source.specs import TrainSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the training that the command line describes and return the exit status."""
-    return run_job("train_source", arguments, _job)
+    return run_job("train_source", TrainSpec, arguments, _job)
 
 
-def _job(values: dict[str, Any], cancellation: Cancellation) -> None:
-    result = train_source(parsed(TrainSpec, values), cancellation=cancellation)
+def _job(spec: TrainSpec, cancellation: Cancellation) -> None:
+    result = train_source(spec, cancellation=cancellation)
     print(f"base model  {result.base_uri}")
     print(f"name        {result.name}, {result.steps} steps, {result.images} images")
     print(f"digest      {result.digest}")

@@ -35,6 +35,7 @@ from udair_platform.api.routes import (
 from udair_platform.http import problems
 from udair_platform.http.guard import RequestGuard
 from udair_platform.http.tracing import Tracing
+from udair_platform.services.tenants import default_quota
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
@@ -53,7 +54,7 @@ def create_app(
     Args:
         database: Migrated; see `state.database.open_database`.
         store: The platform's own objects: job logs are read from it, routes.json is written to it.
-        signing_key: 32 bytes; see `registry.first_start.ensure_signing_key`.
+        signing_key: 32 bytes; see `operations.first_start.ensure_signing_key`.
         previous_signing_key: Its keys are still good; see `keys.verify`.
         clock: Now, in UTC.
     """
@@ -79,6 +80,7 @@ def create_app(
         limits=RateLimits(settings.rate_limit_per_minute, settings.failed_auth_per_minute),
         identity=IdentityProvider.of(settings),
         metrics=figures,
+        quota=default_quota(settings),
     )
     for room in (
         health,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
@@ -14,13 +15,20 @@ from udair_platform.api.access.oidc import IdentityProvider
 from udair_platform.api.access.rate_limits import RateLimits
 from udair_platform.api.feed import Feed
 from udair_platform.api.metrics import Metrics
-from udair_platform.documents import routes
-from udair_platform.errors import PlatformError
+from udair_platform.entities.tenant import Quota
+from udair_platform.http import tracing
+from udair_platform.services.change import Change, change
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
-from udair_platform.telemetry import logger
 
-_log = logger("api")
+
+class Actor(Protocol):
+    """Somebody who changes something."""
+
+    @property
+    def actor(self) -> str:
+        """How events name it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,18 @@ class Context:
     limits: RateLimits
     identity: IdentityProvider | None
     metrics: Metrics
+    quota: Quota
 
-    def publish_routes(self) -> None:
-        """Let the data plane know now; if that fails, the reconciler does it soon."""
-        try:
-            routes.publish(self.database, self.store)
-        except PlatformError as error:
-            _log.warning("routes.json follows later", code=error.code, detail=error.detail)
+    def change(self, who: Actor) -> AbstractContextManager[Change]:
+        """One transaction in which services act for `who`; the data plane is told of it afterwards."""
+        return change(
+            self.database,
+            self.store,
+            actor=who.actor,
+            now=self.clock(),
+            quota=self.quota,
+            trace=tracing.current(),
+        )
 
 
 def context_of(request: Request) -> Context:

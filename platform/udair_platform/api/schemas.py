@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from udair_jobs.specs import RecipeSpec
-from udair_platform.entities.domain import Schedule
+from udair_platform.contract.domains import MAX_URI_CHARS, SOURCE_URI, GateRules, Schedule, Share, Traffic
+from udair_platform.contract.recipes import Recipe
+from udair_platform.contract.value import partial
 from udair_platform.entities.job import Priority
 from udair_platform.entities.names import DOMAIN_NAME
 from udair_platform.roles import Role, Scope
 
-_SOURCE = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$"
 _TEXT = r"^[^\x00]*$"  # a database may not be able to keep a NUL
 _MOST = 2**31 - 1  # that the database counts to
 Reason = Field("", max_length=500, pattern=_TEXT, description="why, for the history")
@@ -26,34 +26,21 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class GateBody(Request):
+class GateBody(GateRules, extra="forbid"):
     """Gate rules of a new domain."""
 
-    policy: str = Field("standard", max_length=32, description="standard or strict")
-    limits: dict[str, float] = Field(default_factory=dict, max_length=32, description="limits that differ")
-    allow_inconclusive: bool = Field(False, description="let a version with too little evidence serve")
-    four_eyes: bool = Field(False, description="who submitted a job may not let its version serve")
 
-
-class GatePatch(Request):
+@partial
+class GatePatch(GateRules, extra="forbid"):
     """What changes in a domain's gate rules; a limit set to null falls back to the policy's."""
 
-    policy: str | None = Field(None, max_length=32)
-    limits: dict[str, float | None] | None = Field(None, max_length=32)
-    allow_inconclusive: bool | None = None
-    four_eyes: bool | None = Field(None, description="only an admin may take it away")
+    limits: dict[str, float | None] = Field({}, max_length=32)  # type: ignore[assignment]
 
 
-class ScheduleBody(Request):
+class ScheduleBody(Schedule, extra="forbid"):
     """When a domain is adapted without being asked."""
 
-    cron: str = Field("", max_length=100, description="five fields, UTC, e.g. '0 3 * * 1'; empty is never")
-    on_drift: bool = Field(False, description="also when its images have drifted")
-    recipe: RecipeSpec = RecipeSpec.model_construct()
-
-    def schedule(self) -> Schedule:
-        """The schedule that it describes."""
-        return Schedule(self.cron, self.on_drift, self.recipe.model_dump(exclude_unset=True))
+    recipe: Recipe = {}  # noqa: RUF012
 
 
 class DomainCreate(Request):
@@ -65,9 +52,9 @@ class DomainCreate(Request):
     )
     source_uri: str | None = Field(
         None,
-        max_length=1024,
+        max_length=MAX_URI_CHARS,
         description="s3://bucket/prefix of unlabelled images; without one they are uploaded",
-        json_schema_extra={"pattern": _SOURCE},
+        json_schema_extra={"pattern": SOURCE_URI},
     )
     description: str = Field("", max_length=1000, pattern=_TEXT)
     gate: GateBody = GateBody()
@@ -88,7 +75,7 @@ class DomainPatch(Request):
 class JobCreate(Request):
     """A new adaptation job."""
 
-    recipe: RecipeSpec = RecipeSpec.model_construct()
+    recipe: Recipe = {}
     snapshot: str | None = Field(None, max_length=64, pattern=_TEXT, description="a snapshot to use again, or 'latest'")
     priority: Priority = Field(Priority.NORMAL, description="which of the tenant's waiting jobs starts first")
 
@@ -107,19 +94,15 @@ class UploadsCreate(Request):
     names: list[str] = Field(min_length=1, max_length=1000, description="file names, e.g. cam7-0001.jpg")
 
 
-class ShareBody(Request):
+class ShareBody(Share, extra="forbid"):
     """A version and its percentage of the requests."""
 
-    version: int = Field(ge=0, le=_MOST)
-    percent: float = Field(gt=0, le=100)
 
-
-class RoutePut(Request):
-    """How requests are shared out beside the champion."""
+class RoutePut(Traffic, extra="forbid"):
+    """How requests are shared out beside the champion; what is left out is taken away."""
 
     canary: ShareBody | None = Field(None, description="answers its share; must be promotable")
     shadow: ShareBody | None = Field(None, description="restores its share a second time, to be compared")
-    pinned: bool = Field(False, description="keep the adapters resident in every replica")
     reason: str = Reason
 
 

@@ -14,7 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from udair_platform.api.context import context_of
 from udair_platform.api.feed import Filter
 from udair_platform.api.principal import principal_of
-from udair_platform.api.views.platform import EventView
+from udair_platform.contract.events import Event
 from udair_platform.entities.job import JOB_TERMINAL, Job
 from udair_platform.errors import BadRequest, PlatformError
 
@@ -70,7 +70,7 @@ def events(
             return
         recheck = _KeyRecheck(request, check)
         async for event in context_of(request).feed.follow(which, after):
-            data = EventView.of(event).model_dump_json()
+            data = Event.describe(event, id=event.seq).model_dump_json()
             yield ServerSentEvent(data, event=event.kind, id=str(event.seq))
             if of_job and event.kind in _ENDS:
                 return

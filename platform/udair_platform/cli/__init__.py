@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         from udair_platform.cli.exits import exit_code_of
 
-        code, said = exit_code_of(error)
+        code, message = exit_code_of(error)
         if code is None:
             raise
-        print(said, file=sys.stderr)
+        print(message, file=sys.stderr)
         sys.exit(code)
 
 

@@ -65,8 +65,8 @@ def _packages() -> list[Diagnosis]:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            said = "pip install 'udair[all]', if this machine shall run jobs or a platform"
-            findings.append(Diagnosis(name, "warn", "not installed", said))
+            message = "pip install 'udair[all]', if this machine shall run jobs or a platform"
+            findings.append(Diagnosis(name, "warn", "not installed", message))
             continue
         good = _numbers(version) >= _numbers(floor)
         remedy = "" if good else f"pip install '{name}>={floor}'"
@@ -78,9 +78,11 @@ def _disk() -> list[Diagnosis]:
     folder = Path(DEFAULT_HOME).absolute().parent
     free = shutil.disk_usage(folder).free
     good = free >= _DISK_BYTES
-    said = f"{free / 2**30:.1f} GiB free at {folder}"
+    message = f"{free / 2**30:.1f} GiB free at {folder}"
     return [
-        Diagnosis("disk", "ok" if good else "warn", said, "" if good else "udair up wants 3 GiB; choose another --home")
+        Diagnosis(
+            "disk", "ok" if good else "warn", message, "" if good else "udair up wants 3 GiB; choose another --home"
+        )
     ]
 
 
@@ -143,10 +145,10 @@ def _platform(home: str) -> list[Diagnosis]:
         ]
     except ClientError as error:
         return [Diagnosis("platform", "FAIL", str(error), "start it with udair up; a proxy or firewall may be between")]
-    said = (
+    message = (
         f"{client.url}, version {platform.version}, tenant {platform.tenant}, {took_ms:.0f} ms (from {client.origin})"
     )
-    return [Diagnosis("platform", "ok", said), *_skew(client.url), *_data_plane(platform.serve_url)]
+    return [Diagnosis("platform", "ok", message), *_skew(client.url), *_data_plane(platform.serve_url)]
 
 
 def _skew(url: str) -> list[Diagnosis]:
@@ -154,10 +156,10 @@ def _skew(url: str) -> list[Diagnosis]:
 
     import httpx
 
-    said = httpx.get(f"{url}/healthz", timeout=10.0).headers.get("Date")
-    if not said:
+    message = httpx.get(f"{url}/healthz", timeout=10.0).headers.get("Date")
+    if not message:
         return []
-    skew_s = abs(parsedate_to_datetime(said).timestamp() - time.time())
+    skew_s = abs(parsedate_to_datetime(message).timestamp() - time.time())
     good = skew_s < _CLOCK_S
     remedy = "" if good else "set this machine's clock (NTP): signatures and keys depend on it"
     return [Diagnosis("clock", "ok" if good else "FAIL", f"{skew_s:.0f} s from the platform's", remedy)]

@@ -12,7 +12,7 @@ from udair_platform.cli.render import note, show, table
 
 if TYPE_CHECKING:
     from udair_platform.client import Domain
-    from udair_platform.client.models import Schedule
+    from udair_platform.contract.domains import ScheduleStatus
 
 app = typer.Typer(help="Places to adapt to.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 of a-z, 0-9 and '-'.")]
@@ -140,7 +140,7 @@ def _schedule(cron: str | None, on_drift: bool | None) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None} or None
 
 
-def _said(schedule: Schedule) -> str | None:
+def _said(schedule: ScheduleStatus) -> str | None:
     parts = [f"cron {schedule.cron}" if schedule.cron else "", "on drift" if schedule.on_drift else ""]
     return ", ".join(part for part in parts if part) or None
 

@@ -24,12 +24,12 @@ def show_endpoint(home: Home = "", output: Format = Output.TABLE) -> None:
     import httpx
 
     platform = connect(home).platform()
-    ready, said = False, ""
+    ready, message = False, ""
     try:
         reply = httpx.get(f"{platform.serve_url}/readyz", timeout=10.0)
-        ready, said = reply.is_success, reply.text[:200]
+        ready, message = reply.is_success, reply.text[:200]
     except httpx.TransportError as error:
-        said = str(error)
+        message = str(error)
     value: dict[str, Any] = {"url": platform.serve_url, "ready": ready, "base_model": platform.base_model}
     base = platform.base_model
     lines = [
@@ -40,5 +40,5 @@ def show_endpoint(home: Home = "", output: Format = Output.TABLE) -> None:
     ]
     show(output, value | {"base_model": base.model_dump(mode="json") if base else None}, lines)
     if not ready:
-        note(exits.format_error("The data plane does not answer.", said, "udair doctor"))
+        note(exits.format_error("The data plane does not answer.", message, "udair doctor"))
         raise typer.Exit(exits.ERROR)

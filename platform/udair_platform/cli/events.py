@@ -26,7 +26,7 @@ def events(
         return
     for event in found:
         if output is Output.TABLE:
-            said = (text(event.time), f"{event.kind:<24}", f"{event.name:<20}", event.actor)
-            print("  ".join(said).rstrip(), flush=True)
+            message = (text(event.time), f"{event.kind:<24}", f"{event.name:<20}", event.actor)
+            print("  ".join(message).rstrip(), flush=True)
         else:
             print(json.dumps(event.model_dump(mode="json"), ensure_ascii=False), flush=True)

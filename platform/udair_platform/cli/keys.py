@@ -12,7 +12,7 @@ from udair_platform.cli.options import Format, Home, Output, connect
 from udair_platform.cli.render import note, show, table
 
 if TYPE_CHECKING:
-    from udair_platform.client import ApiKey
+    from udair_platform.client import NewApiKey
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -85,7 +85,7 @@ def revoke(
     show(output, key, [("id", key.kid), ("revoked", key.revoked_time)])
 
 
-def _show_new(key: ApiKey, output: Output) -> None:
+def _show_new(key: NewApiKey, output: Output) -> None:
     lines = [("key", key.token), ("id", key.kid), ("scopes", key.scopes), ("expires", key.expires_time)]
     show(output, key, lines)
 

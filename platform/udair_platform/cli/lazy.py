@@ -87,7 +87,7 @@ class LazyGroup(TyperGroup):
         widest = max(map(len, self.commands))
         for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{name:<{widest}}", said) for name, (_, said) in section.items()])
+                formatter.write_dl([(f"{name:<{widest}}", message) for name, (_, message) in section.items()])
 
 
 def _command(name: str, found: Any) -> Any:

@@ -12,7 +12,7 @@ from udair_platform.cli.render import note, show
 
 if TYPE_CHECKING:
     from udair_platform.client import Job
-    from udair_platform.client.models import GateCheck
+    from udair_platform.contract.versions import GateCheck
 
 
 def conclude(job: Job, output: Output) -> None:
@@ -26,8 +26,8 @@ def conclude(job: Job, output: Output) -> None:
         version, rejected = error.version, str(error)
     except JobFailed as error:
         show(output, job, lines(job))
-        code, said = exits.exit_code_of(error)
-        note(said)
+        code, message = exits.exit_code_of(error)
+        note(message)
         raise typer.Exit(code or exits.ERROR) from None
     name = f"{job.domain}@{version.number}"
     shown = [
@@ -56,7 +56,7 @@ def lines(job: Job) -> list[tuple[str, Any]]:
         ("phase", job.phase),
         ("progress", f"{job.progress_percent:.0f} %"),
         ("priority", job.priority.lower()),
-        ("snapshot", job.snapshot),
+        ("snapshot", job.snapshot_id),
         ("version", job.version),
         ("created", job.created_time),
         ("finished", job.finished_time),

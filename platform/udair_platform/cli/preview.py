@@ -33,7 +33,7 @@ def show_gallery(gallery: Gallery) -> None:
     _show(rows, "camera, source model, adapted")
 
 
-def _show(pictures: list[Image], said: str) -> None:
+def _show(pictures: list[Image], message: str) -> None:
     if not sys.stdout.isatty():
         note("no preview: stdout is no terminal")
         return
@@ -43,7 +43,7 @@ def _show(pictures: list[Image], said: str) -> None:
     console = Console()
     for picture in pictures:
         console.print(Renderable(picture, width=min(console.width, 120)))
-    note(said)
+    note(message)
 
 
 def _side_by_side(pictures: list[Image]) -> Image:

@@ -11,7 +11,7 @@ from udair_platform.cli.render import note, show
 
 if TYPE_CHECKING:
     from udair_platform.client import Route
-    from udair_platform.client.models import RouteShare
+    from udair_platform.contract.domains import Share
 
 app = typer.Typer(help="Canaries, shadows and pinned adapters of a domain.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def _show(domain: str, route: Route, output: Output) -> None:
     show(output, route, lines)
 
 
-def _said(domain: str, share: RouteShare | None) -> str | None:
+def _said(domain: str, share: Share | None) -> str | None:
     return None if share is None else f"{domain}@{share.version} {share.percent:g} %"
 
 

@@ -24,10 +24,11 @@ def create(name: Name, home: Home = None, output: Format = Output.TABLE) -> None
     """Create a tenant. Its admin key is shown this once."""
     from udair_platform.bootstrap import prepare
     from udair_platform.services import tenants
+    from udair_platform.services.change import Change
 
     database, _, signing_key, _ = prepare(settings_at(home))
     with database.write() as state:
-        made, token = tenants.create(state, signing_key, name, now=datetime.now(UTC))
+        made, token = tenants.create(Change(state, "platform", datetime.now(UTC)), signing_key, name)
     show(output, {"id": made.id, "key": token}, [("tenant", made.id), ("key", token)])
     note("the key is not shown again.  limit it: udair admin tenant limit --help")
 

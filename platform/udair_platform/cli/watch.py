@@ -28,11 +28,11 @@ def watch(job: Job, *, timeout_s: float | None = None) -> Job:
 
 
 def _lines(job: Job, timeout_s: float | None) -> Job:
-    last, said = job, ""
+    last, message = job, ""
     for last in job.stream(timeout_s=timeout_s):
         line = f"{last.state.lower():<12} {_phase(last)}".rstrip()
-        if line != said:
-            said = line
+        if line != message:
+            message = line
             note(f"{last.id}  {line}")
     return last
 
@@ -74,9 +74,9 @@ def metrics(job: Job, most: int = 3) -> str:
 
 
 def _left(job: Job) -> str:
-    if job.eta_seconds is None or job.done:
+    if job.eta_s is None or job.done:
         return ""
-    minutes, seconds = divmod(round(job.eta_seconds), 60)
+    minutes, seconds = divmod(round(job.eta_s), 60)
     return f"{minutes}:{seconds:02} left"
 
 

@@ -28,7 +28,7 @@ def create(
 ) -> None:
     """Have events sent there from now on. The secret is shown this once."""
     made = connect(home).webhooks.create(url, kind or ["*"], description=description)
-    _show(made, output)
+    _show(made, output, secret=made.secret)
     note(f"the secret is not shown again.  try: udair webhook ping {made.id}")
 
 
@@ -74,7 +74,8 @@ def disable(webhook: Id, home: Home = "", output: Format = Output.TABLE) -> None
 @app.command()
 def rotate(webhook: Id, home: Home = "", output: Format = Output.TABLE) -> None:
     """Another secret; what is sent is signed with both until the next rotation."""
-    _show(connect(home).webhooks.rotate_secret(webhook), output)
+    rotated = connect(home).webhooks.rotate_secret(webhook)
+    _show(rotated, output, secret=rotated.secret)
 
 
 @app.command()
@@ -84,7 +85,7 @@ def delete(webhook: Id, home: Home = "") -> None:
     note(f"webhook {webhook} deleted")
 
 
-def _show(webhook: Webhook, output: Output) -> None:
+def _show(webhook: Webhook, output: Output, *, secret: str = "") -> None:
     lines = [
         ("id", webhook.id),
         ("url", webhook.url),
@@ -95,4 +96,4 @@ def _show(webhook: Webhook, output: Output) -> None:
         ("error", webhook.last_error),
         ("delivered", webhook.delivered_time),
     ]
-    show(output, webhook, [*lines, ("secret", webhook.secret)] if webhook.secret else lines)
+    show(output, webhook, [*lines, ("secret", secret)] if secret else lines)

@@ -36,24 +36,26 @@ if TYPE_CHECKING:
     from udair_platform.client.errors import Unauthorized as Unauthorized
     from udair_platform.client.errors import WaitTimeout as WaitTimeout
     from udair_platform.client.gallery import Gallery as Gallery
-    from udair_platform.client.models import Alias as Alias
-    from udair_platform.client.models import AliasChange as AliasChange
-    from udair_platform.client.models import ApiKey as ApiKey
-    from udair_platform.client.models import BaseModelInfo as BaseModelInfo
-    from udair_platform.client.models import Drift as Drift
-    from udair_platform.client.models import Event as Event
-    from udair_platform.client.models import GateReport as GateReport
-    from udair_platform.client.models import PlatformInfo as PlatformInfo
-    from udair_platform.client.models import Route as Route
-    from udair_platform.client.models import Snapshot as Snapshot
-    from udair_platform.client.models import Usage as Usage
-    from udair_platform.client.models import Webhook as Webhook
     from udair_platform.client.pictures import Restored as Restored
     from udair_platform.client.pictures import RestoreOptions as RestoreOptions
     from udair_platform.client.synchronous.client import Client as Client
     from udair_platform.client.synchronous.domains import Domain as Domain
     from udair_platform.client.synchronous.jobs import Job as Job
     from udair_platform.client.synchronous.versions import Version as Version
+    from udair_platform.contract.aliases import Alias as Alias
+    from udair_platform.contract.aliases import AliasChange as AliasChange
+    from udair_platform.contract.base_models import BaseModelInfo as BaseModelInfo
+    from udair_platform.contract.base_models import PlatformInfo as PlatformInfo
+    from udair_platform.contract.domains import Route as Route
+    from udair_platform.contract.events import Event as Event
+    from udair_platform.contract.keys import ApiKey as ApiKey
+    from udair_platform.contract.keys import NewApiKey as NewApiKey
+    from udair_platform.contract.snapshots import Snapshot as Snapshot
+    from udair_platform.contract.usage import Drift as Drift
+    from udair_platform.contract.usage import Usage as Usage
+    from udair_platform.contract.versions import GateReport as GateReport
+    from udair_platform.contract.webhooks import SignedWebhook as SignedWebhook
+    from udair_platform.contract.webhooks import Webhook as Webhook
 
 _WHERE = {
     "asynchronous.client": ("AsyncClient",),
@@ -75,34 +77,47 @@ _WHERE = {
         "WaitTimeout",
     ),
     "gallery": ("Gallery",),
-    "models": (
-        "Alias",
-        "AliasChange",
-        "ApiKey",
-        "BaseModelInfo",
-        "Drift",
-        "Event",
-        "GateReport",
-        "PlatformInfo",
-        "Route",
-        "Snapshot",
-        "Usage",
-        "Webhook",
-    ),
     "pictures": ("RestoreOptions", "Restored"),
     "synchronous.client": ("Client",),
     "synchronous.domains": ("Domain",),
     "synchronous.jobs": ("Job",),
     "synchronous.versions": ("Version",),
 }
-_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+_CONTRACT = {
+    "aliases": (
+        "Alias",
+        "AliasChange",
+    ),
+    "base_models": (
+        "BaseModelInfo",
+        "PlatformInfo",
+    ),
+    "domains": ("Route",),
+    "events": ("Event",),
+    "keys": (
+        "ApiKey",
+        "NewApiKey",
+    ),
+    "snapshots": ("Snapshot",),
+    "usage": (
+        "Drift",
+        "Usage",
+    ),
+    "versions": ("GateReport",),
+    "webhooks": (
+        "Webhook",
+        "SignedWebhook",
+    ),
+}
+_MODULE_OF = {name: f"udair_platform.client.{module}" for module, names in _WHERE.items() for name in names}
+_MODULE_OF |= {name: f"udair_platform.contract.{module}" for module, names in _CONTRACT.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

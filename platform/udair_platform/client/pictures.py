@@ -41,8 +41,8 @@ class Restored(NamedTuple):
     @property
     def fallback(self) -> str | None:
         """Why something else than what was asked for answered; None if nothing did."""
-        said = self.headers.get("x-fallback", "none")
-        return None if said == "none" else said
+        message = self.headers.get("x-fallback", "none")
+        return None if message == "none" else message
 
     @property
     def timing_ms(self) -> dict[str, float]:

@@ -25,8 +25,8 @@ def may_repeat(response: httpx.Response) -> bool:
 
 def pause_s(attempt: int, response: httpx.Response | None) -> float:
     """Seconds before the next try: what the answer says, or twice as long as the last time."""
-    said = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(said) if said.isdigit() else 0.2 * 2**attempt, _LONGEST_PAUSE_S)
+    message = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(message) if message.isdigit() else 0.2 * 2**attempt, _LONGEST_PAUSE_S)
 
 
 def no_answer(url: str, error: Exception) -> ConnectionFailed:

@@ -16,7 +16,7 @@ from udair_platform.console import session
 from udair_platform.console.session import Session, Visitor
 from udair_platform.errors import Forbidden
 from udair_platform.roles import Scope
-from udair_platform.services import approval, jobs, promotion, tenants
+from udair_platform.services import approval, jobs, promotion
 
 router = APIRouter(prefix="/domains/{name}")
 Token = Annotated[str, Form(max_length=100)]
@@ -36,17 +36,9 @@ def promote(
 ) -> Response:
     """Let a version serve, if what the page showed still does."""
     who = _allowed(request, visitor, form_token, "version:approve")
-    with context.database.write() as state:
-        promotion.promote(
-            state,
-            who.domain(state, name),
-            version,
-            actor=who.actor,
-            reason=reason or "promoted in the console",
-            now=context.clock(),
-            if_current=if_current,
-        )
-    context.publish_routes()
+    with context.change(who) as tx:
+        domain = who.domain(tx.state, name)
+        promotion.promote(tx, domain, version, reason=reason or "promoted in the console", if_current=if_current)
     return RedirectResponse(f"/console/domains/{name}", 303)
 
 
@@ -62,16 +54,9 @@ def roll_back(
 ) -> Response:
     """Let what served before serve again."""
     who = _allowed(request, visitor, form_token, "version:approve")
-    with context.database.write() as state:
-        promotion.rollback(
-            state,
-            who.domain(state, name),
-            actor=who.actor,
-            reason=reason or "rolled back in the console",
-            now=context.clock(),
-            if_current=if_current,
-        )
-    context.publish_routes()
+    with context.change(who) as tx:
+        domain = who.domain(tx.state, name)
+        promotion.rollback(tx, domain, reason=reason or "rolled back in the console", if_current=if_current)
     return RedirectResponse(f"/console/domains/{name}", 303)
 
 
@@ -88,9 +73,9 @@ def decide(
 ) -> Response:
     """Decide about a version that the gate could not judge."""
     who = _allowed(request, visitor, form_token, "version:approve")
-    with context.database.write() as state:
+    with context.change(who) as tx:
         act = approval.approve if decision == "approve" else approval.reject
-        act(state, who.domain(state, name), number, actor=who.actor, reason=reason, now=context.clock())
+        act(tx, who.domain(tx.state, name), number, reason=reason)
     return RedirectResponse(f"/console/domains/{name}/versions/{number}", 303)
 
 
@@ -98,17 +83,8 @@ def decide(
 def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Adapt the domain to its images of now."""
     who = _allowed(request, visitor, form_token, "job:run")
-    with context.database.write() as state:
-        job = jobs.submit(
-            state,
-            context.store,
-            who.domain(state, name),
-            recipe={},
-            snapshot=None,
-            actor=who.actor,
-            now=context.clock(),
-            quota=tenants.default_quota(context.settings),
-        )
+    with context.change(who) as tx:
+        job = jobs.submit(tx, who.domain(tx.state, name), recipe={})
     return RedirectResponse(f"/console/domains/{name}/jobs/{job.id}", 303)
 
 
@@ -116,9 +92,9 @@ def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_toke
 def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Ask a job to end."""
     who = _allowed(request, visitor, form_token, "job:run")
-    with context.database.write() as state:
-        domain = who.domain(state, name)
-        jobs.cancel(state, state.jobs.get(who.tenant, id, domain_id=domain.id), actor=who.actor, now=context.clock())
+    with context.change(who) as tx:
+        domain = who.domain(tx.state, name)
+        jobs.cancel(tx, tx.state.jobs.get(who.tenant, id, domain_id=domain.id))
     return RedirectResponse(f"/console/domains/{name}/jobs/{id}", 303)
 
 
@@ -126,17 +102,9 @@ def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor,
 def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Run a job that has ended once more."""
     who = _allowed(request, visitor, form_token, "job:run")
-    with context.database.write() as state:
-        domain = who.domain(state, name)
-        again = jobs.retry(
-            state,
-            context.store,
-            domain,
-            state.jobs.get(who.tenant, id, domain_id=domain.id),
-            quota=tenants.default_quota(context.settings),
-            actor=who.actor,
-            now=context.clock(),
-        )
+    with context.change(who) as tx:
+        domain = who.domain(tx.state, name)
+        again = jobs.retry(tx, domain, tx.state.jobs.get(who.tenant, id, domain_id=domain.id))
     return RedirectResponse(f"/console/domains/{name}/jobs/{again.id}", 303)
 
 

@@ -18,6 +18,7 @@ from udair_platform.entities.alias import CHAMPION, PREVIOUS
 from udair_platform.entities.domain import SOURCE_VERSION
 from udair_platform.errors import StoreDown
 from udair_platform.services import observed
+from udair_platform.services.observed import ReplicaReports
 from udair_platform.services.reports import DRIFTED
 from udair_platform.state.repositories import State
 
@@ -76,7 +77,7 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
         snapshots = state.snapshots.page(who.tenant, domain.id, size=5)
         drifted = state.events.latest(who.tenant, domain.id, DRIFTED, size=30)
     try:
-        seen, trouble = observed.of_domain(context.store, domain, now), ""
+        seen, trouble = ReplicaReports(context.store, now).of_domain(domain), ""
     except StoreDown as error:
         seen, trouble = observed.ReplicaObservations(), error.detail
     window = seen.drift[0] if seen.drift else None

@@ -91,12 +91,14 @@ def _traffic(events: Sequence[Event]) -> list[Attention]:
     for event in events:
         link = f"/console/domains/{event.name}"
         if event.kind == BLOCKED:
-            said = f"{event.name}: a replica cannot load version {event.data.get('version')}."
+            message = f"{event.name}: a replica cannot load version {event.data.get('version')}."
             step = f"It serves {event.data.get('serving') or 'the source model'}; roll back, or run a new job."
-            found.setdefault((event.kind, event.name), Attention("blocked", said, step, link))
+            found.setdefault((event.kind, event.name), Attention("blocked", message, step, link))
         elif event.kind == DRIFTED:
-            said = f"{event.name} sees other images than its adapter was made of."
-            found.setdefault((event.kind, event.name), Attention("drift", said, "Adapt it to its images of now.", link))
+            message = f"{event.name} sees other images than its adapter was made of."
+            found.setdefault(
+                (event.kind, event.name), Attention("drift", message, "Adapt it to its images of now.", link)
+            )
     return list(found.values())
 
 

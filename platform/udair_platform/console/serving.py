@@ -9,6 +9,7 @@ from udair_platform.api.context import Ctx
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
 from udair_platform.services import observed
+from udair_platform.services.observed import ReplicaReports
 
 router = APIRouter()
 _SHOWN = 100
@@ -18,7 +19,7 @@ _SHOWN = 100
 def show_serving(request: Request, context: Ctx, visitor: Reader) -> HTMLResponse:
     """Replicas and the busiest domains. What a replica is busy with over all tenants is for its operator."""
     who = visitor.principal
-    found = observed.replicas(context.store, who.tenant, context.clock())
+    found = ReplicaReports(context.store, context.clock()).replicas(who.tenant)
     domains = [(name, seen) for name, seen in observed.over(found).items() if who.claims.reaches(name)]
     operator = who.tenant == context.settings.default_tenant and who.claims.domains is None
     loads = [replica.load for replica in found if replica.load]

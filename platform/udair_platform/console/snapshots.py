@@ -20,6 +20,7 @@ from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import PlatformError
 from udair_platform.services import observed, versions
+from udair_platform.services.observed import ReplicaReports
 
 router = APIRouter()
 _ROWS = 50
@@ -56,7 +57,7 @@ def show_snapshot(request: Request, name: str, id: str, context: Ctx, visitor: R
     made = [version for version in recent if version.snapshot_id == snapshot.id]
     version = made[-1] if made else None
     try:
-        seen = observed.of_domain(context.store, domain, context.clock())
+        seen = ReplicaReports(context.store, context.clock()).of_domain(domain)
     except PlatformError:
         seen = observed.ReplicaObservations()
     profile = _profile(context.store, version) if version else None

@@ -111,8 +111,8 @@ def _sweep(folder: Storage, name: str, began: str) -> Sweep | None:
     try:
         spec = SweepSpec.model_validate_json(folder.get(_SPEC, max_bytes=_MAX_BYTES))
         result, progress = _optional(folder, _RESULT), _optional(folder, _PROGRESS)
-        told = json.loads(progress) if progress else {}
-        return Sweep(name, began, spec, SweepResult.model_validate_json(result) if result else None, told)
+        data = json.loads(progress) if progress else {}
+        return Sweep(name, began, spec, SweepResult.model_validate_json(result) if result else None, data)
     except (NoObject, ValueError):
         return None
     except StorageError as error:

@@ -135,7 +135,7 @@ def _journey(
         for index, (camera, before, after, truth) in enumerate(zip(degraded, source, served, clean, strict=True))
     ]
     scores = np.array([case.psnr_db for case in cases]).mean(0)
-    snapshot = domain.snapshot(job.snapshot).summary or {}
+    snapshot = domain.snapshot(job.snapshot_id).summary or {}
     report = {
         "images": len(degraded),
         "snapshot": snapshot,

@@ -152,8 +152,8 @@ def _ray(cluster: Cluster) -> Iterator[Item]:
     bad = [text for text, state in why if state == FAILED] + [
         name for name, one in applications.items() if one.get("status") in ("DEPLOY_FAILED", "UNHEALTHY")
     ]
-    said = [ready.get("message", ""), states, *(text for text, _ in why[:3])]
-    yield Item("serving", FAILED if bad else WAITING, "; ".join(part for part in said if part) or "not ready yet")
+    message = [ready.get("message", ""), states, *(text for text, _ in why[:3])]
+    yield Item("serving", FAILED if bad else WAITING, "; ".join(part for part in message if part) or "not ready yet")
 
 
 def _ingress(cluster: Cluster) -> Iterator[Item]:

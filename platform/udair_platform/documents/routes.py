@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError
+from udair_platform.contract.domains import Share
 from udair_platform.documents import store_paths
-from udair_platform.entities.domain import SOURCE_VERSION, Share
+from udair_platform.entities.domain import SOURCE_VERSION
 from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.errors import StoreDown
 from udair_platform.state.database import Database
@@ -64,7 +65,7 @@ def render(state: State) -> dict[str, Any]:
         "generation": state.counters.value(GENERATION),
         "base_model": {"name": base.name, "digest": base.digest, "uri": base.uri} if base else None,
         "domains": domains,
-        # Some of them only from a moment to come: see `registry.access.rotate_key`.
+        # Some of them only from a moment to come: see `services.api_keys.rotate_key`.
         "revoked_keys": {kid: time.timestamp() for kid, time in state.keys.revoked(ALL_TENANTS).items()},
     }
 
@@ -125,7 +126,7 @@ def publish(database: Database, store: Storage) -> int:
     raise StoreDown(f"routes.json changed {_TRIES} times while it was written; trying again later.")
 
 
-def mark(database: Database, store: Storage) -> tuple[int, str | None]:
+def version(database: Database, store: Storage) -> tuple[int, str | None]:
     """What can be asked cheaply: the generation wanted, and the etag of the document that is there.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from udair_platform.entities.text import Id, Name, Prose, TenantId, Word
+
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 
 
@@ -12,9 +14,9 @@ CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 class Alias:
     """A name that points at a version of a domain; `champion` is what serves."""
 
-    domain_id: str
-    tenant: str
-    name: str
+    domain_id: Id
+    tenant: TenantId
+    name: Word
     version: int
     updated_time: datetime
     row_version: int = 1
@@ -24,12 +26,12 @@ class Alias:
 class AliasChange:
     """One line of an alias's history: append-only, answers "what served when, and who decided"."""
 
-    domain_id: str
-    tenant: str
-    name: str
+    domain_id: Id
+    tenant: TenantId
+    name: Word
     from_version: int | None
     to_version: int
-    actor: str
-    reason: str
+    actor: Name
+    reason: Prose
     time: datetime
     seq: int = 0

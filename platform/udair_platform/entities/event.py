@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from udair_platform.entities.text import Cause, Id, Name, ShortName, TenantId, Word
+
 
 @dataclass(frozen=True)
 class Event:
     """One thing that happened, to what, by whom and because of what. Append-only."""
 
-    tenant: str
+    tenant: TenantId
     time: datetime
-    actor: str
-    cause: str
-    noun: str
-    name: str
-    kind: str
-    domain_id: str | None = None
+    actor: Name
+    cause: Cause
+    noun: Word
+    name: Name
+    kind: ShortName
+    domain_id: Id | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     seq: int = 0

@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
+from udair_platform.entities.text import Id, Name, Prose, ShortName, TenantId, Timestamp, Word
 
 
 class JobState(StrEnum):
@@ -84,34 +86,34 @@ class Job:
         trace: W3C ``traceparent`` of the request that wanted it, where requests are traced.
     """
 
-    id: str
-    tenant: str
-    domain_id: str
-    snapshot_id: str
-    base_name: str
-    base_digest: str
+    id: Id
+    tenant: TenantId
+    domain_id: Id
+    snapshot_id: Id
+    base_name: Name
+    base_digest: Name
     base_uri: str
-    actor: str
+    actor: Name
     created_time: datetime
     updated_time: datetime
     state: JobState = JobState.QUEUED
     attempt: int = 0
-    phase: str | None = None
+    phase: Word | None = None
     progress_percent: float = 0.0
     eta_s: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     phases: Sequence[Mapping[str, Any]] = ()
-    message: str = ""
-    heartbeat_time: str | None = None
-    reason: str | None = None
-    detail: str = ""
+    message: Prose = ""
+    heartbeat_time: Timestamp | None = None
+    reason: Word | None = None
+    detail: Prose = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
     started_time: datetime | None = None
     finished_time: datetime | None = None
     version: int | None = None
     priority: Priority = Priority.NORMAL
-    trace: str | None = None
+    trace: ShortName | None = None
     row_version: int = 1
     seq: int = 0
 
@@ -119,6 +121,11 @@ class Job:
     def done(self) -> bool:
         """Nothing more will happen to it."""
         return self.state in JOB_TERMINAL
+
+    @property
+    def base_model(self) -> BaseModelInfo:
+        """The base model that it adapts."""
+        return BaseModelInfo(name=self.base_name, digest=self.base_digest)
 
 
 @dataclass(frozen=True)
@@ -129,15 +136,15 @@ class Attempt:
         heartbeat_seen_time: When, by our clock, its progress last changed.
     """
 
-    job_id: str
-    tenant: str
+    job_id: Id
+    tenant: TenantId
     number: int
-    submission_id: str
+    submission_id: ShortName
     output_uri: str
     created_time: datetime
     state: AttemptState = AttemptState.PENDING
-    reason: str | None = None
-    detail: str = ""
+    reason: Word | None = None
+    detail: Prose = ""
     launched_time: datetime | None = None
     heartbeat_seen_time: datetime | None = None
     finished_time: datetime | None = None

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from udair_platform.entities import machine
+from udair_platform.entities.text import Id, Name, Prose, TenantId
 
 
 class SnapshotState(StrEnum):
@@ -38,17 +39,17 @@ class Snapshot:
         job_id: The job that makes it.
     """
 
-    id: str
-    tenant: str
-    domain_id: str
-    job_id: str
+    id: Id
+    tenant: TenantId
+    domain_id: Id
+    job_id: Id
     uri: str
     created_time: datetime
     updated_time: datetime
     state: SnapshotState = SnapshotState.SCANNING
-    digest: str | None = None
+    digest: Name | None = None
     summary: Mapping[str, Any] | None = None
-    detail: str = ""
+    detail: Prose = ""
     row_version: int = 1
     seq: int = 0
 

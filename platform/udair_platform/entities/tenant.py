@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from udair_platform.entities.text import TenantId
+
 
 @dataclass(frozen=True)
 class Quota:
@@ -25,7 +27,7 @@ class Quota:
 class Tenant:
     """One customer of the platform. A limit that is None is the platform's default."""
 
-    id: str
+    id: TenantId
     created_time: datetime
     max_concurrent_jobs: int | None = None
     max_queued_jobs: int | None = None

@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
+from udair_platform.entities.text import Id, Name, ShortName, TenantId, Verdict
 
 
 class VersionState(StrEnum):
@@ -49,27 +51,32 @@ class AdapterVersion:
         reviewed_by: Who approved or rejected it; None where the gate decided.
     """
 
-    domain_id: str
-    tenant: str
+    domain_id: Id
+    tenant: TenantId
     number: int
-    job_id: str
-    snapshot_id: str
-    base_name: str
-    base_digest: str
-    adapter_digest: str
+    job_id: Id
+    snapshot_id: Id
+    base_name: Name
+    base_digest: Name
+    adapter_digest: Name
     candidate_uri: str
     created_time: datetime
     updated_time: datetime
     state: VersionState = VersionState.CREATING
-    verdict: str | None = None
+    verdict: Verdict | None = None
     gate: Mapping[str, Any] | None = None
     evidence: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    code_version: str = ""
-    reviewed_by: str | None = None
+    code_version: ShortName = ""
+    reviewed_by: Name | None = None
     reviewed_time: datetime | None = None
     review_reason: str = ""
     row_version: int = 1
+
+    @property
+    def base_model(self) -> BaseModelInfo:
+        """The base model that it is for."""
+        return BaseModelInfo(name=self.base_name, digest=self.base_digest)
 
 
 def advance(version: AdapterVersion, to: VersionState, *, now: datetime) -> AdapterVersion:

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from udair_platform.entities import machine
+from udair_platform.entities.text import Id, Prose, TenantId
 
 KIND = r"^(\*|[a-z]+\.(\*|[A-Za-z_]+))$"
 
@@ -45,11 +46,11 @@ class Webhook:
         last_error: Of the last try, empty when it went well.
     """
 
-    id: str
-    tenant: str
+    id: Id
+    tenant: TenantId
     url: str
     kinds: tuple[str, ...]
-    description: str
+    description: Prose
     cursor: int
     created_time: datetime
     updated_time: datetime
@@ -58,7 +59,7 @@ class Webhook:
     failures: int = 0
     failing_since: datetime | None = None
     not_before: datetime | None = None
-    last_error: str = ""
+    last_error: Prose = ""
     delivered_time: datetime | None = None
     row_version: int = 1
     seq: int = 0

@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from udair.errors import BundleError
 from udair.weights import packaged, read_manifest
@@ -23,8 +22,8 @@ from udair_platform.errors import SettingsError
 from udair_platform.files import write_whole
 from udair_platform.keys import SIGNING_KEY_BYTES, new_signing_key
 from udair_platform.services import api_keys
+from udair_platform.services.change import Change
 from udair_platform.state.database import Database
-from udair_platform.state.repositories import State
 
 ADMIN = "admin"
 _PACKAGED = "packaged:"
@@ -85,7 +84,7 @@ def read_signing_key(path: Path) -> bytes:
     return key
 
 
-def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime | None = None) -> RegisteredModel:
+def read_base_model(uri: str, *, endpoint_url: str | None = None) -> RegisteredModel:
     """The base model at `uri`, by its manifest: 'packaged:NAME', a folder, file:// or s3://.
 
     Raises:
@@ -97,7 +96,7 @@ def read_base_model(uri: str, *, endpoint_url: str | None = None, now: datetime 
         else:
             data = open_storage(uri, endpoint_url=endpoint_url).get("bundle.json", max_bytes=2**20)
             manifest = json.loads(data)
-        return _base_model(manifest, uri, now or datetime.now(UTC))
+        return RegisteredModel(str(manifest["name"]), str(manifest["digest"]), uri, datetime.now(UTC))
     except (BundleError, StorageError, ValueError, KeyError) as error:
         raise SettingsError(f"UDAIR_BASE_URI has value {uri!r}, which is no base model: {error}") from error
 
@@ -113,28 +112,14 @@ def ensure_platform(
         state.bases.add(base)
         if before is None or before.digest != base.digest or before.uri != base.uri:
             routes.changed(state)
-        key, created = _admin_key(state, signing_key, tenant, now)
+        key, created = _admin_key(Change(state, "platform", now), signing_key, tenant)
     return FirstStart(tenant, api_keys.token_of(signing_key, key), base, created)
 
 
-def _admin_key(state: State, signing_key: bytes, tenant: str, now: datetime) -> tuple[ApiKey, bool]:
-    for key in state.keys.page(tenant, size=10_000):
+def _admin_key(tx: Change, signing_key: bytes, tenant: str) -> tuple[ApiKey, bool]:
+    for key in tx.state.keys.page(tenant, size=10_000):
         says = (key.name, key.scopes, key.domains, key.expires_time, key.revoked_time)
         if says == (ADMIN, (ADMIN,), None, None, None):
             return key, False
-    key, _ = api_keys.create_key(
-        state,
-        signing_key,
-        tenant=tenant,
-        name=ADMIN,
-        scopes=(ADMIN,),
-        domains=None,
-        expires=None,
-        actor="platform",
-        now=now,
-    )
+    key, _ = api_keys.create_key(tx, signing_key, tenant=tenant, name=ADMIN, scopes=(ADMIN,))
     return key, True
-
-
-def _base_model(manifest: dict[str, Any], uri: str, now: datetime) -> RegisteredModel:
-    return RegisteredModel(name=str(manifest["name"]), digest=str(manifest["digest"]), uri=uri, created_time=now)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from udair_jobs.specs import AdaptResult, AdaptSpec, Progress, Reason, RecipeSpec, SnapshotSummary
+from udair_jobs.specs import AdaptResult, AdaptSpec, Progress, Reason, SnapshotSummary, recipe_of
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError, TooLarge
 from udair_platform.documents import store_paths
 from udair_platform.entities.domain import Domain
@@ -155,5 +155,5 @@ def spec_of(
         champion_uri=champion_uri,
         store_endpoint_url=settings.store_endpoint_url,
         gallery_images=settings.gallery_images,
-        recipe=RecipeSpec(**job.recipe),
+        recipe=recipe_of(job.recipe),
     )

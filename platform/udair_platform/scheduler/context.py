@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,9 +18,9 @@ from udair_platform.scheduler import traces
 from udair_platform.scheduler.attempt_files import AttemptFiles, read_summary
 from udair_platform.scheduler.launcher import Launcher
 from udair_platform.services import jobs
+from udair_platform.services.change import Change
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
-from udair_platform.state.repositories import State
 from udair_platform.telemetry import logger
 
 ACTOR = "reconciler"
@@ -39,9 +39,9 @@ class AttemptContext:
 
 @dataclass(frozen=True)
 class ReconcilerContext:
-    """What the reconciler works with. `write` opens a transaction that checks the lease."""
+    """What the reconciler works with. `change` opens a transaction that checks the lease."""
 
-    write: Callable[[], AbstractContextManager[State]]
+    change: Callable[[str], AbstractContextManager[Change]]
     database: Database
     store: Storage
     launcher: Launcher
@@ -49,22 +49,15 @@ class ReconcilerContext:
     now: Callable[[], datetime]
     tracing: Tracing
 
-    def change(self, state: State, job: Job, to: JobState, *, reason: str | None = None, detail: str = "") -> Job:
-        """Move the job, with its event."""
-        cause = f"attempt {job.attempt}"
-        return jobs.change(state, job, to, now=self.now(), actor=ACTOR, cause=cause, reason=reason, detail=detail)
-
-    def change_attempt(
-        self, state: State, attempt: Attempt, to: AttemptState, *, reason: str | None = None, detail: str = ""
-    ) -> Attempt:
-        """Move the attempt, with its event."""
-        return jobs.change_attempt(
-            state, attempt, to, now=self.now(), actor=ACTOR, cause="observed", reason=reason, detail=detail
-        )
+    @contextmanager
+    def write(self, job: Job) -> Iterator[Change]:
+        """A transaction about the job's current attempt."""
+        with self.change(ACTOR) as tx:
+            yield tx.because(f"attempt {job.attempt}")
 
     def finish(
         self,
-        state: State,
+        tx: Change,
         job: Job,
         to: JobState,
         *,
@@ -73,28 +66,18 @@ class ReconcilerContext:
         summary: Mapping[str, Any] | None = None,
     ) -> Job:
         """Move the job to a final state, settle its snapshot, and tell its trace."""
-        ended = jobs.finish(
-            state,
-            job,
-            to,
-            now=self.now(),
-            actor=ACTOR,
-            cause=f"attempt {job.attempt}",
-            reason=reason,
-            detail=detail,
-            summary=summary,
-        )
+        ended = jobs.finish(tx, job, to, reason=reason, detail=detail, summary=summary)
         if self.tracing.enabled:
-            traces.tell(self.tracing, ended, state.attempts.of_job(job.tenant, job.id))
+            traces.tell(self.tracing, ended, tx.state.attempts.of_job(job.tenant, job.id))
         return ended
 
-    def running(self, state: State, work: AttemptContext) -> AttemptContext:
+    def running(self, tx: Change, work: AttemptContext) -> AttemptContext:
         """Say that the attempt has been seen to run, unless that is known."""
         job, attempt = work.job, work.attempt
         if attempt.state is AttemptState.LAUNCHED:
-            attempt = self.change_attempt(state, attempt, AttemptState.RUNNING)
+            attempt = jobs.change_attempt(tx.because("observed"), attempt, AttemptState.RUNNING)
         if job.state is JobState.PROVISIONING:
-            job = self.change(state, job, JobState.RUNNING)
+            job = jobs.change(tx, job, JobState.RUNNING)
         return replace(work, job=job, attempt=attempt)
 
     def summary(self, work: AttemptContext, result: AdaptResult | None) -> Mapping[str, Any] | None:

@@ -9,12 +9,13 @@ from udair_jobs.specs import AdaptResult, Reason
 from udair_platform.entities.job import AttemptState, JobState
 from udair_platform.errors import CandidateInvalid, LauncherDown
 from udair_platform.scheduler import policy
-from udair_platform.scheduler.context import ACTOR, AttemptContext, ReconcilerContext
+from udair_platform.scheduler.context import AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, LaunchState
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.services import gate, jobs, versions
 from udair_platform.telemetry import logger
 
-_log = logger("reconciler.settling")
+_log = logger("reconciler.outcomes")
 
 
 def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult) -> None:
@@ -28,18 +29,18 @@ def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult)
         return
     tools.keep_log(work)
     summary = tools.summary(work, result)
-    with tools.write() as state:
-        work = tools.running(state, work)
-        domain = state.domains.by_id(work.job.tenant, work.job.domain_id)  # its gate rules of this moment
-        version = versions.record(state, domain, work.job, candidate, now=tools.now(), actor=ACTOR)
-        tools.change_attempt(state, work.attempt, AttemptState.SUCCEEDED)
+    with tools.write(work.job) as tx:
+        work = tools.running(tx, work)
+        domain = tx.state.domains.by_id(work.job.tenant, work.job.domain_id)  # its gate rules of this moment
+        version = versions.record(tx, domain, work.job, candidate)
+        jobs.change_attempt(tx.because("observed"), work.attempt, AttemptState.SUCCEEDED)
         done = replace(
             work.job,
             version=version.number,
             metrics=gate.finite(result.metrics) or work.job.metrics,
             phases=[record.model_dump() for record in result.phases] or work.job.phases,
         )
-        tools.finish(state, done, JobState.SUCCEEDED, detail=f"gate {version.verdict}", summary=summary)
+        tools.finish(tx, done, JobState.SUCCEEDED, detail=f"gate {version.verdict}", summary=summary)
     _log.info("job succeeded", job=done.id, version=version.number, verdict=version.verdict)
 
 
@@ -65,9 +66,9 @@ def fail(
         tools.keep_log(work)
     summary = tools.summary(work, result)
     job = work.job
-    with tools.write() as state:
-        attempts = state.attempts.of_job(job.tenant, job.id)
-        tools.change_attempt(state, work.attempt, AttemptState.FAILED, reason=reason, detail=detail)
+    with tools.write(job) as tx:
+        attempts = tx.state.attempts.of_job(job.tenant, job.id)
+        jobs.change_attempt(tx.because("observed"), work.attempt, AttemptState.FAILED, reason=reason, detail=detail)
         decision = policy.after_failure(
             reason,
             attempts,
@@ -77,11 +78,11 @@ def fail(
         )
         if decision.state is JobState.RECOVERING:
             waiting = replace(job, not_before=decision.not_before)
-            tools.change(state, waiting, JobState.RECOVERING, reason=reason, detail=detail)
+            jobs.change(tx, waiting, JobState.RECOVERING, reason=reason, detail=detail)
             if summary is not None:  # what it found stays true, whoever goes on from it
-                jobs.settle_snapshot(state, job, summary, now=tools.now(), actor=ACTOR)
+                jobs.settle_snapshot(tx, job, summary)
         else:
-            tools.finish(state, job, decision.state, reason=reason, detail=detail, summary=summary)
+            tools.finish(tx, job, decision.state, reason=reason, detail=detail, summary=summary)
     _log.info("attempt failed", job=job.id, attempt=job.attempt, reason=reason, then=decision.state)
 
 
@@ -94,8 +95,7 @@ def cancel(tools: ReconcilerContext, work: AttemptContext) -> None:
         status = tools.launcher.status(work.attempt.submission_id)
     except LauncherDown as error:
         status, detail = LaunchState.RUNNING, error.detail
-    waited_s = (tools.now() - work.job.updated_time).total_seconds()
-    if status in ALIVE and waited_s < tools.settings.cancel_timeout_s:
+    if status in ALIVE and not missed(work.job, now=tools.now(), settings=tools.settings):
         return
     if status in ALIVE:
         # A job that Ray holds PENDING cannot be stopped; if it starts, it finds its result and ends.
@@ -103,6 +103,6 @@ def cancel(tools: ReconcilerContext, work: AttemptContext) -> None:
     tools.keep_log(work)
     summary = tools.summary(work, None)
     reason = "USER_CANCELLED"
-    with tools.write() as state:
-        tools.change_attempt(state, work.attempt, AttemptState.STOPPED, reason=reason, detail=detail)
-        tools.finish(state, work.job, JobState.CANCELLED, reason=reason, detail=detail, summary=summary)
+    with tools.write(work.job) as tx:
+        jobs.change_attempt(tx.because("observed"), work.attempt, AttemptState.STOPPED, reason=reason, detail=detail)
+        tools.finish(tx, work.job, JobState.CANCELLED, reason=reason, detail=detail, summary=summary)

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from udair_jobs.specs import RETRY_CLASS, Reason, RetryClass
-from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Priority
-from udair_platform.settings import Settings
+from udair_platform.entities.job import Attempt, Job, JobState, Priority
 
 BUSY = (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING)
 _WAITING = (JobState.QUEUED, JobState.RECOVERING)
@@ -115,28 +114,3 @@ def _without_room_s(attempts: Sequence[Attempt], now: datetime) -> float:
 def backoff_s(attempts: int) -> float:
     """Seconds to wait after that many attempts: 1, 2, 4… up to a minute."""
     return float(min(MAX_BACKOFF_S, 2.0 ** max(0, min(attempts, 30) - 1)))
-
-
-def waited_too_long(job: Job, *, now: datetime, settings: Settings) -> bool:
-    """Whether a job that waits for its first or next attempt has waited past its deadline."""
-    return (now - job.updated_time).total_seconds() > settings.pending_timeout_s
-
-
-def overdue(attempt: Attempt, *, now: datetime, settings: Settings) -> tuple[Reason, str] | None:
-    """The deadline that a live attempt has missed, in words, or None."""
-    if attempt.launched_time is None:
-        waited = (now - attempt.created_time).total_seconds()
-        if waited > settings.pending_timeout_s:
-            return "PENDING_TIMEOUT", f"not launched within {settings.pending_timeout_s:g} s"
-        return None
-    ran = (now - attempt.launched_time).total_seconds()
-    if attempt.state is AttemptState.LAUNCHED:
-        if ran > settings.pending_timeout_s:
-            return "PENDING_TIMEOUT", f"not started within {settings.pending_timeout_s:g} s of its launch"
-        return None
-    if ran > settings.run_timeout_s:
-        return "RUN_TIMEOUT", f"ran longer than {settings.run_timeout_s:g} s"
-    silent = (now - (attempt.heartbeat_seen_time or attempt.launched_time)).total_seconds()
-    if silent > settings.heartbeat_timeout_s:
-        return "HEARTBEAT_LOST", f"no progress was written for {silent:.0f} s"
-    return None

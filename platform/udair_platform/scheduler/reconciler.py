@@ -24,13 +24,15 @@ from udair_platform.http.tracing import Tracing
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.context import ACTOR, ReconcilerContext
 from udair_platform.scheduler.launcher import Launcher
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.scheduler.steps import Steps
 from udair_platform.scheduler.wakeup import WakeUp
 from udair_platform.services import approval, schedules, tenants
+from udair_platform.services.change import Change
 from udair_platform.services.reports import ReportCollector
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
-from udair_platform.state.repositories import ALL_TENANTS, State
+from udair_platform.state.repositories import ALL_TENANTS
 from udair_platform.telemetry import logger
 
 LEASE = "reconciler"
@@ -74,11 +76,11 @@ class Reconciler:
         self._swept: datetime | None = None
         self._routes: tuple[int, str | None] | None = None
         self._quota = tenants.default_quota(settings)
-        self._reports = ReportCollector(store, self._write, self._quota)
+        self._reports = ReportCollector(store, self._change)
         self._reported: datetime | None = None
         self._launcher = launcher
         self._steps = Steps(
-            ReconcilerContext(self._write, database, store, launcher, settings, clock, Tracing("udair-scheduler"))
+            ReconcilerContext(self._change, database, store, launcher, settings, clock, Tracing("udair-scheduler"))
         )
 
     def tick(self) -> bool:
@@ -95,8 +97,9 @@ class Reconciler:
         for job in self._unfinished():
             if job.state in (JobState.PROVISIONING, JobState.RUNNING, JobState.CANCELLING):
                 self._guarded(self._steps.advance, job)
-            elif policy.waited_too_long(job, now=self._clock(), settings=self._settings):
-                self._guarded(self._steps.expire, job)
+            elif late := missed(job, now=self._clock(), settings=self._settings):
+                with self._noted(job.id):
+                    self._steps.expire(job, *late)
         with self._noted("schedules"):
             self._run_schedules()
         for job in self._admitted():
@@ -116,12 +119,12 @@ class Reconciler:
         `beat` is called at every turn.
         """
         _log.info("started", holder=self.holder)
-        alarm = WakeUp(self._database, self._settings.reconcile_interval_s)
+        wakeup = WakeUp(self._database, self._settings.reconcile_interval_s, self._clock)
         while not stop.is_set():
             acted = False
             try:
                 beat()
-                alarm.note()
+                wakeup.note()
                 acted = self.tick()
             except LeaseLost as error:
                 self._token = None
@@ -129,7 +132,7 @@ class Reconciler:
             except Exception:
                 _log.exception("a tick failed; trying again")
             if acted:
-                alarm.wait(stop, now=self._clock())
+                wakeup.wait(stop)
             else:
                 stop.wait(self._settings.reconcile_interval_s)
         with contextlib.suppress(PlatformError):
@@ -154,7 +157,7 @@ class Reconciler:
         return self._token is not None
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[State]:
+    def _change(self, actor: str = ACTOR) -> Iterator[Change]:
         # The lease is checked in the transaction that it guards: a reconciler that was asleep while
         # another took over cannot write what it decided before.
         if self._token is None:
@@ -163,7 +166,7 @@ class Reconciler:
         with self._database.write() as state:
             state.leases.check(LEASE, self.holder, self._token)
             state.leases.acquire(LEASE, self.holder, now=now, ttl_s=self._settings.lease_ttl_s)
-            yield state
+            yield Change(state, actor, now, quota=self._quota, objects=self._store)
         self._renewed = now
 
     def _unfinished(self) -> list[Job]:
@@ -181,8 +184,8 @@ class Reconciler:
         with self._database.read() as state:
             due = schedules.due(state, self._clock())
         for domain in due:
-            with self._noted(domain.id), self._write() as state:
-                schedules.run(state, self._store, domain, self._quota, now=self._clock())
+            with self._noted(domain.id), self._change() as tx:
+                schedules.run(tx, domain)
 
     def _guarded(self, step: Callable[[Job], None], job: Job) -> None:
         with self._noted(job.id):
@@ -203,10 +206,10 @@ class Reconciler:
 
     def _heal_routes(self) -> None:
         # Rendering costs a pass over all domains: only when either side has changed since.
-        if self._routes == routes.mark(self._database, self._store):
+        if self._routes == routes.version(self._database, self._store):
             return
         generation = routes.publish(self._database, self._store)
-        self._routes = (generation, routes.mark(self._database, self._store)[1])
+        self._routes = (generation, routes.version(self._database, self._store)[1])
 
     def _read_reports(self) -> None:
         now = self._clock()
@@ -219,15 +222,15 @@ class Reconciler:
         with self._database.read() as state:
             late = approval.overdue(state, timeout_s=timeout_s, now=self._clock())
         for version in late:
-            with self._write() as state:
-                approval.expire(state, version, timeout_s=timeout_s, now=self._clock(), actor=ACTOR)
+            with self._change() as tx:
+                approval.expire(tx, version, timeout_s=timeout_s)
 
     def _sweep(self) -> None:
         now = self._clock()
         if self._swept is None or now - self._swept > _SWEEP_EVERY:
             self._swept = now
-            with self._write() as state:
-                state.replies.forget_before(now - REPLIES_KEPT)
+            with self._change() as tx:
+                tx.state.replies.forget_before(now - REPLIES_KEPT)
             with self._noted("strays"):
                 self._stop_strays()
 

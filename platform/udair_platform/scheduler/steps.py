@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from udair_jobs.specs import AdaptResult, Progress
+from udair_jobs.specs import AdaptResult, Progress, Reason
 from udair_platform.documents import store_paths
 from udair_platform.entities.alias import CHAMPION
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.errors import NotLaunched
-from udair_platform.scheduler import outcomes, policy
+from udair_platform.scheduler import outcomes
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
-from udair_platform.scheduler.context import ACTOR, AttemptContext, ReconcilerContext
+from udair_platform.scheduler.context import AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, Cause, LaunchRequest, LaunchState
+from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.services import gate, jobs
 from udair_platform.state.repositories import State
 
@@ -33,18 +34,18 @@ class Steps:
     def provision(self, job: Job) -> None:
         """Commit the next attempt of a waiting job, then launch it."""
         tools, number = self._tools, job.attempt + 1
-        with tools.write() as state:
-            domain = state.domains.by_id(job.tenant, job.domain_id)
+        with tools.write(replace(job, attempt=number)) as tx:
+            domain = tx.state.domains.by_id(job.tenant, job.domain_id)
             attempt = Attempt(
                 job_id=job.id,
                 tenant=job.tenant,
                 number=number,
                 submission_id=submission_id(job.id, number),
                 output_uri=tools.store.at(store_paths.attempt(job.tenant, domain.name, job.id, number)).uri,
-                created_time=tools.now(),
+                created_time=tx.now,
             )
-            state.attempts.add(attempt)
-            job = tools.change(state, replace(job, attempt=number, heartbeat_time=None), JobState.PROVISIONING)
+            tx.state.attempts.add(attempt)
+            job = jobs.change(tx, replace(job, attempt=number, heartbeat_time=None), JobState.PROVISIONING)
         self._launch(self._work(job, attempt, domain))
 
     def advance(self, job: Job) -> None:
@@ -60,15 +61,14 @@ class Steps:
         else:
             self._observe(work)
 
-    def expire(self, job: Job) -> None:
+    def expire(self, job: Job, reason: Reason, detail: str) -> None:
         """End a job that has waited too long for an attempt."""
-        detail = f"waited longer than {self._tools.settings.pending_timeout_s:g} s"
-        with self._tools.write() as state:
-            self._tools.finish(state, job, JobState.EXPIRED, reason="PENDING_TIMEOUT", detail=detail)
+        with self._tools.write(job) as tx:
+            self._tools.finish(tx, job, JobState.EXPIRED, reason=reason, detail=detail)
 
     def _launch(self, work: AttemptContext) -> None:
         tools = self._tools
-        if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
+        if late := missed(work.attempt, now=tools.now(), settings=tools.settings):
             # It may have been launched by a tick that was killed before it could say so.
             outcomes.fail(tools, work, *late, decided=False)
             return
@@ -93,8 +93,8 @@ class Steps:
         except NotLaunched as error:
             outcomes.fail(tools, work, error.reason, error.detail)
             return
-        with tools.write() as state:
-            tools.change_attempt(state, work.attempt, AttemptState.LAUNCHED)
+        with tools.write(work.job) as tx:
+            jobs.change_attempt(tx.because("observed"), work.attempt, AttemptState.LAUNCHED)
 
     def _observe(self, work: AttemptContext) -> None:
         tools = self._tools
@@ -103,7 +103,7 @@ class Steps:
             status = tools.launcher.status(work.attempt.submission_id)
             work = self._note(work, work.files.progress(), status)
             self._keep_log_sometimes(work)
-            if late := policy.overdue(work.attempt, now=tools.now(), settings=tools.settings):
+            if late := missed(work.attempt, now=tools.now(), settings=tools.settings):
                 reason, detail = late
                 if status is LaunchState.PENDING and (cause := tools.launcher.cause(work.attempt.submission_id)):
                     detail = f"{detail}: {cause.detail}"
@@ -140,15 +140,15 @@ class Steps:
         news = progress is not None and progress.heartbeat_time != work.job.heartbeat_time
         if not (started or news):
             return work
-        with self._tools.write() as state:
+        with self._tools.write(work.job) as tx:
             if started:
-                work = self._tools.running(state, work)
+                work = self._tools.running(tx, work)
             if progress is not None and news:
-                now, phase = self._tools.now(), work.job.phase
-                attempt = state.attempts.save(replace(work.attempt, heartbeat_seen_time=now))
-                job = state.jobs.save(_with_progress(work.job, progress, now))
+                phase = work.job.phase
+                attempt = tx.state.attempts.save(replace(work.attempt, heartbeat_seen_time=tx.now))
+                job = tx.state.jobs.save(replace(_with_progress(work.job, progress), updated_time=tx.now))
                 if job.phase != phase:
-                    jobs.record(state, job, now=now, actor=ACTOR, cause="progress")
+                    jobs.record(tx.because("progress"), job)
                 work = replace(work, job=job, attempt=attempt)
         return work
 
@@ -190,7 +190,7 @@ def _gone(status: LaunchState) -> str:
     return f"the job ended ({status}) without a result; `udair job logs` may say why"
 
 
-def _with_progress(job: Job, progress: Progress, now: datetime) -> Job:
+def _with_progress(job: Job, progress: Progress) -> Job:
     return replace(
         job,
         phase=progress.phase,
@@ -200,5 +200,4 @@ def _with_progress(job: Job, progress: Progress, now: datetime) -> Job:
         phases=[record.model_dump() for record in progress.phases],
         message=progress.message[:500],
         heartbeat_time=progress.heartbeat_time,
-        updated_time=now,
     )

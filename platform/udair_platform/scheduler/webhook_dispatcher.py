@@ -22,6 +22,7 @@ from udair_platform.entities.webhook import Webhook, WebhookState
 from udair_platform.errors import LeaseLost, PlatformError, StaleWrite
 from udair_platform.http.outbound import AddressRefused, HttpReply, Outbound
 from udair_platform.services import webhooks
+from udair_platform.services.change import Change
 from udair_platform.state.database import Database
 from udair_platform.telemetry import logger
 
@@ -109,7 +110,7 @@ class WebhookDispatcher:
 
     def _send(self, hook: Webhook, event: Event) -> HttpReply | str:
         """The receiver's answer, or why there is none."""
-        told = {
+        data = {
             "id": event.seq,
             "tenant": event.tenant,
             "noun": event.noun,
@@ -118,7 +119,7 @@ class WebhookDispatcher:
             "cause": event.cause,
             **event.data,
         }
-        body = json.dumps({"type": event.kind, "timestamp": event.time.isoformat(), "data": told})
+        body = json.dumps({"type": event.kind, "timestamp": event.time.isoformat(), "data": data})
         id, now = f"msg_{event.seq}", self._clock()
         signed = " ".join(Signer(secret).sign(id, now, body) for secret in webhooks.secrets_of(self._keys, hook))
         headers = {
@@ -158,7 +159,7 @@ class WebhookDispatcher:
         gone = isinstance(reply, HttpReply) and reply.status == 410
         if gone or now - (saved.failing_since or now) >= GIVE_UP_AFTER:
             with self._database.write() as state:
-                webhooks.change(state, saved, WebhookState.DISABLED, actor=ACTOR, now=now, cause=problem)
+                webhooks.change(Change(state, ACTOR, now, problem), saved, WebhookState.DISABLED)
 
     def _save(self, hook: Webhook) -> Webhook:
         assert self._token is not None

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from udair_platform.documents import routes
 from udair_platform.entities.api_key import ApiKey
 from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidState, NotFound
 from udair_platform.keys import MAX_TOKEN_CHARS, Claims, issue, new_kid
 from udair_platform.roles import SCOPES
-from udair_platform.state.repositories import State
+from udair_platform.services.change import Change
 
 
 def create_key(
-    state: State,
+    tx: Change,
     signing_key: bytes,
     *,
     tenant: str,
     name: str,
     scopes: Sequence[str],
-    domains: Sequence[str] | None,
-    expires: datetime | None,
-    actor: str,
-    now: datetime,
+    domains: Sequence[str] | None = None,
+    expires: datetime | None = None,
     kid: str | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key of `tenant`, and the token that its bearer presents.
@@ -40,7 +37,7 @@ def create_key(
     if unknown or not scopes:
         detail = f"scopes {unknown} are unknown; expected some of {', '.join(SCOPES)}."
         raise Invalid(detail, errors=[FieldError("/scopes", detail)])
-    if expires is not None and expires <= now:
+    if expires is not None and expires <= tx.now:
         detail = f"expires_time {expires.isoformat()} has passed; expected a time to come."
         raise Invalid(detail, errors=[FieldError("/expires_time", detail)])
     key = ApiKey(
@@ -49,7 +46,7 @@ def create_key(
         name=name,
         scopes=tuple(scopes),
         domains=None if domains is None else tuple(domains),
-        created_time=now,
+        created_time=tx.now,
         expires_time=expires,
     )
     token = token_of(signing_key, key)
@@ -58,44 +55,33 @@ def create_key(
             f"{len(domains or ())} domains make a key of {len(token)} characters; expected at most {MAX_TOKEN_CHARS}."
         )
         raise Invalid(detail, errors=[FieldError("/domains", detail)])
-    known = state.keys.find(tenant, key.kid)
+    known = tx.state.keys.find(tenant, key.kid)
     if known is not None:
-        if (known.name, known.scopes, known.domains) != (
-            key.name,
-            key.scopes,
-            key.domains,
-        ) or known.revoked_time:
+        same = (known.name, known.scopes, known.domains) == (key.name, key.scopes, key.domains)
+        if not same or known.revoked_time:
             raise AlreadyExists(f"Key {key.kid} was created by another request with the same idempotency key.")
         return known, token_of(signing_key, known)
-    state.keys.add(key)
+    tx.state.keys.add(key)
     data = {"scopes": list(scopes), "domains": list(domains) if domains is not None else None}
-    _record(state, key, "key.created", actor=actor, now=now, data=data)
+    tx.record(key, "key.created", data)
     return key, token
 
 
-def revoke_key(state: State, *, tenant: str, kid: str, actor: str, now: datetime) -> ApiKey:
+def revoke_key(tx: Change, *, tenant: str, kid: str) -> ApiKey:
     """Take a key back; it stops working here at once, and at the data plane with the next routes.
 
     Raises:
         NotFound: The tenant has no such key.
     """
-    key, changed = state.keys.revoke(tenant, kid, at=now)
+    key, changed = tx.state.keys.revoke(tenant, kid, at=tx.now)
     if changed:
-        _record(state, key, "key.revoked", actor=actor, now=now, data={})
-        routes.changed(state)
+        tx.record(key, "key.revoked")
+        tx.routes_changed()
     return key
 
 
 def rotate_key(
-    state: State,
-    signing_key: bytes,
-    *,
-    tenant: str,
-    kid: str,
-    grace_s: int,
-    actor: str,
-    now: datetime,
-    new: str | None = None,
+    tx: Change, signing_key: bytes, *, tenant: str, kid: str, grace_s: int, new: str | None = None
 ) -> tuple[ApiKey, str]:
     """A key that says the same as `kid` and takes its place, and the new key's token.
 
@@ -108,22 +94,22 @@ def rotate_key(
         NotFound: The tenant has no such key.
         InvalidState: It has expired, or was revoked or replaced before.
     """
-    known = state.keys.find(tenant, new) if new else None
+    known = tx.state.keys.find(tenant, new) if new else None
     if known is not None:
         return known, token_of(signing_key, known)
-    old = state.keys.find(tenant, kid)
+    old = tx.state.keys.find(tenant, kid)
     if old is None:
         raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
     if old.revoked_time is not None:
         raise InvalidState(f"Key {kid} is revoked from {old.revoked_time.isoformat()} on; create a new one.")
-    if old.expires_time is not None and old.expires_time <= now:
+    if old.expires_time is not None and old.expires_time <= tx.now:
         raise InvalidState(f"Key {kid} expired {old.expires_time.isoformat()}; create a new one.")
-    key = replace(old, kid=new or new_kid(), created_time=now, seq=0)
-    state.keys.add(key)
-    state.keys.revoke(tenant, kid, at=now + timedelta(seconds=grace_s))
-    _record(state, key, "key.created", actor=actor, now=now, data={"replaces": kid})
-    _record(state, old, "key.rotated", actor=actor, now=now, data={"replaced_by": key.kid, "grace_s": grace_s})
-    routes.changed(state)
+    key = replace(old, kid=new or new_kid(), created_time=tx.now, seq=0)
+    tx.state.keys.add(key)
+    tx.state.keys.revoke(tenant, kid, at=tx.now + timedelta(seconds=grace_s))
+    tx.record(key, "key.created", {"replaces": kid})
+    tx.record(old, "key.rotated", {"replaced_by": key.kid, "grace_s": grace_s})
+    tx.routes_changed()
     return key, token_of(signing_key, key)
 
 
@@ -131,16 +117,3 @@ def token_of(signing_key: bytes, key: ApiKey) -> str:
     """The token of `key`: it follows from the signing key and what the key says."""
     exp = None if key.expires_time is None else int(key.expires_time.timestamp())
     return issue(signing_key, Claims(key.kid, key.tenant, key.scopes, key.domains, exp))
-
-
-def _record(state: State, key: ApiKey, kind: str, *, actor: str, now: datetime, data: Mapping[str, object]) -> None:
-    state.record(
-        tenant=key.tenant,
-        now=now,
-        actor=actor,
-        cause="request",
-        noun="key",
-        name=key.kid,
-        kind=kind,
-        data=data,
-    )

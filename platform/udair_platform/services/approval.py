@@ -13,12 +13,13 @@ from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import FourEyes, GateRejected, VersionInUse
 from udair_platform.services import versions
+from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
 _MOVED_BY = {CANDIDATE: "the next version moves it", PREVIOUS: "the next promotion moves it"}
 
 
-def approve(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
+def approve(tx: Change, domain: Domain, number: int, *, reason: str) -> AdapterVersion:
     """Let a version that waits for a person become promotable.
 
     Raises:
@@ -27,25 +28,25 @@ def approve(state: State, domain: Domain, number: int, *, actor: str, reason: st
         GateRejected: The gate, or a person, said no; nobody overrules that.
         InvalidState: It is archived, deleted or failed.
     """
-    version = state.versions.get(domain.tenant, domain.id, number)
-    check_four_eyes(state, domain, number, actor=actor)
+    version = tx.state.versions.get(domain.tenant, domain.id, number)
+    check_four_eyes(tx, domain, number)
     if version.state is VersionState.REJECTED:
         raise GateRejected(f"{domain.name}@{number} was {rejected_by(version)}. Run another job for the domain.")
-    return _review(state, version, VersionState.ACTIVE, actor=actor, reason=reason or "approved", now=now)
+    return _review(tx, version, VersionState.ACTIVE, reason=reason or "approved")
 
 
-def reject(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
+def reject(tx: Change, domain: Domain, number: int, *, reason: str) -> AdapterVersion:
     """Refuse a version that waits for a person, for good. Who submitted its job may do so, too.
 
     Raises:
         NotFound: There is no such version.
         InvalidState: It does not wait for a person; one that may serve is archived instead.
     """
-    version = state.versions.get(domain.tenant, domain.id, number)
-    return _review(state, version, VersionState.REJECTED, actor=actor, reason=reason or "rejected", now=now)
+    version = tx.state.versions.get(domain.tenant, domain.id, number)
+    return _review(tx, version, VersionState.REJECTED, reason=reason or "rejected")
 
 
-def archive(state: State, domain: Domain, number: int, *, actor: str, reason: str, now: datetime) -> AdapterVersion:
+def archive(tx: Change, domain: Domain, number: int, *, reason: str) -> AdapterVersion:
     """Put away a version that nothing points at: it can no longer be promoted.
 
     Raises:
@@ -53,8 +54,8 @@ def archive(state: State, domain: Domain, number: int, *, actor: str, reason: st
         VersionInUse: An alias or a share of the traffic points at it.
         InvalidState: It never could serve.
     """
-    version = state.versions.get(domain.tenant, domain.id, number)
-    for alias in state.aliases.all(domain.tenant, domain.id):
+    version = tx.state.versions.get(domain.tenant, domain.id, number)
+    for alias in tx.state.aliases.all(domain.tenant, domain.id):
         if alias.version == number:
             how = _MOVED_BY.get(alias.name, "move it first")
             raise VersionInUse(f"Alias {alias.name!r} points at {domain.name}@{number}; {how}.")
@@ -62,7 +63,7 @@ def archive(state: State, domain: Domain, number: int, *, actor: str, reason: st
         raise VersionInUse(f"{domain.name}@{number} takes part of the traffic; change the domain's route first.")
     if version.state is VersionState.ARCHIVED:
         return version
-    return versions.change(state, version, VersionState.ARCHIVED, now=now, actor=actor, cause=reason or "archived")
+    return versions.change(tx.because(reason or "archived"), version, VersionState.ARCHIVED)
 
 
 def overdue(state: State, *, timeout_s: float, now: datetime) -> list[AdapterVersion]:
@@ -70,14 +71,13 @@ def overdue(state: State, *, timeout_s: float, now: datetime) -> list[AdapterVer
     return state.versions.unapproved(before=now - timedelta(seconds=timeout_s))
 
 
-def expire(state: State, version: AdapterVersion, *, timeout_s: float, now: datetime, actor: str) -> AdapterVersion:
+def expire(tx: Change, version: AdapterVersion, *, timeout_s: float) -> AdapterVersion:
     """Reject a version that nobody decided about in time. Raises StaleWrite."""
-    reason = f"not approved within {timeout_s:g} s"
-    return _review(state, version, VersionState.REJECTED, actor=actor, reason=reason, now=now)
+    return _review(tx, version, VersionState.REJECTED, reason=f"not approved within {timeout_s:g} s")
 
 
-def check_four_eyes(state: State, domain: Domain, number: int, *, actor: str) -> None:
-    """Refuse that `actor` lets a version serve whose job it submitted, where the domain says so.
+def check_four_eyes(tx: Change, domain: Domain, number: int) -> None:
+    """Refuse that an actor lets a version serve whose job it submitted, where the domain says so.
 
     Raises:
         NotFound: There is no such version.
@@ -85,10 +85,10 @@ def check_four_eyes(state: State, domain: Domain, number: int, *, actor: str) ->
     """
     if not domain.gate.four_eyes or number == SOURCE_VERSION:
         return
-    version = state.versions.get(domain.tenant, domain.id, number)
-    if state.jobs.get(domain.tenant, version.job_id).actor == actor:
+    version = tx.state.versions.get(domain.tenant, domain.id, number)
+    if tx.state.jobs.get(domain.tenant, version.job_id).actor == tx.actor:
         raise FourEyes(
-            f"{actor} submitted the job of {domain.name}@{number}, and gate.four_eyes of the domain wants "
+            f"{tx.actor} submitted the job of {domain.name}@{number}, and gate.four_eyes of the domain wants "
             "somebody else to let it serve. Ask another approver."
         )
 
@@ -99,10 +99,8 @@ def rejected_by(version: AdapterVersion) -> str:
     return f"rejected {by} ({version.verdict})"
 
 
-def _review(
-    state: State, version: AdapterVersion, to: VersionState, *, actor: str, reason: str, now: datetime
-) -> AdapterVersion:
+def _review(tx: Change, version: AdapterVersion, to: VersionState, *, reason: str) -> AdapterVersion:
     if version.state is to:
         return version
-    reviewed = replace(version, reviewed_by=actor, reviewed_time=now, review_reason=reason)
-    return versions.change(state, reviewed, to, now=now, actor=actor, cause=reason)
+    reviewed = replace(version, reviewed_by=tx.actor, reviewed_time=tx.now, review_reason=reason)
+    return versions.change(tx.because(reason), reviewed, to)

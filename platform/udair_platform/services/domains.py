@@ -4,47 +4,39 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from datetime import datetime
 
-from udair_jobs.errors import InvalidKey
-from udair_jobs.storage.location import parse
-from udair_platform.documents import routes
+from udair_platform.contract.domains import GateRules, Schedule
 from udair_platform.entities import domain as entity
 from udair_platform.entities.alias import CHAMPION
-from udair_platform.entities.domain import SOURCE_VERSION, Domain, DomainState, GateRules, Schedule
-from udair_platform.entities.names import check_domain_name, check_role_arn, check_source_uri, new_id
-from udair_platform.entities.tenant import Quota
-from udair_platform.errors import FieldError, Invalid, InvalidState
-from udair_platform.services import gate, schedules, tenants
-from udair_platform.state.repositories import State
-
-_NEVER, _NO_LIMIT = Schedule(), Quota()
+from udair_platform.entities.domain import SOURCE_VERSION, Domain, DomainState
+from udair_platform.entities.names import check_domain_name, new_id
+from udair_platform.errors import InvalidState
+from udair_platform.services import gate as gate_rules
+from udair_platform.services import schedules, tenants
+from udair_platform.services.change import Change
+from udair_platform.services.source_uri import check_apart, check_role, check_source_uri
 
 
 def create(
-    state: State,
+    tx: Change,
     *,
     tenant: str,
     name: str,
     source_uri: str,
-    rules: GateRules,
-    quota: Quota = _NO_LIMIT,
+    gate: GateRules = GateRules(),
     description: str = "",
-    schedule: Schedule = _NEVER,
+    schedule: Schedule = Schedule(),
     source_role_arn: str | None = None,
     allow_local: bool = False,
-    store_uri: str | None = None,
+    apart_from_store: bool = True,
     role_required: bool = False,
-    actor: str,
-    now: datetime,
     id: str | None = None,
 ) -> Domain:
-    """A new domain, served by the source model (version 0) until a version is promoted.
+    """A new domain, served by the base model alone (version 0) until a version is promoted.
 
     Args:
-        quota: Limits of tenants that have none of their own.
         allow_local: Accept a `file://` source.
-        store_uri: The platform's own store, which is nobody's source.
+        apart_from_store: Refuse a source inside the platform's own store, which is nobody's.
         role_required: Accept no bucket that would be read with the platform's own rights.
         id: An id derived from an idempotency key: the living domain of that id is returned as it is.
 
@@ -53,79 +45,48 @@ def create(
         AlreadyExists: The tenant has a living domain of that name.
         QuotaExceeded: The tenant has as many domains as it may.
     """
+    state = tx.state
     check_domain_name(name)
     check_source_uri(source_uri, allow_local=allow_local)
-    _check_role(source_role_arn, source_uri, required=role_required)
-    if store_uri is not None:
-        check_apart(source_uri, store_uri)
-    gate.policy_of(rules)
-    next_run_time = schedules.next_time(schedule, now)
+    check_role(source_role_arn, source_uri, required=role_required)
+    if apart_from_store:
+        check_apart(source_uri, tx.store.uri)
+    gate_rules.policy_of(gate)
+    next_run_time = schedules.next_time(schedule, tx.now)
     known = state.domains.living(tenant, id) if id else None
     if known is not None:
         return known
-    tenants.check_room_for_domain(state, tenant, quota)
+    tenants.check_room_for_domain(tx, tenant)
     created = Domain(
         id=id if id and not state.domains.exists(id) else new_id("d"),
         tenant=tenant,
         name=name,
         source_uri=source_uri,
-        gate=rules,
+        gate=gate,
         description=description,
         schedule=schedule,
         next_run_time=next_run_time,
         source_role_arn=source_role_arn,
         external_id=secrets.token_hex(16),
-        created_time=now,
-        updated_time=now,
+        created_time=tx.now,
+        updated_time=tx.now,
     )
     state.domains.add(created)
     state.aliases.move(
-        tenant,
-        created.id,
-        CHAMPION,
-        SOURCE_VERSION,
-        expected=None,
-        actor=actor,
-        reason="domain created",
-        now=now,
+        created, CHAMPION, SOURCE_VERSION, expected=None, actor=tx.actor, reason="domain created", now=tx.now
     )
-    _record(state, created, "domain.created", actor=actor, now=now, data={"source_uri": source_uri})
-    routes.changed(state)
+    tx.record(created, "domain.created", {"source_uri": source_uri})
+    tx.routes_changed()
     return created
 
 
-def check_apart(source_uri: str, store_uri: str) -> None:
-    """Refuse a source that overlaps with the platform's own store, which holds every tenant's results.
-
-    Raises:
-        Invalid: It does, or it names no place at all; points at /source_uri.
-    """
-    try:
-        source, store = _steps(source_uri), _steps(store_uri)
-    except InvalidKey as error:
-        raise Invalid(str(error), errors=[FieldError("/source_uri", str(error))]) from error
-    shared = min(len(source), len(store))
-    if source[:shared] == store[:shared]:
-        detail = f"source_uri {source_uri[:120]!r} overlaps with the platform's own store; expected a place of yours."
-        raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
-
-
-def _steps(uri: str) -> tuple[str, ...]:
-    place = parse(uri)
-    if place.folder is not None:
-        return ("file", *place.folder.resolve().parts[1:])
-    return ("s3", str(place.bucket), *(step for step in place.prefix.split("/") if step))
-
-
 def change(
-    state: State,
+    tx: Change,
     domain: Domain,
     *,
-    rules: GateRules | None = None,
+    gate: GateRules | None = None,
     description: str | None = None,
     schedule: Schedule | None = None,
-    actor: str,
-    now: datetime,
 ) -> Domain:
     """`domain` with other gate rules, schedule or description. Versions keep the verdicts they have.
 
@@ -133,71 +94,34 @@ def change(
         Invalid: A gate limit or the schedule is not acceptable; points at it.
         StaleWrite: Somebody else changed it first.
     """
-    if rules is not None:
-        gate.policy_of(rules)
+    if gate is not None:
+        gate_rules.policy_of(gate)
     moved = replace(
         domain,
-        gate=rules or domain.gate,
+        gate=gate or domain.gate,
         description=domain.description if description is None else description,
-        updated_time=now,
+        updated_time=tx.now,
     )
     if schedule is not None:
-        moved = replace(moved, schedule=schedule, next_run_time=schedules.next_time(schedule, now))
-    saved = state.domains.save(moved)
-    data: dict[str, object] = {"gate": saved.gate.to_dict(), "schedule": saved.schedule.to_dict()}
-    _record(state, saved, "domain.changed", actor=actor, now=now, data=data)
+        moved = replace(moved, schedule=schedule, next_run_time=schedules.next_time(schedule, tx.now))
+    saved = tx.state.domains.save(moved)
+    tx.record(saved, "domain.changed", {"gate": saved.gate.model_dump(), "schedule": saved.schedule.model_dump()})
     return saved
 
 
-def delete(state: State, domain: Domain, *, actor: str, now: datetime) -> Domain:
+def delete(tx: Change, domain: Domain) -> Domain:
     """End `domain`: it is no longer served and its name becomes free; its history stays.
 
     Raises:
         InvalidState: A job of it is not finished.
     """
-    running = state.jobs.unfinished(domain.tenant, domain_id=domain.id)
+    running = tx.state.jobs.unfinished(domain.tenant, domain_id=domain.id)
     if running:
         raise InvalidState(
             f"Domain {domain.name!r} has {len(running)} unfinished jobs, e.g. {running[0].id}. "
             "Cancel them first: `udair job cancel JOB`."
         )
-    deleted = state.domains.save(entity.advance(domain, DomainState.DELETED, now=now))
-    _record(state, deleted, "domain.DELETED", actor=actor, now=now)
-    routes.changed(state)
+    deleted = tx.state.domains.save(entity.advance(domain, DomainState.DELETED, now=tx.now))
+    tx.record(deleted, "domain.DELETED")
+    tx.routes_changed()
     return deleted
-
-
-def _check_role(arn: str | None, source_uri: str, *, required: bool) -> None:
-    if arn is None:
-        if required and source_uri.startswith("s3://"):
-            detail = (
-                "source_role_arn is missing; this platform reads no bucket with its own rights. Name a role of yours."
-            )
-            raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
-        return
-    check_role_arn(arn)
-    if not source_uri.startswith("s3://"):
-        detail = f"source_role_arn {arn} can read s3://bucket/prefix only; source_uri is {source_uri[:120]}."
-        raise Invalid(detail, errors=[FieldError("/source_role_arn", detail)])
-
-
-def _record(
-    state: State,
-    domain: Domain,
-    kind: str,
-    *,
-    actor: str,
-    now: datetime,
-    data: dict[str, object] | None = None,
-) -> None:
-    state.record(
-        tenant=domain.tenant,
-        now=now,
-        actor=actor,
-        cause="request",
-        noun="domain",
-        name=domain.name,
-        kind=kind,
-        domain_id=domain.id,
-        data=data,
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from udair.adaptation.gate import POLICIES, Evidence, GatePolicy, GateReport, judge
 from udair.errors import ConfigError
-from udair_platform.entities.domain import GateRules
+from udair_platform.contract.domains import GateRules
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import CandidateInvalid, FieldError, Invalid
 
@@ -56,7 +56,7 @@ def evaluate(evidence: Evidence, rules: GateRules) -> GateReport:
 
 def report_of(report: GateReport, rules: GateRules) -> dict[str, Any]:
     """The report as it is stored: JSON-ready, with the rules that it was judged by."""
-    return {**finite(report.to_dict()), "rules": rules.to_dict()}
+    return {**finite(report.to_dict()), "rules": rules.model_dump()}
 
 
 def read_evidence(value: object) -> Evidence:

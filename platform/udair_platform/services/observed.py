@@ -57,59 +57,72 @@ class Replica:
     load: dict[str, float]
 
 
-def of_domain(store: Storage, domain: Domain, now: datetime) -> ReplicaObservations:
-    """What all replicas say of `domain`.
+@dataclass(frozen=True)
+class ReplicaReports:
+    """What the replicas last said, as of one moment.
 
-    Raises:
-        StoreDown: The store does not answer.
+    Attributes:
+        store: The platform's store, where the reports are. Every method raises StoreDown when it does not answer.
+        now: Reports that are older than a replica's life sign are left out.
     """
-    return of_tenant(store, domain.tenant, now).get(domain.name, ReplicaObservations())
 
+    store: Storage
+    now: datetime
 
-def of_tenant(store: Storage, tenant: str, now: datetime) -> dict[str, ReplicaObservations]:
-    """What all replicas say of each of a tenant's domains that any of them has seen.
+    def of_domain(self, domain: Domain) -> ReplicaObservations:
+        """What all replicas say of `domain`."""
+        return self.of_tenant(domain.tenant).get(domain.name, ReplicaObservations())
 
-    Raises:
-        StoreDown: The store does not answer.
-    """
-    return over(replicas(store, tenant, now))
+    def of_tenant(self, tenant: str) -> dict[str, ReplicaObservations]:
+        """What all replicas say of each of a tenant's domains that any of them has seen."""
+        return over(self.replicas(tenant))
+
+    def replicas(self, tenant: str) -> list[Replica]:
+        """Every replica that has reported of late, the oldest first, with what it says of the tenant's domains."""
+        found = []
+        for report in self._fresh():
+            began = float(report.get("began_time", report["time"]))
+            id, domains = str(report.get("replica", "")), report["domains"]
+            mine = {
+                name.partition("/")[2]: _observations(data, id, began)
+                for name, data in domains.items()
+                if name.startswith(f"{tenant}/") and isinstance(data, dict)
+            }
+            load = report.get("load")
+            numbers = {str(k): float(v) for k, v in load.items() if v is not None} if isinstance(load, dict) else {}
+            found.append(Replica(id, began, float(report["time"]), mine, numbers))
+        return sorted(found, key=lambda replica: replica.began)
+
+    def _fresh(self) -> Iterator[dict[str, Any]]:
+        now = self.now.timestamp()
+        try:
+            for item in list(self.store.list(store_paths.REPORTS)):
+                try:
+                    report = json.loads(self.store.get(item.key, max_bytes=_MAX_BYTES))
+                    if now - float(report["time"]) <= STALE.total_seconds() and isinstance(report["domains"], dict):
+                        yield report
+                except (NotFound, ValueError, KeyError, TypeError):
+                    continue  # gone, or half a report: the next one is whole
+        except NotFound:
+            return
+        except StorageError as error:
+            raise StoreDown(f"The replicas' reports cannot be read: {error}") from error
 
 
 def over(found: Sequence[Replica]) -> dict[str, ReplicaObservations]:
     """The replicas' domains, each over all of them."""
     seen: dict[str, ReplicaObservations] = {}
     for replica in found:
-        for name, told in replica.domains.items():
-            _add(seen.setdefault(name, ReplicaObservations()), told)
+        for name, data in replica.domains.items():
+            _add(seen.setdefault(name, ReplicaObservations()), data)
     for one in seen.values():
         one.drift.sort(key=lambda window: str(window.get("ended_time", "")), reverse=True)
     return seen
 
 
-def replicas(store: Storage, tenant: str, now: datetime) -> list[Replica]:
-    """Every replica that has reported of late, the oldest first, with what it says of the tenant's domains.
-
-    Raises:
-        StoreDown: The store does not answer.
-    """
-    found = []
-    for report in _fresh(store, now.timestamp()):
-        began = float(report.get("began_time", report["time"]))
-        id, domains = str(report.get("replica", "")), report["domains"]
-        mine = {
-            name.partition("/")[2]: _told(told, id, began)
-            for name, told in domains.items()
-            if name.startswith(f"{tenant}/") and isinstance(told, dict)
-        }
-        load = report.get("load")
-        numbers = {str(k): float(v) for k, v in load.items() if v is not None} if isinstance(load, dict) else {}
-        found.append(Replica(id, began, float(report["time"]), mine, numbers))
-    return sorted(found, key=lambda replica: replica.began)
-
-
-def _told(told: dict[str, Any], replica: str, began: float) -> ReplicaObservations:
-    usage = told.get("usage") or {}
-    drift, blocked = told.get("drift"), told.get("blocked")
+def _observations(data: dict[str, Any], replica: str, began: float) -> ReplicaObservations:
+    usage = data.get("usage") or {}
+    drift, blocked = data.get("drift"), data.get("blocked")
     return ReplicaObservations(
         int(usage.get("images", 0)),
         int(usage.get("pixels", 0)),
@@ -122,23 +135,8 @@ def _told(told: dict[str, Any], replica: str, began: float) -> ReplicaObservatio
     )
 
 
-def _add(seen: ReplicaObservations, told: ReplicaObservations) -> None:
+def _add(seen: ReplicaObservations, data: ReplicaObservations) -> None:
     for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
-        setattr(seen, name, getattr(seen, name) + getattr(told, name))
-    assert told.since is not None
-    seen.since = told.since if seen.since is None else min(seen.since, told.since)
-
-
-def _fresh(store: Storage, now: float) -> Iterator[dict[str, Any]]:
-    try:
-        for item in list(store.list(store_paths.REPORTS)):
-            try:
-                report = json.loads(store.get(item.key, max_bytes=_MAX_BYTES))
-                if now - float(report["time"]) <= STALE.total_seconds() and isinstance(report["domains"], dict):
-                    yield report
-            except (NotFound, ValueError, KeyError, TypeError):
-                continue  # gone, or half a report: the next one is whole
-    except NotFound:
-        return
-    except StorageError as error:
-        raise StoreDown(f"The replicas' reports cannot be read: {error}") from error
+        setattr(seen, name, getattr(seen, name) + getattr(data, name))
+    assert data.since is not None
+    seen.since = data.since if seen.since is None else min(seen.since, data.since)

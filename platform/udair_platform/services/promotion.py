@@ -1,35 +1,25 @@
 """Which version serves: compare-and-set of the alias `champion`, its history, and the way back.
 
 Promotion moves a pointer; nothing is copied and no process restarts. routes.json follows the alias:
-`registry.routes.publish` right after the commit, or the reconciler if that did not happen.
+`documents.routes.publish` right after the commit, or the reconciler if that did not happen.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
 
-from udair_platform.documents import routes
 from udair_platform.entities.alias import CANDIDATE, CHAMPION, PREVIOUS, Alias
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.names import ALIAS_NAME
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import AliasMoved, FieldError, GateRejected, Invalid, InvalidState
 from udair_platform.services import approval, versions
+from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
 
-def promote(
-    state: State,
-    domain: Domain,
-    number: int,
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-    if_current: int | None = None,
-) -> Alias:
+def promote(tx: Change, domain: Domain, number: int, *, reason: str, if_current: int | None = None) -> Alias:
     """Let version `number` serve `domain`; the version that served until now becomes `previous`.
 
     Promoting what serves already changes nothing and is no error.
@@ -45,9 +35,9 @@ def promote(
         InvalidState: It is archived, deleted, or made for another base model.
         AliasMoved: Another version serves than `if_current`.
     """
-    current = _current(state, domain, if_current)
-    approval.check_four_eyes(state, domain, number, actor=actor)
-    return _serve(state, domain, number, current, actor=actor, reason=reason, now=now)
+    current = _current(tx.state, domain, if_current)
+    approval.check_four_eyes(tx, domain, number)
+    return _serve(tx, domain, number, current, reason=reason)
 
 
 def _current(state: State, domain: Domain, if_current: int | None) -> Alias:
@@ -57,45 +47,39 @@ def _current(state: State, domain: Domain, if_current: int | None) -> Alias:
     return current
 
 
-def _serve(
-    state: State, domain: Domain, number: int, current: Alias, *, actor: str, reason: str, now: datetime
-) -> Alias:
-    check_promotable(state, domain, number, actor=actor, now=now)
+def _serve(tx: Change, domain: Domain, number: int, current: Alias, *, reason: str) -> Alias:
+    state = tx.state
+    check_promotable(tx, domain, number)
     canary = domain.traffic.canary
     if canary is not None and canary.version == number:
         # It takes everything now: a share of it besides says nothing any more.
-        state.domains.save(replace(domain, traffic=replace(domain.traffic, canary=None), updated_time=now))
+        traffic = domain.traffic.model_copy(update={"canary": None})
+        state.domains.save(replace(domain, traffic=traffic, updated_time=tx.now))
     if current.version == number:
         return current
     previous = state.aliases.find(domain.tenant, domain.id, PREVIOUS)
-    moved = state.aliases.move(
-        domain.tenant,
-        domain.id,
-        CHAMPION,
-        number,
-        expected=current.version,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
+    moved = _move(tx, domain, CHAMPION, number, current.version, reason=reason)
     state.aliases.move(
-        domain.tenant,
-        domain.id,
+        domain,
         PREVIOUS,
         current.version,
         expected=previous.version if previous else None,
-        actor=actor,
+        actor=tx.actor,
         reason=reason,
-        now=now,
+        now=tx.now,
     )
-    _record(state, domain, CHAMPION, current.version, number, actor=actor, reason=reason, now=now)
-    routes.changed(state)
+    tx.routes_changed()
     return moved
 
 
-def rollback(
-    state: State, domain: Domain, *, actor: str, reason: str, now: datetime, if_current: int | None = None
-) -> Alias:
+def _move(tx: Change, domain: Domain, alias: str, to: int, before: int | None, *, reason: str) -> Alias:
+    moved = tx.state.aliases.move(domain, alias, to, expected=before, actor=tx.actor, reason=reason, now=tx.now)
+    data = {"from": before, "to": to, "domain": domain.name}
+    tx.because(reason).record(domain, "alias.moved", data, noun="alias", name=alias)
+    return moved
+
+
+def rollback(tx: Change, domain: Domain, *, reason: str, if_current: int | None = None) -> Alias:
     """Let the version that served before serve again. Twice in a row changes there and back.
 
     Whoever may promote may do this, four eyes or not: it has served, and an outage does not wait.
@@ -108,24 +92,14 @@ def rollback(
         InvalidState: Nothing served before.
         AliasMoved: Another version serves than `if_current`.
     """
-    previous = state.aliases.find(domain.tenant, domain.id, PREVIOUS)
+    previous = tx.state.aliases.find(domain.tenant, domain.id, PREVIOUS)
     if previous is None:
         raise InvalidState(f"Domain {domain.name!r} has served one version only; there is no way back.")
-    current = _current(state, domain, if_current)
-    return _serve(state, domain, previous.version, current, actor=actor, reason=reason, now=now)
+    current = _current(tx.state, domain, if_current)
+    return _serve(tx, domain, previous.version, current, reason=reason)
 
 
-def point(
-    state: State,
-    domain: Domain,
-    alias: str,
-    number: int,
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-    if_current: int | None = None,
-) -> Alias:
+def point(tx: Change, domain: Domain, alias: str, number: int, *, reason: str, if_current: int | None = None) -> Alias:
     """Point any alias at a version; `champion` is promoted, `previous` and `candidate` are ours.
 
     Raises:
@@ -133,26 +107,22 @@ def point(
         AliasMoved: It points elsewhere than `if_current`.
     """
     if alias == CHAMPION:
-        return promote(state, domain, number, actor=actor, reason=reason, now=now, if_current=if_current)
+        return promote(tx, domain, number, reason=reason, if_current=if_current)
     if alias in (PREVIOUS, CANDIDATE) or not re.fullmatch(ALIAS_NAME, alias):
         detail = f"Alias {alias!r} cannot be set; expected {CHAMPION!r} or a name of your own (a-z, 0-9, '-')."
         raise Invalid(detail, errors=[FieldError("/alias", detail)])
     if number != SOURCE_VERSION:
-        state.versions.get(domain.tenant, domain.id, number)
-    current = state.aliases.find(domain.tenant, domain.id, alias)
+        tx.state.versions.get(domain.tenant, domain.id, number)
+    current = tx.state.aliases.find(domain.tenant, domain.id, alias)
     actual = current.version if current else None
     if if_current is not None and actual != if_current:
         raise AliasMoved(f"Alias {alias!r} points at {actual}; expected {if_current}.")
     if current is not None and current.version == number:
         return current
-    moved = state.aliases.move(
-        domain.tenant, domain.id, alias, number, expected=actual, actor=actor, reason=reason, now=now
-    )
-    _record(state, domain, alias, actual, number, actor=actor, reason=reason, now=now)
-    return moved
+    return _move(tx, domain, alias, number, actual, reason=reason)
 
 
-def check_promotable(state: State, domain: Domain, number: int, *, actor: str, now: datetime) -> None:
+def check_promotable(tx: Change, domain: Domain, number: int) -> None:
     """Refuse a version that may not answer requests.
 
     Raises:
@@ -162,7 +132,7 @@ def check_promotable(state: State, domain: Domain, number: int, *, actor: str, n
     """
     if number == SOURCE_VERSION:
         return
-    version = state.versions.get(domain.tenant, domain.id, number)
+    version = tx.state.versions.get(domain.tenant, domain.id, number)
     name = f"{domain.name}@{number}"
     if version.state is VersionState.REJECTED:
         raise GateRejected(f"{name} was {approval.rejected_by(version)}; `udair version show {name}`.")
@@ -172,37 +142,12 @@ def check_promotable(state: State, domain: Domain, number: int, *, actor: str, n
                 f"The gate could not judge {name} ({version.verdict}). Adapt on more images, let somebody approve it "
                 f"(`udair version approve {name}`), or set gate.allow_inconclusive on the domain."
             )
-        cause = "gate.allow_inconclusive"
-        version = versions.change(state, version, VersionState.ACTIVE, now=now, actor=actor, cause=cause)
+        version = versions.change(tx.because("gate.allow_inconclusive"), version, VersionState.ACTIVE)
     if version.state is not VersionState.ACTIVE:
         raise InvalidState(f"{name} is {version.state} and cannot serve; only an ACTIVE version can.")
-    base = state.bases.current()
+    base = tx.state.bases.current()
     if base is not None and version.base_digest != base.digest:
         raise InvalidState(
             f"{name} was made for base model {version.base_digest[:12]}, and {base.name} "
             f"({base.digest[:12]}) serves. Run a new job for the domain."
         )
-
-
-def _record(
-    state: State,
-    domain: Domain,
-    alias: str,
-    before: int | None,
-    after: int,
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-) -> None:
-    state.record(
-        tenant=domain.tenant,
-        now=now,
-        actor=actor,
-        cause=reason,
-        noun="alias",
-        name=alias,
-        kind="alias.moved",
-        domain_id=domain.id,
-        data={"from": before, "to": after, "domain": domain.name},
-    )

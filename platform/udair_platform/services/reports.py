@@ -17,9 +17,9 @@ from udair_jobs.storage import Storage, StorageError
 from udair_platform.documents import store_paths
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.event import Event
-from udair_platform.entities.tenant import Quota
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.services import schedules
+from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 from udair_platform.telemetry import logger
 
@@ -36,12 +36,11 @@ class ReportCollector:
 
     Args:
         store: The platform's store.
-        write: A transaction that may write.
-        quota: Limits of tenants that have none of their own.
+        change: A transaction in which an actor changes something.
     """
 
-    def __init__(self, store: Storage, write: Callable[[], AbstractContextManager[State]], quota: Quota) -> None:
-        self._store, self._write, self._quota = store, write, quota
+    def __init__(self, store: Storage, change: Callable[[str], AbstractContextManager[Change]]) -> None:
+        self._store, self._change = store, change
         self._seen: dict[str, tuple[str, datetime]] = {}
 
     def collect(self, now: datetime) -> int:
@@ -75,42 +74,33 @@ class ReportCollector:
             if age > STALE:  # its replica is gone: what it said may not be so any more
                 return 0
             domains = report["domains"]
-            notes = [(str(name), kind, data) for name, told in domains.items() for kind, data in _notes(told)]
+            notes = [(str(name), kind, data) for name, document in domains.items() for kind, data in _notes(document)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("report_unreadable", key=key, error=str(error))
             return 0
         if not notes:
             return 0
         recorded = 0
-        with self._write() as state:
+        with self._change(ACTOR) as tx:
+            tx = tx.because("report")
             for name, kind, data in notes:
-                domain = _domain(state, name)
+                domain = _domain(tx.state, name)
                 if domain is None:
                     continue
-                known = state.events.latest(domain.tenant, domain.id, kind, size=_LOOKED_BACK)
+                known = tx.state.events.latest(domain.tenant, domain.id, kind, size=_LOOKED_BACK)
                 if any(_same(event, data, now) for event in known):
                     continue
-                state.record(
-                    tenant=domain.tenant,
-                    now=now,
-                    actor=ACTOR,
-                    cause="report",
-                    noun="route",
-                    name=domain.name,
-                    kind=kind,
-                    domain_id=domain.id,
-                    data=data,
-                )
+                tx.record(domain, kind, data, noun="route")
                 recorded += 1
                 if kind == DRIFTED:
-                    schedules.run_on_drift(state, self._store, domain, self._quota, now=now)
+                    schedules.run_on_drift(tx, domain)
         return recorded
 
 
-def _notes(told: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _notes(data: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What of a domain's report is worth an event."""
     notes = []
-    blocked, drift = told.get("blocked"), told.get("drift")
+    blocked, drift = data.get("blocked"), data.get("drift")
     if blocked:
         notes.append((BLOCKED, {name: blocked[name] for name in ("version", "serving", "reason")}))
     if drift and drift.get("confirmed"):

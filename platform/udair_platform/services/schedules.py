@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
-from udair_jobs.storage import Storage
-from udair_platform.entities.domain import Domain, Schedule
+from udair_platform.contract.domains import Schedule
+from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job, Priority
 from udair_platform.entities.names import derived_id
-from udair_platform.entities.tenant import Quota
 from udair_platform.errors import FieldError, Invalid, PlatformError
 from udair_platform.services import jobs
+from udair_platform.services.change import Change
 from udair_platform.state.repositories import ALL_TENANTS, State
 
 ACTOR = "schedule"
@@ -40,22 +40,22 @@ def next_time(schedule: Schedule, after: datetime) -> datetime | None:
     return first
 
 
-def run(state: State, store: Storage, domain: Domain, quota: Quota, *, now: datetime) -> Job | None:
+def run(tx: Change, domain: Domain) -> Job | None:
     """Adapt a domain whose time has come, unless it is being adapted, and set its next time.
 
     However late this is: times that were missed are one time. The job's name follows from the time, so
     that whoever repeats this has one job.
     """
-    due = domain.next_run_time or now
-    state.domains.save(replace(domain, next_run_time=next_time(domain.schedule, now)))
-    return _submit(state, store, domain, quota, cause=f"schedule {due.isoformat()}", now=now)
+    due = domain.next_run_time or tx.now
+    tx.state.domains.save(replace(domain, next_run_time=next_time(domain.schedule, tx.now)))
+    return _submit(tx.because(f"schedule {due.isoformat()}", actor=ACTOR), domain)
 
 
-def run_on_drift(state: State, store: Storage, domain: Domain, quota: Quota, *, now: datetime) -> Job | None:
+def run_on_drift(tx: Change, domain: Domain) -> Job | None:
     """Adapt a domain that has drifted, if it wants that and is not being adapted."""
     if not domain.schedule.on_drift:
         return None
-    return _submit(state, store, domain, quota, cause=f"drift {now.isoformat()}", now=now)
+    return _submit(tx.because(f"drift {tx.now.isoformat()}", actor=ACTOR), domain)
 
 
 def due(state: State, now: datetime) -> list[Domain]:
@@ -63,36 +63,15 @@ def due(state: State, now: datetime) -> list[Domain]:
     return state.domains.due(ALL_TENANTS, now)
 
 
-def _submit(state: State, store: Storage, domain: Domain, quota: Quota, *, cause: str, now: datetime) -> Job | None:
-    running = state.jobs.unfinished(domain.tenant, domain_id=domain.id)
+def _submit(tx: Change, domain: Domain) -> Job | None:
+    running = tx.state.jobs.unfinished(domain.tenant, domain_id=domain.id)
     try:
         if running:
             raise Invalid(f"job {running[0].id} has not ended")
-        return jobs.submit(
-            state,
-            store,
-            domain,
-            recipe=domain.schedule.recipe,
-            snapshot=None,
-            actor=ACTOR,
-            cause=cause,
-            now=now,
-            priority=Priority.LOW,
-            quota=quota,
-            job_id=derived_id("j", domain.id, cause),
-        )
+        name = derived_id("j", domain.id, tx.cause)
+        return jobs.submit(tx, domain, recipe=domain.schedule.recipe, priority=Priority.LOW, job_id=name)
     except PlatformError as error:
-        state.record(
-            tenant=domain.tenant,
-            now=now,
-            actor=ACTOR,
-            cause=cause,
-            noun="domain",
-            name=domain.name,
-            kind=SKIPPED,
-            domain_id=domain.id,
-            data={"why": error.detail},
-        )
+        tx.record(domain, SKIPPED, {"why": error.detail})
         return None
 
 

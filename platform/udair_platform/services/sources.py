@@ -28,18 +28,6 @@ class Step:
     detail: str
 
 
-def managed_uri(store: Storage, tenant: str, name: str) -> str:
-    """Where the images of a domain without a bucket are uploaded to.
-
-    Raises:
-        Invalid: The platform's store is a folder, which nobody can upload to.
-    """
-    if not store.uri.startswith("s3://"):
-        detail = "source_uri is missing, and this platform's store is a folder; expected s3://bucket/prefix."
-        raise Invalid(detail, errors=[FieldError("/source_uri", detail)])
-    return f"{store.uri}/{store_paths.images(tenant, name)}"
-
-
 def endpoint_of(domain: Domain, settings: Settings) -> str | None:
     """S3 endpoint of the domain's images: the platform's own where they were uploaded."""
     uploaded = domain.source_uri.startswith(f"{settings.store_uri.rstrip('/')}/")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from udair_platform.entities.names import check_tenant_name
 from udair_platform.entities.tenant import Quota, Tenant
 from udair_platform.errors import AlreadyExists, QuotaExceeded
 from udair_platform.services import api_keys
+from udair_platform.services.change import Change
 from udair_platform.settings import Settings
 from udair_platform.state.repositories import State
 
@@ -22,7 +22,7 @@ def default_quota(settings: Settings) -> Quota:
     )
 
 
-def create(state: State, signing_key: bytes, name: str, *, now: datetime) -> tuple[Tenant, str]:
+def create(tx: Change, signing_key: bytes, name: str) -> tuple[Tenant, str]:
     """A new tenant, and the token of its admin key.
 
     Raises:
@@ -30,20 +30,11 @@ def create(state: State, signing_key: bytes, name: str, *, now: datetime) -> tup
         AlreadyExists: There is a tenant of that name.
     """
     check_tenant_name(name)
+    state = tx.state
     if state.tenants.find(name) is not None:
         raise AlreadyExists(f"Tenant {name!r} exists already. Choose another name.")
-    state.tenants.ensure(name, now=now)
-    _, token = api_keys.create_key(
-        state,
-        signing_key,
-        tenant=name,
-        name="admin",
-        scopes=("admin",),
-        domains=None,
-        expires=None,
-        actor="platform",
-        now=now,
-    )
+    state.tenants.ensure(name, now=tx.now)
+    _, token = api_keys.create_key(tx, signing_key, tenant=name, name="admin", scopes=("admin",))
     return state.tenants.get(name), token
 
 
@@ -55,8 +46,8 @@ def limit(state: State, name: str, quota: Quota) -> Tenant:
     """
     known = state.tenants.get(name)
 
-    def chosen(wanted: int | None, now: int | None) -> int | None:
-        return now if wanted is None else wanted or None
+    def chosen(wanted: int | None, current: int | None) -> int | None:
+        return current if wanted is None else wanted or None
 
     changed = replace(
         known,
@@ -68,26 +59,26 @@ def limit(state: State, name: str, quota: Quota) -> Tenant:
     return changed
 
 
-def check_room_for_job(state: State, tenant: str, default: Quota) -> None:
+def check_room_for_job(tx: Change, tenant: str) -> None:
     """Refuse another job of a tenant that has as many unfinished ones as it may.
 
     Raises:
         QuotaExceeded: Says how many there are.
     """
-    most = state.tenants.get(tenant).quota(default).queued_jobs
-    if most is not None and (count := state.jobs.count_unfinished(tenant)) >= most:
+    most = tx.state.tenants.get(tenant).quota(tx.quota).queued_jobs
+    if most is not None and (count := tx.state.jobs.count_unfinished(tenant)) >= most:
         raise QuotaExceeded(
             f"Tenant {tenant!r} has {count} jobs that have not ended; at most {most} are kept. "
             "Wait for some to end, or cancel some: `udair job cancel JOB`."
         )
 
 
-def check_room_for_domain(state: State, tenant: str, default: Quota) -> None:
+def check_room_for_domain(tx: Change, tenant: str) -> None:
     """Refuse another domain of a tenant that has as many as it may.
 
     Raises:
         QuotaExceeded: Says how many there are.
     """
-    most = state.tenants.get(tenant).quota(default).domains
-    if most is not None and (count := state.domains.count(tenant)) >= most:
+    most = tx.state.tenants.get(tenant).quota(tx.quota).domains
+    if most is not None and (count := tx.state.domains.count(tenant)) >= most:
         raise QuotaExceeded(f"Tenant {tenant!r} has {count} domains; at most {most} are kept. Delete some first.")

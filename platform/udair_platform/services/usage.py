@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from udair_jobs.storage import Storage
-from udair_platform.services import observed
-from udair_platform.services.observed import ReplicaObservations
+from udair_platform.services.observed import ReplicaObservations, ReplicaReports
 from udair_platform.state.database import Database
 
 DAYS = 30
@@ -50,7 +49,7 @@ def of_tenant(
     with database.read() as state:
         ran = state.jobs.seconds(tenant, now - timedelta(days=DAYS))
         names = {d.id: d.name for d in state.domains.page(tenant, size=_EVERY, names=only)}
-    seen = observed.of_tenant(store, tenant, now)
+    seen = ReplicaReports(store, now).of_tenant(tenant)
     uses = [
         Use(name, *ran.get(id, (0, 0.0)), seen.get(name, ReplicaObservations()))
         for id, name in names.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from udair.adaptation.gate import Evidence
@@ -14,7 +13,7 @@ from udair_jobs.published.candidates import verify_candidate
 from udair_jobs.specs import Manifest
 from udair_jobs.storage import NotFound as ObjectNotFound
 from udair_jobs.storage import Storage, StorageError, StorageUnavailable, open_storage
-from udair_platform.documents import routes, store_paths
+from udair_platform.documents import store_paths
 from udair_platform.entities import version as entity
 from udair_platform.entities.alias import CANDIDATE
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
@@ -22,6 +21,7 @@ from udair_platform.entities.job import Job
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import CandidateInvalid, NotFound, StoreDown
 from udair_platform.services import gate
+from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
 _MAX_JSON_BYTES = 4 * 2**20
@@ -60,13 +60,12 @@ def verify(storage: Storage, *, base_digest: str) -> Candidate:
     return Candidate(storage.uri, manifest, evidence, metrics if isinstance(metrics, dict) else {})
 
 
-def record(
-    state: State, domain: Domain, job: Job, candidate: Candidate, *, now: datetime, actor: str
-) -> AdapterVersion:
+def record(tx: Change, domain: Domain, job: Job, candidate: Candidate) -> AdapterVersion:
     """Register `candidate` as the next version of `domain`, judged by its rules of this moment.
 
     A job that has a version already gets the same one back.
     """
+    state = tx.state
     known = state.versions.of_job(job.tenant, job.id)
     if known is not None:
         return known
@@ -80,37 +79,30 @@ def record(
         base_digest=candidate.manifest.base_digest,
         adapter_digest=candidate.manifest.digest,
         candidate_uri=candidate.uri,
-        created_time=now,
-        updated_time=now,
+        created_time=tx.now,
+        updated_time=tx.now,
         evidence=gate.finite(candidate.evidence.to_dict()),
         metrics=gate.finite(dict(candidate.metrics)),
         code_version=candidate.manifest.code_version,
     )
     report = gate.evaluate(candidate.evidence, domain.gate)
-    evaluating = entity.advance(created, VersionState.EVALUATING, now=now)
+    evaluating = entity.advance(created, VersionState.EVALUATING, now=tx.now)
     judged = replace(
-        entity.advance(evaluating, gate.STATE_AFTER[report.verdict], now=now),
+        entity.advance(evaluating, gate.STATE_AFTER[report.verdict], now=tx.now),
         verdict=report.verdict,
         gate=gate.report_of(report, domain.gate),
     )
     state.versions.add(judged)
     for step in (created, evaluating, judged):
-        _record(state, step, now=now, actor=actor, cause=f"job {job.id}")
+        _record(tx.because(f"job {job.id}"), step)
     if judged.state is not VersionState.REJECTED:
         pointed = state.aliases.find(domain.tenant, domain.id, CANDIDATE)
         expected = pointed.version if pointed else None
         reason = f"gate {report.verdict}"
         state.aliases.move(
-            domain.tenant,
-            domain.id,
-            CANDIDATE,
-            judged.number,
-            expected=expected,
-            actor=actor,
-            reason=reason,
-            now=now,
+            domain, CANDIDATE, judged.number, expected=expected, actor=tx.actor, reason=reason, now=tx.now
         )
-    routes.changed(state)  # the newest profile is another one now
+    tx.routes_changed()  # the newest profile is another one now
     return judged
 
 
@@ -120,12 +112,10 @@ def folder_of(store: Storage, version: AdapterVersion) -> Storage:
     return store.at(inside) if inside != version.candidate_uri else open_storage(version.candidate_uri)
 
 
-def change(
-    state: State, version: AdapterVersion, to: VersionState, *, now: datetime, actor: str, cause: str
-) -> AdapterVersion:
+def change(tx: Change, version: AdapterVersion, to: VersionState) -> AdapterVersion:
     """Move a stored version to state `to`, with its event. Raises InvalidState."""
-    moved = state.versions.save(entity.advance(version, to, now=now))
-    _record(state, moved, now=now, actor=actor, cause=cause)
+    moved = tx.state.versions.save(entity.advance(version, to, now=tx.now))
+    _record(tx, moved)
     return moved
 
 
@@ -158,15 +148,6 @@ def _read(storage: Storage, manifest: Manifest, name: str) -> Any:
         raise CandidateInvalid(f"{storage.uri}/{name} is no JSON: {error}.") from error
 
 
-def _record(state: State, version: AdapterVersion, *, now: datetime, actor: str, cause: str) -> None:
-    state.record(
-        tenant=version.tenant,
-        now=now,
-        actor=actor,
-        cause=cause,
-        noun="version",
-        name=str(version.number),
-        kind=f"version.{version.state}",
-        domain_id=version.domain_id,
-        data={"verdict": version.verdict, "adapter_digest": version.adapter_digest},
-    )
+def _record(tx: Change, version: AdapterVersion) -> None:
+    data = {"verdict": version.verdict, "adapter_digest": version.adapter_digest}
+    tx.record(version, f"version.{version.state}", data)

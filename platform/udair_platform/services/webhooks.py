@@ -5,30 +5,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from urllib.parse import urlsplit
 
 from udair_platform.entities import webhook as entity
 from udair_platform.entities.names import new_id
 from udair_platform.entities.webhook import Webhook, WebhookState, is_kind
 from udair_platform.errors import FieldError, Invalid, QuotaExceeded
+from udair_platform.services.change import Change
 from udair_platform.signing import Purpose, sign
-from udair_platform.state.repositories import State
 
 MOST = 20  # webhooks of a tenant
 PING = "webhook.ping"
 
 
 def create(
-    state: State,
+    tx: Change,
     *,
     tenant: str,
     url: str,
     kinds: Sequence[str],
     description: str,
     allow_private: bool,
-    actor: str,
-    now: datetime,
     id: str | None = None,
 ) -> Webhook:
     """A new webhook; it is told what happens from now on.
@@ -46,6 +43,7 @@ def create(
         if not is_kind(kind):
             detail = f"kind {kind[:64]!r} is none; expected e.g. job.SUCCEEDED, job.* or *."
             raise Invalid(detail, errors=[FieldError(f"/kinds/{place}", detail)])
+    state = tx.state
     known = state.webhooks.find(tenant, id) if id else None
     if known is not None:
         return known
@@ -58,33 +56,33 @@ def create(
         kinds=tuple(kinds),
         description=description,
         cursor=state.events.newest(tenant),
-        created_time=now,
-        updated_time=now,
+        created_time=tx.now,
+        updated_time=tx.now,
     )
     state.webhooks.add(created)
-    record(state, created, "webhook.created", actor=actor, now=now)
+    record(tx, created, "webhook.created")
     return created
 
 
-def change(state: State, webhook: Webhook, to: WebhookState, *, actor: str, now: datetime, cause: str) -> Webhook:
+def change(tx: Change, webhook: Webhook, to: WebhookState) -> Webhook:
     """Move `webhook` to state `to`; what it is in already stays. Raises InvalidState.
 
     One that is made active again is told what happens from now on: a backlog of weeks helps nobody.
     """
     if webhook.state is to:
         return webhook
-    moved = entity.advance(webhook, to, now=now)
+    moved = entity.advance(webhook, to, now=tx.now)
     if to is WebhookState.ACTIVE:
-        moved = replace(moved, cursor=state.events.newest(webhook.tenant))
-    saved = state.webhooks.save(moved)
-    record(state, saved, f"webhook.{to}", actor=actor, now=now, cause=cause)
+        moved = replace(moved, cursor=tx.state.events.newest(webhook.tenant))
+    saved = tx.state.webhooks.save(moved)
+    record(tx, saved, f"webhook.{to}")
     return saved
 
 
-def rotate_secret(state: State, webhook: Webhook, *, actor: str, now: datetime) -> Webhook:
+def rotate_secret(tx: Change, webhook: Webhook) -> Webhook:
     """Give `webhook` another secret; from now on both sign, the new one first."""
-    saved = state.webhooks.save(replace(webhook, secret_number=webhook.secret_number + 1, updated_time=now))
-    record(state, saved, "webhook.secret_rotated", actor=actor, now=now)
+    saved = tx.state.webhooks.save(replace(webhook, secret_number=webhook.secret_number + 1, updated_time=tx.now))
+    record(tx, saved, "webhook.secret_rotated")
     return saved
 
 
@@ -137,15 +135,7 @@ def _problem(url: str, allow_private: bool) -> str | None:
     return None
 
 
-def record(state: State, webhook: Webhook, kind: str, *, actor: str, now: datetime, cause: str = "request") -> None:
+def record(tx: Change, webhook: Webhook, kind: str) -> None:
     """Append what happened to `webhook`. Never its secret."""
-    state.record(
-        tenant=webhook.tenant,
-        now=now,
-        actor=actor,
-        cause=cause,
-        noun="webhook",
-        name=webhook.id,
-        kind=kind,
-        data={"url": webhook.url.partition("?")[0], "kinds": list(webhook.kinds), "error": webhook.last_error[:200]},
-    )
+    data = {"url": webhook.url.partition("?")[0], "kinds": list(webhook.kinds), "error": webhook.last_error[:200]}
+    tx.record(webhook, kind, data)

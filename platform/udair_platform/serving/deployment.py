@@ -204,8 +204,8 @@ class Backbones:
 
     async def describe(self, name: str) -> dict[str, Any]:
         """What the replica of a domain says of it."""
-        told: dict[str, Any] = await self._handle_for(name).describe.remote(name)
-        return told
+        data: dict[str, Any] = await self._handle_for(name).describe.remote(name)
+        return data
 
     def _handle_for(self, session: str) -> DeploymentHandle[Any]:
         if self._handle is None:

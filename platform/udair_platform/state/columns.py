@@ -1,17 +1,19 @@
-"""Column types that keep values what they are: UTC times, enums, tuples, gate rules, prose."""
+"""Column types that keep values what they are, and which of them a field's annotation asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
-from sqlalchemy import JSON, DateTime, String, Text
+from sqlalchemy import JSON, DateTime, Double, Integer, String, Text
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from udair_platform.entities.domain import GateRules, Schedule, Traffic
+from udair_platform.contract.value import Value
+from udair_platform.entities.text import Chars
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -80,46 +82,47 @@ class TextTuple(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(value)
 
 
-class TrafficJson(TypeDecorator[Traffic]):
-    """How a domain's requests are shared out, as a JSON object."""
+class SettingsJson(TypeDecorator[Value]):
+    """Settings that people give a noun, as a JSON object."""
 
     impl = JSON
     cache_ok = True
 
-    def process_bind_param(self, value: Traffic | None, dialect: Dialect) -> dict[str, Any] | None:
+    def __init__(self, kind: type[Value]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Value | None, dialect: Dialect) -> dict[str, Any] | None:
         """To the database."""
-        return None if value is None else value.to_dict()
+        return None if value is None else value.model_dump(mode="json")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Traffic | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:
         """From the database."""
-        return None if value is None else Traffic.from_dict(value)
+        return None if value is None else self.kind.model_validate(value)
 
 
-class GateRulesJson(TypeDecorator[GateRules]):
-    """A domain's gate rules as a JSON object."""
-
-    impl = JSON
-    cache_ok = True
-
-    def process_bind_param(self, value: GateRules | None, dialect: Dialect) -> dict[str, Any] | None:
-        """To the database."""
-        return None if value is None else value.to_dict()
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> GateRules | None:
-        """From the database."""
-        return None if value is None else GateRules(**value)
+def column_of(hint: Any) -> tuple[TypeEngine[Any], bool]:
+    """The column type for a field's annotation, and whether it may be null."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    nullable = type(None) in options
+    (kind,) = (option for option in options if option is not type(None))
+    return _type_of(kind, nullable), nullable
 
 
-class ScheduleJson(TypeDecorator[Schedule]):
-    """A domain's schedule as a JSON object."""
+def _type_of(kind: Any, nullable: bool) -> TypeEngine[Any]:
+    chars = next((item.most for item in getattr(kind, "__metadata__", ()) if isinstance(item, Chars)), 0)
+    if chars != 0:
+        return SafeText() if chars is None else String(chars)
+    origin = get_origin(kind) or kind
+    if origin is tuple:
+        return TextTuple()
+    if issubclass(origin, Value):
+        return SettingsJson(origin)
+    if issubclass(origin, StrEnum):
+        return EnumText(origin)
+    if issubclass(origin, Mapping | Sequence) and origin is not str:
+        return JSON(none_as_null=True) if nullable else JSON()
+    return _PLAIN[origin]()
 
-    impl = JSON
-    cache_ok = True
 
-    def process_bind_param(self, value: Schedule | None, dialect: Dialect) -> dict[str, Any] | None:
-        """To the database."""
-        return None if value is None else value.to_dict()
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Schedule | None:
-        """From the database."""
-        return None if value is None else Schedule(**value)
+_PLAIN: Mapping[type, type[TypeEngine[Any]]] = {str: Text, int: Integer, float: Double, datetime: UtcTime}

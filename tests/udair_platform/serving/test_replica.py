@@ -20,7 +20,7 @@ from udair.inference import restore
 from udair_jobs.storage import open_storage
 from udair_platform.errors import NotFound, Unavailable
 from udair_platform.serving.model import forward
-from udair_platform.serving.observation.windows import said
+from udair_platform.serving.observation.windows import format_drift
 from udair_platform.serving.request import PNG16, RestoreRequest
 
 
@@ -206,7 +206,7 @@ def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_pl
     assert not steady["confirmed"]
     assert hazy["images"] == 24
     assert hazy["divergence"] > hazy["threshold"] > 0
-    assert said(hazy)
+    assert format_drift(hazy)
     until(lambda: "acme/hazy" in _report(plane)["domains"] and _report(plane)["load"]["p99_s"])
     assert _report(plane)["load"]["slots"] >= _report(plane)["load"]["resident"] >= 0
 

@@ -3,7 +3,7 @@
 The reply is stored with a fingerprint of the request. A crash between effect and reply is covered by
 the handlers: names and ids that derive from the key make the repeated effect the same effect. So a
 reply that is lost with the machine's power loses nothing, and none waits for the disk. Replies that
-hold a secret are never stored; see `registry.access.create_key`.
+hold a secret are never stored; see `services.api_keys.create_key`.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from udair_platform.api.context import Ctx
-from udair_platform.api.pages import AliasHistory, AliasPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import Approver, DomainReader
 from udair_platform.api.schemas import AliasPut
-from udair_platform.api.views.domains import AliasChangeView, AliasView
+from udair_platform.contract.aliases import Alias, AliasChange
+from udair_platform.contract.pages import AliasHistory, AliasPage
 from udair_platform.services import promotion
 
 router = APIRouter(prefix="/v1/domains/{domain}/aliases", tags=["aliases"])
@@ -20,34 +20,24 @@ def list_aliases(domain: str, context: Ctx, who: DomainReader) -> AliasPage:
     """Every alias."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        return AliasPage(aliases=[AliasView.of(alias) for alias in state.aliases.all(who.tenant, found.id)])
+        return AliasPage(aliases=[Alias.describe(alias) for alias in state.aliases.all(who.tenant, found.id)])
 
 
 @router.get("/{alias}")
-def get_alias(domain: str, alias: str, context: Ctx, who: DomainReader) -> AliasView:
+def get_alias(domain: str, alias: str, context: Ctx, who: DomainReader) -> Alias:
     """Where one alias points."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        return AliasView.of(state.aliases.get(who.tenant, found.id, alias))
+        return Alias.describe(state.aliases.get(who.tenant, found.id, alias))
 
 
 @router.put("/{alias}")
-def put_alias(domain: str, alias: str, body: AliasPut, context: Ctx, who: Approver) -> AliasView:
+def put_alias(domain: str, alias: str, body: AliasPut, context: Ctx, who: Approver) -> Alias:
     """Point an alias at a version, if it still points at `if_current`."""
-    with context.database.write() as state:
-        found = who.domain(state, domain)
-        moved = promotion.point(
-            state,
-            found,
-            alias,
-            body.version,
-            actor=who.actor,
-            reason=body.reason or "set",
-            now=context.clock(),
-            if_current=body.if_current,
-        )
-    context.publish_routes()
-    return AliasView.of(moved)
+    with context.change(who) as tx:
+        found = who.domain(tx.state, domain)
+        moved = promotion.point(tx, found, alias, body.version, reason=body.reason or "set", if_current=body.if_current)
+    return Alias.describe(moved)
 
 
 @router.get("/{alias}/history")
@@ -58,4 +48,4 @@ def list_alias_changes(domain: str, alias: str, page: Paged, context: Ctx, who: 
         state.aliases.get(who.tenant, found.id, alias)
         moves = state.aliases.history(who.tenant, found.id, alias, after=page.after, size=page.size + 1)
     shown, token = page.cut(moves, lambda move: move.seq)
-    return AliasHistory(changes=[AliasChangeView.of(move) for move in shown], next_page_token=token)
+    return AliasHistory(changes=[AliasChange.describe(move) for move in shown], next_page_token=token)

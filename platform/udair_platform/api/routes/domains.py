@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
 from udair_platform.api.context import Ctx
 from udair_platform.api.middleware.idempotency import IdempotentRoute, derived
-from udair_platform.api.pages import DomainPage, SnapshotPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import Approver, DomainReader, DomainWriter
 from udair_platform.api.schemas import DomainCreate, DomainPatch, GatePatch, Rollback
-from udair_platform.api.views.domains import AliasView, DomainView, SnapshotView, etag_of
-from udair_platform.entities.domain import Domain, GateRules
+from udair_platform.contract.aliases import Alias
+from udair_platform.contract.domains import Domain, GateRules, Schedule, ScheduleStatus
+from udair_platform.contract.pages import DomainPage, SnapshotPage
+from udair_platform.contract.snapshots import Snapshot
+from udair_platform.entities import alias
+from udair_platform.entities import domain as entity
 from udair_platform.errors import EtagMismatch, Forbidden
-from udair_platform.services import domains, promotion, sources, tenants
+from udair_platform.services import domains, promotion
+from udair_platform.services.source_uri import managed_uri
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
 IfMatch = Annotated[str | None, Header(max_length=64)]
 
 
 @router.post("", status_code=201)
-def create_domain(
-    body: DomainCreate, request: Request, response: Response, context: Ctx, who: DomainWriter
-) -> DomainView:
+def create_domain(body: DomainCreate, request: Request, response: Response, context: Ctx, who: DomainWriter) -> Domain:
     """Register a place: where its images are, and which limits its gate keeps."""
     if not who.claims.reaches(body.name):
         raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
     source_uri, uploaded = body.source_uri, body.source_uri is None
     if source_uri is None:
-        source_uri = sources.managed_uri(context.store, who.tenant, body.name)
-    with context.database.write() as state:
+        source_uri = managed_uri(context.store, who.tenant, body.name)
+    with context.change(who) as tx:
         created = domains.create(
-            state,
+            tx,
             tenant=who.tenant,
             name=body.name,
             source_uri=source_uri,
-            rules=GateRules(**body.gate.model_dump()),
-            quota=tenants.default_quota(context.settings),
+            gate=GateRules.describe(body.gate),
             description=body.description,
-            schedule=body.schedule.schedule(),
+            schedule=Schedule.describe(body.schedule),
             source_role_arn=body.source_role_arn,
             allow_local=context.settings.allow_local_sources,
-            store_uri=None if uploaded else context.store.uri,
+            apart_from_store=not uploaded,
             role_required=context.settings.require_source_role and not uploaded,
-            actor=who.actor,
-            now=context.clock(),
             id=derived(request, "d", who),
         )
-        view = DomainView.of(created, state.aliases.all(who.tenant, created.id))
-    context.publish_routes()
+        view = _shown(created, tx.state.aliases.all(who.tenant, created.id))
     response.headers["Location"] = f"/v1/domains/{created.name}"
     response.headers["ETag"] = view.etag
     return view
@@ -63,16 +62,16 @@ def list_domains(page: Paged, context: Ctx, who: DomainReader) -> DomainPage:
         found = state.domains.page(who.tenant, after=page.after, size=page.size + 1, names=who.claims.domains)
         shown, token = page.cut(found, lambda domain: domain.seq)
         aliases = state.aliases.of_domains(who.tenant, [domain.id for domain in shown])
-    views = [DomainView.of(domain, aliases[domain.id]) for domain in shown]
+    views = [_shown(domain, aliases[domain.id]) for domain in shown]
     return DomainPage(domains=views, next_page_token=token)
 
 
 @router.get("/{domain}")
-def get_domain(domain: str, response: Response, context: Ctx, who: DomainReader) -> DomainView:
+def get_domain(domain: str, response: Response, context: Ctx, who: DomainReader) -> Domain:
     """One domain."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        view = DomainView.of(found, state.aliases.all(who.tenant, found.id))
+        view = _shown(found, state.aliases.all(who.tenant, found.id))
     response.headers["ETag"] = view.etag
     return view
 
@@ -85,23 +84,16 @@ def change_domain(
     context: Ctx,
     who: DomainWriter,
     if_match: IfMatch = None,
-) -> DomainView:
+) -> Domain:
     """Change the description or the gate rules; versions keep the verdicts they have."""
-    with context.database.write() as state:
-        found = _unchanged(who.domain(state, domain), if_match)
+    with context.change(who) as tx:
+        found = _unchanged(who.domain(tx.state, domain), if_match)
         rules = _patched(found.gate, body.gate) if body.gate else found.gate
         if found.gate.four_eyes and not rules.four_eyes and not who.claims.allows("admin"):
             raise Forbidden(f"gate.four_eyes of {found.name!r} may be taken away by an admin only.")
-        saved = domains.change(
-            state,
-            found,
-            rules=rules,
-            description=body.description,
-            schedule=body.schedule.schedule() if body.schedule else None,
-            actor=who.actor,
-            now=context.clock(),
-        )
-        view = DomainView.of(saved, state.aliases.all(who.tenant, saved.id))
+        schedule = Schedule.describe(body.schedule) if body.schedule else None
+        saved = domains.change(tx, found, gate=rules, description=body.description, schedule=schedule)
+        view = _shown(saved, tx.state.aliases.all(who.tenant, saved.id))
     response.headers["ETag"] = view.etag
     return view
 
@@ -109,28 +101,18 @@ def change_domain(
 @router.delete("/{domain}", status_code=204)
 def delete_domain(domain: str, context: Ctx, who: DomainWriter, if_match: IfMatch = None) -> None:
     """End a domain; its history and its stored objects stay."""
-    with context.database.write() as state:
-        found = _unchanged(who.domain(state, domain), if_match)
-        domains.delete(state, found, actor=who.actor, now=context.clock())
-    context.publish_routes()
+    with context.change(who) as tx:
+        domains.delete(tx, _unchanged(who.domain(tx.state, domain), if_match))
 
 
 @router.post("/{domain}:rollback")
-def roll_back(domain: str, context: Ctx, who: Approver, body: Rollback | None = None) -> AliasView:
+def roll_back(domain: str, context: Ctx, who: Approver, body: Rollback | None = None) -> Alias:
     """Let the version that served before serve again."""
     body = body or Rollback()
-    with context.database.write() as state:
-        found = who.domain(state, domain)
-        moved = promotion.rollback(
-            state,
-            found,
-            actor=who.actor,
-            reason=body.reason or "rollback",
-            now=context.clock(),
-            if_current=body.if_current,
-        )
-    context.publish_routes()
-    return AliasView.of(moved)
+    with context.change(who) as tx:
+        found = who.domain(tx.state, domain)
+        moved = promotion.rollback(tx, found, reason=body.reason or "rollback", if_current=body.if_current)
+    return Alias.describe(moved)
 
 
 @router.get("/{domain}/snapshots")
@@ -140,28 +122,40 @@ def list_snapshots(domain: str, page: Paged, context: Ctx, who: DomainReader) ->
         found = who.domain(state, domain)
         snapshots = state.snapshots.page(who.tenant, found.id, after=page.after, size=page.size + 1)
     shown, token = page.cut(snapshots, lambda snapshot: snapshot.seq)
-    return SnapshotPage(snapshots=[SnapshotView.of(item) for item in shown], next_page_token=token)
+    return SnapshotPage(snapshots=[Snapshot.describe(item) for item in shown], next_page_token=token)
 
 
 @router.get("/{domain}/snapshots/{snapshot}")
-def get_snapshot(domain: str, snapshot: str, context: Ctx, who: DomainReader) -> SnapshotView:
+def get_snapshot(domain: str, snapshot: str, context: Ctx, who: DomainReader) -> Snapshot:
     """One snapshot."""
     with context.database.read() as state:
         found = who.domain(state, domain)
-        return SnapshotView.of(state.snapshots.get(who.tenant, snapshot, domain_id=found.id))
+        return Snapshot.describe(state.snapshots.get(who.tenant, snapshot, domain_id=found.id))
 
 
-def _unchanged(domain: Domain, if_match: str | None) -> Domain:
-    if if_match is not None and if_match.strip() not in ("*", etag_of(domain)):
-        raise EtagMismatch(f"Domain {domain.name!r} has ETag {etag_of(domain)}; If-Match is {if_match[:40]}.")
+def _shown(domain: entity.Domain, aliases: Sequence[alias.Alias]) -> Domain:
+    points = {item.name: item.version for item in aliases}
+    return Domain.describe(
+        domain,
+        schedule=ScheduleStatus.describe(domain.schedule, next_run_time=domain.next_run_time),
+        champion=points.get(alias.CHAMPION, entity.SOURCE_VERSION),
+        aliases=points,
+        etag=_etag(domain),
+    )
+
+
+def _etag(domain: entity.Domain) -> str:
+    return f'"{domain.row_version}"'
+
+
+def _unchanged(domain: entity.Domain, if_match: str | None) -> entity.Domain:
+    if if_match is not None and if_match.strip() not in ("*", _etag(domain)):
+        raise EtagMismatch(f"Domain {domain.name!r} has ETag {_etag(domain)}; If-Match is {if_match[:40]}.")
     return domain
 
 
 def _patched(rules: GateRules, patch: GatePatch) -> GateRules:
-    limits = {**rules.limits, **(patch.limits or {})}
-    return GateRules(
-        policy=rules.policy if patch.policy is None else patch.policy,
-        limits={name: value for name, value in limits.items() if value is not None},
-        allow_inconclusive=(rules.allow_inconclusive if patch.allow_inconclusive is None else patch.allow_inconclusive),
-        four_eyes=rules.four_eyes if patch.four_eyes is None else patch.four_eyes,
-    )
+    given = {name: value for name, value in patch.model_dump(exclude_unset=True).items() if value is not None}
+    limits = {**rules.limits, **given.pop("limits", {})}
+    given["limits"] = {name: value for name, value in limits.items() if value is not None}
+    return rules.model_copy(update=given)

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from udair_platform.api import streams as responses
 from udair_platform.api.context import Ctx
 from udair_platform.api.feed import Filter
-from udair_platform.api.pages import EventPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import Admin
 from udair_platform.api.streams import STREAM
-from udair_platform.api.views.platform import EventView
+from udair_platform.contract.events import Event
+from udair_platform.contract.pages import EventPage
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
@@ -38,4 +38,4 @@ def list_events(
             return responses.events(request, which, responses.last_id(request))
         events = state.events.page(who.tenant, domain_id=domain_id, noun=noun, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
-    return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
+    return EventPage(events=[Event.describe(event, id=event.seq) for event in shown], next_page_token=token)

@@ -11,18 +11,17 @@ from udair_platform.api import streams as responses
 from udair_platform.api.context import Ctx
 from udair_platform.api.feed import Filter
 from udair_platform.api.middleware.idempotency import IdempotentRoute, derived
-from udair_platform.api.pages import EventPage, JobPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import DomainReader, JobRunner, Principal
 from udair_platform.api.schemas import JobCreate
 from udair_platform.api.streams import STREAM
-from udair_platform.api.views.jobs import JobView
-from udair_platform.api.views.platform import EventView
+from udair_platform.contract.events import Event
+from udair_platform.contract.jobs import Attempt, Job
+from udair_platform.contract.pages import EventPage, JobPage
+from udair_platform.entities import job as entity
 from udair_platform.entities.domain import Domain
-from udair_platform.entities.job import Job
 from udair_platform.errors import NotFound
-from udair_platform.http import tracing
-from udair_platform.services import jobs, tenants
+from udair_platform.services import jobs
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/jobs", tags=["jobs"], route_class=IdempotentRoute)
@@ -30,27 +29,14 @@ ANY = "-"
 
 
 @router.post("", status_code=202)
-def create_job(
-    domain: str, body: JobCreate, request: Request, response: Response, context: Ctx, who: JobRunner
-) -> JobView:
+def create_job(domain: str, body: JobCreate, request: Request, response: Response, context: Ctx, who: JobRunner) -> Job:
     """Adapt the model to the domain: queued at once, done when `state` is final."""
-    with context.database.write() as state:
-        found = who.domain(state, domain)
-        job = jobs.submit(
-            state,
-            context.store,
-            found,
-            recipe=body.recipe.model_dump(exclude_unset=True),
-            snapshot=body.snapshot,
-            priority=body.priority,
-            quota=tenants.default_quota(context.settings),
-            actor=who.actor,
-            now=context.clock(),
-            job_id=derived(request, "j", who),
-            trace=tracing.current(),
-        )
+    job_id = derived(request, "j", who)
+    with context.change(who) as tx:
+        found = who.domain(tx.state, domain)
+        job = jobs.submit(tx, found, recipe=body.recipe, snapshot=body.snapshot, priority=body.priority, job_id=job_id)
     response.headers["Location"] = f"/v1/domains/{found.name}/jobs/{job.id}"
-    return JobView.of(job, found.name)
+    return Job.describe(job, domain=found.name)
 
 
 @router.get("")
@@ -61,46 +47,39 @@ def list_jobs(domain: str, page: Paged, context: Ctx, who: DomainReader) -> JobP
         found = state.jobs.page(who.tenant, domain_id=one.id if one else None, after=page.after, size=page.size + 1)
         shown, token = page.cut(found, lambda job: job.seq)
         names = {id: state.domains.by_id(who.tenant, id).name for id in {job.domain_id for job in shown}}
-    views = [JobView.of(job, names[job.domain_id]) for job in shown if who.claims.reaches(names[job.domain_id])]
+    views = [
+        Job.describe(job, domain=names[job.domain_id]) for job in shown if who.claims.reaches(names[job.domain_id])
+    ]
     return JobPage(jobs=views, next_page_token=token)
 
 
 @router.get("/{job}")
-def get_job(domain: str, job: str, context: Ctx, who: DomainReader) -> JobView:
+def get_job(domain: str, job: str, context: Ctx, who: DomainReader) -> Job:
     """One job, with its attempts."""
     with context.database.read() as state:
         found, owner = _job(state, who, domain, job)
         attempts = state.attempts.of_job(who.tenant, found.id)
-    return JobView.of(found, owner.name, attempts)
+    tries = [Attempt.describe(attempt) for attempt in attempts]
+    return Job.describe(found, domain=owner.name, attempts=tries)
 
 
 @router.post("/{job}:retry", status_code=202)
-def retry_job(domain: str, job: str, request: Request, response: Response, context: Ctx, who: JobRunner) -> JobView:
+def retry_job(domain: str, job: str, request: Request, response: Response, context: Ctx, who: JobRunner) -> Job:
     """Run a job that has ended once more, as a new job: same recipe, and the same images if it had listed them."""
-    with context.database.write() as state:
-        found, owner = _job(state, who, domain, job)
-        again = jobs.retry(
-            state,
-            context.store,
-            owner,
-            found,
-            quota=tenants.default_quota(context.settings),
-            actor=who.actor,
-            now=context.clock(),
-            job_id=derived(request, "j", who),
-            trace=tracing.current(),
-        )
+    with context.change(who) as tx:
+        found, owner = _job(tx.state, who, domain, job)
+        again = jobs.retry(tx, owner, found, job_id=derived(request, "j", who))
     response.headers["Location"] = f"/v1/domains/{owner.name}/jobs/{again.id}"
-    return JobView.of(again, owner.name)
+    return Job.describe(again, domain=owner.name)
 
 
 @router.post("/{job}:cancel")
-def cancel_job(domain: str, job: str, context: Ctx, who: JobRunner) -> JobView:
+def cancel_job(domain: str, job: str, context: Ctx, who: JobRunner) -> Job:
     """Ask a job to end; it is CANCELLED once nothing of it runs any more."""
-    with context.database.write() as state:
-        found, owner = _job(state, who, domain, job)
-        cancelled = jobs.cancel(state, found, actor=who.actor, now=context.clock())
-    return JobView.of(cancelled, owner.name)
+    with context.change(who) as tx:
+        found, owner = _job(tx.state, who, domain, job)
+        cancelled = jobs.cancel(tx, found)
+    return Job.describe(cancelled, domain=owner.name)
 
 
 @router.get("/{job}/logs", response_class=PlainTextResponse, responses=STREAM)
@@ -117,7 +96,7 @@ def get_logs(
     With `Accept: text/event-stream` line by line until the job has ended; ids are line numbers.
     """
 
-    def find() -> tuple[Job, str]:
+    def find() -> tuple[entity.Job, str]:
         with context.database.read() as state:
             found, owner = _job(state, who, domain, job)
             if attempt is not None:
@@ -147,10 +126,10 @@ def list_job_events(
             return responses.events(request, which, after, of_job=True, last=last)
         events = state.events.page(who.tenant, noun="job", name=found.id, after=page.after, size=page.size + 1)
     shown, token = page.cut(events, lambda event: event.seq)
-    return EventPage(events=[EventView.of(event) for event in shown], next_page_token=token)
+    return EventPage(events=[Event.describe(event, id=event.seq) for event in shown], next_page_token=token)
 
 
-def _job(state: State, who: Principal, domain: str, id: str) -> tuple[Job, Domain]:
+def _job(state: State, who: Principal, domain: str, id: str) -> tuple[entity.Job, Domain]:
     if domain != ANY:
         owner = who.domain(state, domain)
         return state.jobs.get(who.tenant, id, domain_id=owner.id), owner

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 
 from udair_platform.api.context import Ctx
 from udair_platform.api.middleware.idempotency import derived
-from udair_platform.api.pages import KeyPage
 from udair_platform.api.paging import Paged
 from udair_platform.api.principal import Admin
 from udair_platform.api.schemas import KeyCreate, KeyRotate
-from udair_platform.api.views.platform import KeyCreated, KeyView
+from udair_platform.contract.keys import ApiKey, NewApiKey
+from udair_platform.contract.pages import KeyPage
 from udair_platform.roles import ROLES
 from udair_platform.services import api_keys
 
@@ -19,22 +19,20 @@ router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
 
 
 @router.post("", status_code=201)
-def create_key(body: KeyCreate, request: Request, context: Ctx, who: Admin) -> KeyCreated:
+def create_key(body: KeyCreate, request: Request, context: Ctx, who: Admin) -> NewApiKey:
     """A new key of the caller's tenant. An Idempotency-Key shows an equal key again."""
-    with context.database.write() as state:
+    with context.change(who) as tx:
         key, token = api_keys.create_key(
-            state,
+            tx,
             context.signing_key,
             tenant=who.tenant,
             name=body.name,
             scopes=ROLES[body.role] if body.role else body.scopes or (),
             domains=body.domains,
             expires=body.expires_time,
-            actor=who.actor,
-            now=context.clock(),
             kid=derived(request, "k", who),
         )
-    return KeyCreated.with_token(key, token)
+    return NewApiKey.describe(key, token=token)
 
 
 @router.get("")
@@ -43,31 +41,21 @@ def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
     with context.database.read() as state:
         found = state.keys.page(who.tenant, after=page.after, size=page.size + 1)
     shown, token = page.cut(found, lambda key: key.seq)
-    return KeyPage(keys=[KeyView.of(key) for key in shown], next_page_token=token)
+    return KeyPage(keys=[ApiKey.describe(key) for key in shown], next_page_token=token)
 
 
 @router.post("/{kid}:rotate", status_code=201)
-def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None) -> KeyCreated:
+def rotate_key(kid: str, request: Request, context: Ctx, who: Admin, body: KeyRotate | None = None) -> NewApiKey:
     """A key that says the same takes the place of `kid`. An Idempotency-Key shows the new one again."""
-    with context.database.write() as state:
-        key, token = api_keys.rotate_key(
-            state,
-            context.signing_key,
-            tenant=who.tenant,
-            kid=kid,
-            grace_s=body.grace_s if body else 0,
-            actor=who.actor,
-            now=context.clock(),
-            new=derived(request, "k", who),
-        )
-    context.publish_routes()
-    return KeyCreated.with_token(key, token)
+    grace_s, new = body.grace_s if body else 0, derived(request, "k", who)
+    with context.change(who) as tx:
+        key, token = api_keys.rotate_key(tx, context.signing_key, tenant=who.tenant, kid=kid, grace_s=grace_s, new=new)
+    return NewApiKey.describe(key, token=token)
 
 
 @router.post("/{kid}:revoke")
-def revoke_key(kid: str, context: Ctx, who: Admin) -> KeyView:
+def revoke_key(kid: str, context: Ctx, who: Admin) -> ApiKey:
     """Take a key back. Revoking a revoked key changes nothing."""
-    with context.database.write() as state:
-        key = api_keys.revoke_key(state, tenant=who.tenant, kid=kid, actor=who.actor, now=context.clock())
-    context.publish_routes()
-    return KeyView.of(key)
+    with context.change(who) as tx:
+        key = api_keys.revoke_key(tx, tenant=who.tenant, kid=kid)
+    return ApiKey.describe(key)

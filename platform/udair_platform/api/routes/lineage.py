@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
@@ -13,7 +15,8 @@ from udair_jobs.storage import NotFound as NoObject
 from udair_jobs.storage import Storage, StorageError
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.principal import DomainReader, Principal
-from udair_platform.api.views.lineage import FilesView, FileView, LineageView
+from udair_platform.contract.aliases import AliasChange
+from udair_platform.contract.versions import File, Files, Lineage
 from udair_platform.entities.alias import CHAMPION
 from udair_platform.errors import NotFound, StoreDown
 from udair_platform.services import versions
@@ -24,30 +27,41 @@ _MAX_FILE_BYTES = 64 * 2**20
 
 
 @router.get("/lineage")
-def get_lineage(domain: str, version: str, context: Ctx, who: DomainReader) -> LineageView:
+def get_lineage(domain: str, version: str, context: Ctx, who: DomainReader) -> Lineage:
     """From the images through job, recipe, code and base model to when it served."""
     with context.database.read() as state:
         found = who.domain(state, domain)
         one = state.versions.get(who.tenant, found.id, versions.resolve(state, found, version))
-        return LineageView.of(
-            one,
-            state.jobs.get(who.tenant, one.job_id),
-            state.attempts.of_job(who.tenant, one.job_id),
-            state.snapshots.get(who.tenant, one.snapshot_id),
-            state.aliases.history(who.tenant, found.id, CHAMPION, size=_MOVES),
-        )
+        job = state.jobs.get(who.tenant, one.job_id)
+        attempts = state.attempts.of_job(who.tenant, one.job_id)
+        snapshot = state.snapshots.get(who.tenant, one.snapshot_id)
+        moves = state.aliases.history(who.tenant, found.id, CHAMPION, size=_MOVES)
+    canonical = json.dumps(dict(job.recipe), sort_keys=True, separators=(",", ":")).encode()
+    served = [move for move in moves if one.number in (move.to_version, move.from_version)]
+    return Lineage.describe(
+        one,
+        version=one.number,
+        attempts=len(attempts),
+        cause_actor=job.actor,
+        recipe=dict(job.recipe),
+        config_digest=hashlib.sha256(canonical).hexdigest(),
+        snapshot_digest=snapshot.digest,
+        snapshot_uri=snapshot.uri,
+        images=(snapshot.summary or {}).get("images"),
+        served=[AliasChange.describe(move) for move in served],
+    )
 
 
 @router.get("/files")
-def list_files(domain: str, version: str, context: Ctx, who: DomainReader) -> FilesView:
+def list_files(domain: str, version: str, context: Ctx, who: DomainReader) -> Files:
     """The adapter, its evidence and what else its job published."""
     number, folder = _folder(context, who, domain, version)
     files = _manifest(folder, number).files
     signed = folder.uri.startswith("s3://")
     with _asking(number):
-        return FilesView(
+        return Files(
             files=[
-                FileView(
+                File(
                     name=name,
                     sha256=record.sha256,
                     size_bytes=record.bytes,

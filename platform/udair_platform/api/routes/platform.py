@@ -8,23 +8,23 @@ from fastapi import APIRouter, Request
 
 import udair
 from udair_platform.api.context import Ctx
-from udair_platform.api.pages import BasePage
 from udair_platform.api.principal import AnyKey, DomainReader
-from udair_platform.api.views.platform import BaseView, PlatformView
+from udair_platform.contract.base_models import BaseModelInfo, PlatformInfo
+from udair_platform.contract.pages import BasePage
 
 router = APIRouter(prefix="/v1", tags=["platform"])
 
 
 @router.get("/platform")
-def get_platform(context: Ctx, who: AnyKey) -> PlatformView:
+def get_platform(context: Ctx, who: AnyKey) -> PlatformInfo:
     """Version, data-plane URL and base model."""
     with context.database.read() as state:
         base = state.bases.current()
-    return PlatformView(
+    return PlatformInfo(
         version=udair.__version__,
         serve_url=context.settings.serve_url,
         tenant=who.tenant,
-        base_model=BaseView.of(base) if base else None,
+        base_model=BaseModelInfo.describe(base) if base else None,
     )
 
 
@@ -32,7 +32,7 @@ def get_platform(context: Ctx, who: AnyKey) -> PlatformView:
 def list_base_models(context: Ctx, who: DomainReader) -> BasePage:
     """Base models that this platform has adapted, the current one last."""
     with context.database.read() as state:
-        return BasePage(base_models=[BaseView.of(base) for base in state.bases.all()])
+        return BasePage(base_models=[BaseModelInfo.describe(base) for base in state.bases.all()])
 
 
 @router.get("/openapi.json")

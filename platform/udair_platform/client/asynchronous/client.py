@@ -14,9 +14,11 @@ from udair_platform.client.asynchronous.restoring import restore
 from udair_platform.client.asynchronous.transport import AsyncTransport
 from udair_platform.client.asynchronous.webhooks import AsyncWebhooks
 from udair_platform.client.errors import ClientError
-from udair_platform.client.models import BaseModelInfo, DomainUsage, Event, PlatformInfo
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.waiting import async_concurrently
+from udair_platform.contract.base_models import BaseModelInfo, PlatformInfo
+from udair_platform.contract.events import Event
+from udair_platform.contract.usage import DomainUsage
 
 Name = TypeVar("Name")
 
@@ -91,8 +93,8 @@ class AsyncClient:
             async for item in self._transport.pages("/v1/events", "events", params=params):
                 yield Event.model_validate(item)
             return
-        async for said in self._transport.stream("/v1/events", params=params):
-            yield Event.model_validate_json(said.data)
+        async for item in self._transport.stream("/v1/events", params=params):
+            yield Event.model_validate_json(item.data)
 
     async def restore(self, image: Picture, domain: str, *, timeout_s: float = 300.0, **options: Any) -> Restored:
         """Restore one image by what serves `domain` now.

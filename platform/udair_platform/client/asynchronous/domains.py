@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
-
-from pydantic import Field
 
 from udair_platform.client.asynchronous.bound import AsyncBound
 from udair_platform.client.asynchronous.jobs import AsyncJob
 from udair_platform.client.asynchronous.restoring import restore
 from udair_platform.client.asynchronous.transport import AsyncTransport
 from udair_platform.client.asynchronous.versions import AsyncVersion
-from udair_platform.client.models import (
-    Access,
-    Alias,
-    AliasChange,
-    Drift,
-    GateRules,
-    Route,
-    Schedule,
-    Snapshot,
-    Upload,
-    Usage,
-)
 from udair_platform.client.names import checked
 from udair_platform.client.pictures import Picture, Restored
+from udair_platform.contract import domains as contract
+from udair_platform.contract.aliases import Alias, AliasChange
+from udair_platform.contract.domains import Route
+from udair_platform.contract.snapshots import Snapshot
+from udair_platform.contract.usage import Access, Drift, Upload, Usage
 
 
-class AsyncDomain(AsyncBound):
+class AsyncDomain(AsyncBound, contract.Domain):
     """A domain."""
-
-    name: str
-    id: str
-    source_uri: str
-    description: str = ""
-    gate: GateRules
-    schedule: Schedule = Schedule()
-    source_role_arn: str | None = None
-    external_id: str = ""
-    state: str
-    champion: int
-    aliases: dict[str, int] = Field(default_factory=dict)
-    etag: str
-    created_time: datetime
 
     @property
     def _path(self) -> str:
@@ -52,7 +28,7 @@ class AsyncDomain(AsyncBound):
 
     async def refresh(self) -> AsyncDomain:
         """The domain as it is now."""
-        return AsyncDomain.of(self._transport, await self._transport.json("GET", self._path))
+        return AsyncDomain.bind(self._transport, await self._transport.json("GET", self._path))
 
     async def change(
         self,
@@ -64,7 +40,7 @@ class AsyncDomain(AsyncBound):
         """Change the description, the gate rules or the schedule; what is None stays as it is."""
         body = {"description": description, "gate": gate, "schedule": schedule}
         body = {name: value for name, value in body.items() if value is not None}
-        return AsyncDomain.of(self._transport, await self._transport.json("PATCH", self._path, body=body))
+        return AsyncDomain.bind(self._transport, await self._transport.json("PATCH", self._path, body=body))
 
     async def delete(self) -> None:
         """End the domain."""
@@ -97,12 +73,12 @@ class AsyncDomain(AsyncBound):
         """
         body = {"recipe": recipe, "priority": priority, **({"snapshot": snapshot} if snapshot else {})}
         data = await self._transport.json("POST", f"{self._path}/jobs", body=body, idempotency_key=idempotency_key)
-        return AsyncJob.of(self._transport, data)
+        return AsyncJob.bind(self._transport, data)
 
     async def jobs(self, *, limit: int | None = None) -> AsyncIterator[AsyncJob]:
         """Jobs of the domain, newest first."""
         async for item in self._transport.pages(f"{self._path}/jobs", "jobs", limit=limit):
-            yield AsyncJob.of(self._transport, item)
+            yield AsyncJob.bind(self._transport, item)
 
     async def snapshots(self, *, limit: int | None = None) -> AsyncIterator[Snapshot]:
         """Snapshots of the domain's images, newest first."""
@@ -116,12 +92,12 @@ class AsyncDomain(AsyncBound):
     async def versions(self, *, limit: int | None = None) -> AsyncIterator[AsyncVersion]:
         """Versions of the domain, newest first."""
         async for item in self._transport.pages(f"{self._path}/versions", "versions", limit=limit):
-            yield AsyncVersion.of(self._transport, item)
+            yield AsyncVersion.bind(self._transport, item)
 
     async def version(self, name: int | str) -> AsyncVersion:
         """One version, by number or ``@alias``."""
         data = await self._transport.json("GET", f"{self._path}/versions/{checked(str(name))}")
-        return AsyncVersion.of(self._transport, data)
+        return AsyncVersion.bind(self._transport, data)
 
     async def promote(self, version: int | str, *, reason: str = "", if_current: int | None = None) -> Alias:
         """Let a version serve; 0 is the source model. Raises GateRejected, Conflict."""
@@ -225,13 +201,13 @@ class AsyncDomains:
         body |= {"source_role_arn": role_arn} if role_arn else {}
         body |= {"schedule": schedule} if schedule else {}
         data = await self._transport.json("POST", "/v1/domains", body=body, idempotency_key=idempotency_key)
-        return AsyncDomain.of(self._transport, data)
+        return AsyncDomain.bind(self._transport, data)
 
     async def get(self, name: str) -> AsyncDomain:
         """One domain. Raises NotFound."""
-        return AsyncDomain.of(self._transport, await self._transport.json("GET", f"/v1/domains/{checked(name)}"))
+        return AsyncDomain.bind(self._transport, await self._transport.json("GET", f"/v1/domains/{checked(name)}"))
 
     async def list(self, *, limit: int | None = None) -> AsyncIterator[AsyncDomain]:
         """Domains, oldest first."""
         async for item in self._transport.pages("/v1/domains", "domains", limit=limit):
-            yield AsyncDomain.of(self._transport, item)
+            yield AsyncDomain.bind(self._transport, item)

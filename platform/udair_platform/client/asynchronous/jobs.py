@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
-
-from pydantic import Field
 
 from udair_platform.client.asynchronous.bound import AsyncBound
 from udair_platform.client.asynchronous.transport import AsyncTransport
 from udair_platform.client.asynchronous.versions import AsyncVersion
 from udair_platform.client.errors import GateRejected, JobFailed, WaitTimeout
-from udair_platform.client.models import Attempt, BaseModelInfo, Event
 from udair_platform.client.names import checked
 from udair_platform.client.waiting import async_pause
+from udair_platform.contract import jobs as contract
+from udair_platform.contract.events import Event
 
 POLL_S = 0.5
 _ENDS = ("job.SUCCEEDED", "job.FAILED", "job.CANCELLED", "job.EXPIRED")
 
 
-class AsyncJob(AsyncBound):
+class AsyncJob(AsyncBound, contract.Job):
     """A job as it was when it was asked for; `refresh` asks again."""
-
-    id: str
-    domain: str
-    state: str
-    done: bool
-    phase: str | None = None
-    progress_percent: float = 0.0
-    eta_seconds: float | None = None
-    metrics: dict[str, float | None] = Field(default_factory=dict)
-    phases: list[dict[str, Any]] = Field(default_factory=list)
-    message: str = ""
-    reason: str | None = None
-    detail: str = ""
-    priority: str = "NORMAL"
-    attempt: int = 0
-    attempts: list[Attempt] | None = None
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    snapshot: str
-    base_model: BaseModelInfo
-    version: int | None = None
-    created_time: datetime
-    started_time: datetime | None = None
-    finished_time: datetime | None = None
 
     @property
     def _path(self) -> str:
@@ -53,7 +28,7 @@ class AsyncJob(AsyncBound):
 
     async def refresh(self) -> AsyncJob:
         """The job as it is now."""
-        return AsyncJob.of(self._transport, await self._transport.json("GET", self._path))
+        return AsyncJob.bind(self._transport, await self._transport.json("GET", self._path))
 
     async def stream(self, *, timeout_s: float | None = None, poll_s: float = POLL_S) -> AsyncIterator[AsyncJob]:
         """The job, each time that something about it is new, until it is done.
@@ -94,7 +69,7 @@ class AsyncJob(AsyncBound):
         if done.version is None:
             raise JobFailed(done)
         path = f"/v1/domains/{done.domain}/versions/{done.version}"
-        version = AsyncVersion.of(self._transport, await self._transport.json("GET", path))
+        version = AsyncVersion.bind(self._transport, await self._transport.json("GET", path))
         if version.verdict == "FAILED":
             failed = [item["name"] for item in (version.gate or {}).get("checks", []) if not item["passed"]]
             error = GateRejected(
@@ -107,11 +82,11 @@ class AsyncJob(AsyncBound):
 
     async def cancel(self) -> AsyncJob:
         """Ask the job to end."""
-        return AsyncJob.of(self._transport, await self._transport.json("POST", f"{self._path}:cancel"))
+        return AsyncJob.bind(self._transport, await self._transport.json("POST", f"{self._path}:cancel"))
 
     async def retry(self) -> AsyncJob:
         """Run this job, which has ended, once more; the new job. Raises Conflict."""
-        return AsyncJob.of(self._transport, await self._transport.json("POST", f"{self._path}:retry"))
+        return AsyncJob.bind(self._transport, await self._transport.json("POST", f"{self._path}:retry"))
 
     async def logs(self, *, attempt: int | None = None) -> str:
         """What the job has printed."""
@@ -121,10 +96,10 @@ class AsyncJob(AsyncBound):
     async def follow_logs(self, *, attempt: int | None = None) -> AsyncIterator[str]:
         """What the job has printed and prints, line by line, until it is done."""
         params = {} if attempt is None else {"attempt": attempt}
-        stream = self._transport.stream(f"{self._path}/logs", params=params, ends=lambda said: said.event == "end")
-        async for said in stream:
-            if said.event == "line":
-                yield said.data
+        stream = self._transport.stream(f"{self._path}/logs", params=params, ends=lambda item: item.event == "end")
+        async for item in stream:
+            if item.event == "line":
+                yield item.data
 
     async def events(self, *, follow: bool = False) -> AsyncIterator[Event]:
         """What happened to the job, oldest first; with `follow`, until it is done."""
@@ -133,8 +108,8 @@ class AsyncJob(AsyncBound):
             async for item in self._transport.pages(path, "events"):
                 yield Event.model_validate(item)
             return
-        async for said in self._transport.stream(path, ends=lambda said: said.event in _ENDS):
-            yield Event.model_validate_json(said.data)
+        async for item in self._transport.stream(path, ends=lambda item: item.event in _ENDS):
+            yield Event.model_validate_json(item.data)
 
 
 class AsyncJobs:
@@ -145,9 +120,9 @@ class AsyncJobs:
 
     async def get(self, id: str) -> AsyncJob:
         """One job. Raises NotFound."""
-        return AsyncJob.of(self._transport, await self._transport.json("GET", f"/v1/domains/-/jobs/{checked(id)}"))
+        return AsyncJob.bind(self._transport, await self._transport.json("GET", f"/v1/domains/-/jobs/{checked(id)}"))
 
     async def list(self, *, limit: int | None = None) -> AsyncIterator[AsyncJob]:
         """Jobs, newest first."""
         async for item in self._transport.pages("/v1/domains/-/jobs", "jobs", limit=limit):
-            yield AsyncJob.of(self._transport, item)
+            yield AsyncJob.bind(self._transport, item)

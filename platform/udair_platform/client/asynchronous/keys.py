@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from udair_platform.client.asynchronous.transport import AsyncTransport
-from udair_platform.client.models import ApiKey
 from udair_platform.client.names import checked
+from udair_platform.contract.keys import ApiKey, NewApiKey
 
 
 class AsyncKeys:
@@ -24,7 +24,7 @@ class AsyncKeys:
         role: str | None = None,
         domains: Sequence[str] | None = None,
         expires_time: datetime | None = None,
-    ) -> ApiKey:
+    ) -> NewApiKey:
         """A new key; its `token` is shown this once.
 
         Args:
@@ -38,17 +38,17 @@ class AsyncKeys:
             "domains": None if domains is None else [*domains],
             "expires_time": None if expires_time is None else expires_time.isoformat(),
         }
-        return ApiKey.model_validate(await self._transport.json("POST", "/v1/apiKeys", body=body))
+        return NewApiKey.model_validate(await self._transport.json("POST", "/v1/apiKeys", body=body))
 
     async def list(self) -> AsyncIterator[ApiKey]:
         """Keys, revoked ones too."""
         async for item in self._transport.pages("/v1/apiKeys", "keys"):
             yield ApiKey.model_validate(item)
 
-    async def rotate(self, kid: str, *, grace_s: int = 0) -> ApiKey:
+    async def rotate(self, kid: str, *, grace_s: int = 0) -> NewApiKey:
         """A new key that says the same; the old one stays good for `grace_s` seconds. Raises Conflict."""
         path = f"/v1/apiKeys/{checked(kid)}:rotate"
-        return ApiKey.model_validate(await self._transport.json("POST", path, body={"grace_s": grace_s}))
+        return NewApiKey.model_validate(await self._transport.json("POST", path, body={"grace_s": grace_s}))
 
     async def revoke(self, kid: str) -> ApiKey:
         """Take a key back."""

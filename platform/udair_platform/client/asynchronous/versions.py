@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field
 
 from udair_platform.client.asynchronous.bound import AsyncBound
 from udair_platform.client.errors import ClientError
 from udair_platform.client.gallery import INDEX, Gallery, GalleryItem
-from udair_platform.client.models import Alias, BaseModelInfo, File, GateReport, Lineage, Route
 from udair_platform.client.names import file_name
+from udair_platform.contract import versions as contract
+from udair_platform.contract.aliases import Alias
+from udair_platform.contract.domains import Route
+from udair_platform.contract.versions import File, GateReport, Lineage
 
 MANIFEST = "MANIFEST.json"
 
 
-class AsyncVersion(AsyncBound):
+class AsyncVersion(AsyncBound, contract.Version):
     """An adapter version."""
-
-    number: int
-    domain: str
-    state: str
-    verdict: str | None = None
-    gate: dict[str, Any] | None = None
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    job_id: str
-    snapshot: str
-    base_model: BaseModelInfo
-    adapter_digest: str
-    code_version: str = ""
-    aliases: list[str] = Field(default_factory=list)
-    reviewed_by: str | None = None
-    reviewed_time: datetime | None = None
-    review_reason: str = ""
-    created_time: datetime
 
     @property
     def _path(self) -> str:
@@ -120,4 +102,4 @@ class AsyncVersion(AsyncBound):
 
     async def _decide(self, verb: str, reason: str) -> AsyncVersion:
         data = await self._transport.json("POST", f"{self._path}:{verb}", body={"reason": reason})
-        return AsyncVersion.of(self._transport, data)
+        return AsyncVersion.bind(self._transport, data)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from udair_platform.client.asynchronous.transport import AsyncTransport
-from udair_platform.client.models import Webhook
 from udair_platform.client.names import checked
+from udair_platform.contract.webhooks import SignedWebhook, Webhook
 
 
 class AsyncWebhooks:
@@ -16,14 +15,14 @@ class AsyncWebhooks:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def create(self, url: str, kinds: Sequence[str] = ("*",), *, description: str = "") -> Webhook:
+    async def create(self, url: str, kinds: Sequence[str] = ("*",), *, description: str = "") -> SignedWebhook:
         """Have events sent to `url` from now on; `secret` is what they are signed with.
 
         Args:
             kinds: e.g. ``job.SUCCEEDED``, ``job.*``, ``*``.
         """
         body = {"url": url, "kinds": [*kinds], "description": description}
-        return _with_secret(await self._transport.json("POST", "/v1/webhooks", body=body))
+        return SignedWebhook.model_validate(await self._transport.json("POST", "/v1/webhooks", body=body))
 
     async def get(self, id: str) -> Webhook:
         """One webhook, and how its deliveries go. Raises NotFound."""
@@ -46,9 +45,10 @@ class AsyncWebhooks:
         """Send nothing until it is enabled again."""
         return await self._do(id, "disable")
 
-    async def rotate_secret(self, id: str) -> Webhook:
+    async def rotate_secret(self, id: str) -> SignedWebhook:
         """Another secret; what is sent is signed with both until the next rotation."""
-        return _with_secret(await self._transport.json("POST", f"/v1/webhooks/{checked(id)}:rotateSecret"))
+        path = f"/v1/webhooks/{checked(id)}:rotateSecret"
+        return SignedWebhook.model_validate(await self._transport.json("POST", path))
 
     async def delete(self, id: str) -> None:
         """Send nothing more."""
@@ -56,7 +56,3 @@ class AsyncWebhooks:
 
     async def _do(self, id: str, verb: str) -> Webhook:
         return Webhook.model_validate(await self._transport.json("POST", f"/v1/webhooks/{checked(id)}:{verb}"))
-
-
-def _with_secret(reply: dict[str, Any]) -> Webhook:
-    return Webhook.model_validate({**reply["webhook"], "secret": reply["secret"]})

@@ -118,8 +118,8 @@ class RayLauncher(Launcher):
             ) from error
         except (ConnectionError, RequestException, RuntimeError, OSError) as error:
             self._client = None  # the cluster may come back elsewhere, or as another one
-            said = redact_text(str(error)).strip().splitlines() or [type(error).__name__]
-            raise LauncherDown(f"Ray at {self._address} does not answer as it should: {said[0][:300]}") from error
+            message = redact_text(str(error)).strip().splitlines() or [type(error).__name__]
+            raise LauncherDown(f"Ray at {self._address} does not answer as it should: {message[0][:300]}") from error
 
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient

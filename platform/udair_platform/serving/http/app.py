@@ -168,16 +168,16 @@ def create_ingress(
     async def get_route(domain: str, request: Request) -> Response:
         tenant = await asyncio.to_thread(authorised, request, domain)
         route = router.resolve(tenant, domain)
-        told = await describe(f"{tenant}/{domain}") if describe else {}
+        data = await describe(f"{tenant}/{domain}") if describe else {}
         state = "CANARYING" if route.canary else "SHADOWING" if route.shadow else "ACTIVE"
         shares = {"canary": route.canary, "shadow": route.shadow}
         return JSONResponse(
             {
-                "state": "BLOCKED" if told.get("blocked") else state,
+                "state": "BLOCKED" if data.get("blocked") else state,
                 "version": route.champion.version,
                 **{k: {"version": s.target.version, "percent": s.percent} if s else None for k, s in shares.items()},
                 "generation": router.table().generation,
-                **told,
+                **data,
             }
         )
 

@@ -193,8 +193,8 @@ class Backbone:
     def describe(self, name: str) -> dict[str, Any]:
         """What this replica says of a domain: whether its version is blocked here, its usage, its drift."""
         blocked = self._versions.blocked.get(name)
-        told = self._traffic.report(name).get(name, {})
-        return {"replica": self.id, "blocked": vars(blocked) if blocked else None, **told}
+        data = self._traffic.report(name).get(name, {})
+        return {"replica": self.id, "blocked": vars(blocked) if blocked else None, **data}
 
     def ready(self) -> bool:
         """True once the replica exists: it warms up before that."""

@@ -13,7 +13,7 @@ from udair_platform.documents.store_paths import PROFILE, report
 from udair_platform.errors import PlatformError
 from udair_platform.serving.model.fallback import VersionFallback
 from udair_platform.serving.observation.metrics import ReplicaMetrics
-from udair_platform.serving.observation.windows import TrafficWindows, said
+from udair_platform.serving.observation.windows import TrafficWindows, format_drift
 from udair_platform.serving.routing.table import Router
 from udair_platform.telemetry import logger
 
@@ -81,7 +81,7 @@ class ReplicaReporter:
                 continue
             self._metrics.window(name, record["divergence"], record["class_shares"], record["confirmed"])
             if record["crossed"]:
-                _log.warning("drift", domain=name, confirmed=record["confirmed"], changes=said(record))
+                _log.warning("drift", domain=name, confirmed=record["confirmed"], changes=format_drift(record))
 
     def _run(self, seconds: float, load: Callable[[], dict[str, float | None]]) -> None:
         last: dict[str, Any] = {}

@@ -222,7 +222,7 @@ class TrafficWindows:
         return entry
 
 
-def said(record: dict[str, Any]) -> str:
+def format_drift(record: dict[str, Any]) -> str:
     """A window in words: ``haze 12 % -> 41 %``, the largest changes first."""
     before, now = record.get("reference_class_shares") or {}, record["class_shares"]
     changes = sorted(((now[name] - before.get(name, 0.0), name) for name in now), key=lambda c: -abs(c[0]))

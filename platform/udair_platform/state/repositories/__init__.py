@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-
 from sqlalchemy.engine import Connection
 
-from udair_platform.entities.event import Event
 from udair_platform.state.repositories.access import Keys, Replies, Tenants
 from udair_platform.state.repositories.domains import Aliases, BaseModels, Domains
 from udair_platform.state.repositories.events import Counters, Events, Leases
@@ -40,31 +35,3 @@ class State:
         self.webhooks = Webhooks(connection)
         self.leases = Leases(connection)
         self.counters = Counters(connection)
-
-    def record(
-        self,
-        *,
-        tenant: str,
-        now: datetime,
-        actor: str,
-        cause: str,
-        noun: str,
-        name: str,
-        kind: str,
-        domain_id: str | None = None,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Append one event."""
-        self.events.add(
-            Event(
-                tenant=tenant,
-                time=now,
-                actor=actor,
-                cause=cause[:256],
-                noun=noun,
-                name=name,
-                kind=kind,
-                domain_id=domain_id,
-                data=data or {},
-            )
-        )

@@ -17,12 +17,9 @@ from udair_platform.state.repositories.rows import (
     TenantScope,
     in_tenant,
     paged,
-    table_of,
     values_of,
 )
-from udair_platform.state.tables import ApiKeyRow, ReplyRow, TenantRow
-
-_TENANTS, _KEYS, _REPLIES = table_of(TenantRow), table_of(ApiKeyRow), table_of(ReplyRow)
+from udair_platform.state.tables import API_KEYS, REPLIES, TENANTS
 
 
 class Tenants(Repository):
@@ -31,11 +28,11 @@ class Tenants(Repository):
     def ensure(self, id: str, *, now: datetime) -> None:
         """Create the tenant unless it exists."""
         if not self.exists(id):
-            self._connection.execute(insert(_TENANTS).values(id=id, created_time=now))
+            self._connection.execute(insert(TENANTS).values(id=id, created_time=now))
 
     def find(self, id: str) -> Tenant | None:
         """The tenant `id`, or None."""
-        return self._one(Tenant, select(_TENANTS).where(_TENANTS.c.id == id))
+        return self._one(Tenant, select(TENANTS).where(TENANTS.c.id == id))
 
     def get(self, id: str) -> Tenant:
         """The tenant `id`.
@@ -50,16 +47,16 @@ class Tenants(Repository):
 
     def all(self) -> list[Tenant]:
         """Every tenant, by name."""
-        return self._all(Tenant, select(_TENANTS).order_by(_TENANTS.c.id))
+        return self._all(Tenant, select(TENANTS).order_by(TENANTS.c.id))
 
     def save(self, tenant: Tenant) -> None:
         """Write over what was read."""
         values = values_of(tenant, without=("id", "created_time"))
-        self._connection.execute(update(_TENANTS).where(_TENANTS.c.id == tenant.id).values(**values))
+        self._connection.execute(update(TENANTS).where(TENANTS.c.id == tenant.id).values(**values))
 
     def exists(self, id: str) -> bool:
         """Whether there is such a tenant."""
-        return self._connection.scalar(select(_TENANTS.c.id).where(_TENANTS.c.id == id)) is not None
+        return self._connection.scalar(select(TENANTS.c.id).where(TENANTS.c.id == id)) is not None
 
 
 class Keys(Repository):
@@ -72,18 +69,18 @@ class Keys(Repository):
             AlreadyExists: There is a key of that name.
         """
         try:
-            self._insert(_KEYS, key)
+            self._insert(API_KEYS, key)
         except IntegrityError as error:
             raise AlreadyExists(f"Key {key.kid!r} exists already.") from error
 
     def find(self, tenant: TenantScope, kid: str) -> ApiKey | None:
         """The key `kid`, revoked or not, or None."""
-        return self._one(ApiKey, select(_KEYS).where(in_tenant(_KEYS, tenant), _KEYS.c.kid == kid))
+        return self._one(ApiKey, select(API_KEYS).where(in_tenant(API_KEYS, tenant), API_KEYS.c.kid == kid))
 
     def page(self, tenant: TenantScope, *, after: int | None = None, size: int = 100) -> list[ApiKey]:
         """Every key, revoked or not, oldest first."""
-        where = in_tenant(_KEYS, tenant)
-        return self._all(ApiKey, paged(_KEYS, where, after=after, size=size, newest_first=False))
+        where = in_tenant(API_KEYS, tenant)
+        return self._all(ApiKey, paged(API_KEYS, where, after=after, size=size, newest_first=False))
 
     def revoke(self, tenant: str, kid: str, *, at: datetime) -> tuple[ApiKey, bool]:
         """Take the key back at that time; the flag says whether it would have been good until then.
@@ -91,9 +88,9 @@ class Keys(Repository):
         Raises:
             NotFound: The tenant has no such key.
         """
-        where = (_KEYS.c.tenant == tenant, _KEYS.c.kid == kid)
-        still_good = or_(_KEYS.c.revoked_time.is_(None), _KEYS.c.revoked_time > at)
-        fresh = update(_KEYS).where(*where, still_good).values(revoked_time=at)
+        where = (API_KEYS.c.tenant == tenant, API_KEYS.c.kid == kid)
+        still_good = or_(API_KEYS.c.revoked_time.is_(None), API_KEYS.c.revoked_time > at)
+        fresh = update(API_KEYS).where(*where, still_good).values(revoked_time=at)
         changed = self._connection.execute(fresh).rowcount == 1
         key = self.find(tenant, kid)
         if key is None:
@@ -102,9 +99,9 @@ class Keys(Repository):
 
     def revoked(self, tenant: TenantScope) -> dict[str, datetime]:
         """From when on each key that was taken back is refused, by the key's name."""
-        columns = select(_KEYS.c.kid, _KEYS.c.revoked_time)
-        statement = columns.where(in_tenant(_KEYS, tenant), _KEYS.c.revoked_time.is_not(None))
-        return dict(self._connection.execute(statement.order_by(_KEYS.c.kid)).tuples().all())
+        columns = select(API_KEYS.c.kid, API_KEYS.c.revoked_time)
+        statement = columns.where(in_tenant(API_KEYS, tenant), API_KEYS.c.revoked_time.is_not(None))
+        return dict(self._connection.execute(statement.order_by(API_KEYS.c.kid)).tuples().all())
 
 
 @dataclass(frozen=True)
@@ -126,22 +123,22 @@ class Replies(Repository):
 
     def find(self, tenant: str, kid: str, key: str) -> StoredReply | None:
         """What was remembered under `key`, or None."""
-        return self._one(StoredReply, select(_REPLIES).where(*self._where(tenant, kid, key)))
+        return self._one(StoredReply, select(REPLIES).where(*self._where(tenant, kid, key)))
 
     def put(self, reply: StoredReply) -> None:
         """Remember `reply` in place of whatever there was."""
         self.forget(reply.tenant, reply.kid, reply.key)
         values = {**values_of(reply), "headers": dict(reply.headers or {})}
-        self._connection.execute(insert(_REPLIES).values(**values))
+        self._connection.execute(insert(REPLIES).values(**values))
 
     def forget(self, tenant: str, kid: str, key: str) -> None:
         """Forget one reply."""
-        self._connection.execute(delete(_REPLIES).where(*self._where(tenant, kid, key)))
+        self._connection.execute(delete(REPLIES).where(*self._where(tenant, kid, key)))
 
     def forget_before(self, time: datetime) -> int:
         """Forget replies that are older than `time`; returns how many."""
-        return self._connection.execute(delete(_REPLIES).where(_REPLIES.c.created_time < time)).rowcount
+        return self._connection.execute(delete(REPLIES).where(REPLIES.c.created_time < time)).rowcount
 
     @staticmethod
     def _where(tenant: str, kid: str, key: str):  # type: ignore[no-untyped-def]
-        return (_REPLIES.c.tenant == tenant, _REPLIES.c.kid == kid, _REPLIES.c.key == key)
+        return (REPLIES.c.tenant == tenant, REPLIES.c.kid == kid, REPLIES.c.key == key)

@@ -17,14 +17,11 @@ from udair_platform.state.repositories.rows import (
     TenantScope,
     in_tenant,
     paged,
-    table_of,
     values_of,
 )
-from udair_platform.state.tables import AliasChangeRow, AliasRow, BaseModelRow, DomainRow
+from udair_platform.state.tables import ALIAS_CHANGES, ALIASES, BASE_MODELS, DOMAINS
 
-_DOMAINS, _ALIASES = table_of(DomainRow), table_of(AliasRow)
-_CHANGES, _BASES = table_of(AliasChangeRow), table_of(BaseModelRow)
-_LIVING = _DOMAINS.c.state != DomainState.DELETED
+_LIVING = DOMAINS.c.state != DomainState.DELETED
 
 
 class BaseModels(Repository):
@@ -32,23 +29,25 @@ class BaseModels(Repository):
 
     def add(self, base: RegisteredModel) -> None:
         """Register `base`, which is the current one from now on; the same digest twice is one."""
-        known = self._connection.scalar(select(_BASES.c.seq).where(_BASES.c.digest == base.digest))
-        newest = self._connection.scalar(select(func.max(_BASES.c.seq))) or 0
+        known = self._connection.scalar(select(BASE_MODELS.c.seq).where(BASE_MODELS.c.digest == base.digest))
+        newest = self._connection.scalar(select(func.max(BASE_MODELS.c.seq))) or 0
         # The number is ours, not the database's: moving one up would overtake a sequence of its own.
         if known is None:
-            self._connection.execute(insert(_BASES).values(**values_of(base), seq=newest + 1))
+            self._connection.execute(insert(BASE_MODELS).values(**values_of(base), seq=newest + 1))
         else:
             values = {"seq": known if known == newest else newest + 1, "uri": base.uri, "name": base.name}
-            self._connection.execute(update(_BASES).where(_BASES.c.seq == known).values(**values))
+            self._connection.execute(update(BASE_MODELS).where(BASE_MODELS.c.seq == known).values(**values))
 
     def current(self, digest: str | None = None) -> RegisteredModel | None:
         """The base model with `digest`, or the one registered last."""
-        statement = select(_BASES).order_by(_BASES.c.seq.desc()).limit(1)
-        return self._one(RegisteredModel, statement if digest is None else statement.where(_BASES.c.digest == digest))
+        statement = select(BASE_MODELS).order_by(BASE_MODELS.c.seq.desc()).limit(1)
+        return self._one(
+            RegisteredModel, statement if digest is None else statement.where(BASE_MODELS.c.digest == digest)
+        )
 
     def all(self) -> list[RegisteredModel]:
         """All of them, oldest first."""
-        return self._all(RegisteredModel, select(_BASES).order_by(_BASES.c.seq))
+        return self._all(RegisteredModel, select(BASE_MODELS).order_by(BASE_MODELS.c.seq))
 
 
 class Domains(Repository):
@@ -61,7 +60,7 @@ class Domains(Repository):
             AlreadyExists: The tenant has a living domain of that name.
         """
         try:
-            self._insert(_DOMAINS, domain)
+            self._insert(DOMAINS, domain)
         except IntegrityError as error:
             raise AlreadyExists(f"Domain {domain.name!r} exists already. Choose another name.") from error
 
@@ -71,7 +70,7 @@ class Domains(Repository):
         Raises:
             NotFound: There is none.
         """
-        statement = select(_DOMAINS).where(in_tenant(_DOMAINS, tenant), _DOMAINS.c.name == name, _LIVING)
+        statement = select(DOMAINS).where(in_tenant(DOMAINS, tenant), DOMAINS.c.name == name, _LIVING)
         return self._found(self._one(Domain, statement), name)
 
     def by_id(self, tenant: TenantScope, id: str) -> Domain:
@@ -80,17 +79,17 @@ class Domains(Repository):
         Raises:
             NotFound: There is none.
         """
-        statement = select(_DOMAINS).where(in_tenant(_DOMAINS, tenant), _DOMAINS.c.id == id)
+        statement = select(DOMAINS).where(in_tenant(DOMAINS, tenant), DOMAINS.c.id == id)
         return self._found(self._one(Domain, statement), id)
 
     def living(self, tenant: TenantScope, id: str) -> Domain | None:
         """The domain with `id` unless it is deleted, or None."""
-        where = (in_tenant(_DOMAINS, tenant), _DOMAINS.c.id == id, _LIVING)
-        return self._one(Domain, select(_DOMAINS).where(*where))
+        where = (in_tenant(DOMAINS, tenant), DOMAINS.c.id == id, _LIVING)
+        return self._one(Domain, select(DOMAINS).where(*where))
 
     def exists(self, id: str) -> bool:
         """Whether the id is taken, by anybody, living or deleted."""
-        return self._connection.scalar(select(_DOMAINS.c.id).where(_DOMAINS.c.id == id)) is not None
+        return self._connection.scalar(select(DOMAINS.c.id).where(DOMAINS.c.id == id)) is not None
 
     def page(
         self,
@@ -102,30 +101,30 @@ class Domains(Repository):
         prefix: str = "",
     ) -> list[Domain]:
         """Living domains, oldest first; with `names`, only those; with `prefix`, only those whose names begin so."""
-        where = [in_tenant(_DOMAINS, tenant), _LIVING]
+        where = [in_tenant(DOMAINS, tenant), _LIVING]
         if names is not None:
-            where.append(_DOMAINS.c.name.in_(names))
+            where.append(DOMAINS.c.name.in_(names))
         if prefix:
-            where.append(_DOMAINS.c.name.startswith(prefix, autoescape=True))
-        return self._all(Domain, paged(_DOMAINS, *where, after=after, size=size, newest_first=False))
+            where.append(DOMAINS.c.name.startswith(prefix, autoescape=True))
+        return self._all(Domain, paged(DOMAINS, *where, after=after, size=size, newest_first=False))
 
     def count(self, tenant: TenantScope) -> int:
         """How many living domains there are."""
-        where = (in_tenant(_DOMAINS, tenant), _LIVING)
-        return self._connection.scalar(select(func.count()).select_from(_DOMAINS).where(*where)) or 0
+        where = (in_tenant(DOMAINS, tenant), _LIVING)
+        return self._connection.scalar(select(func.count()).select_from(DOMAINS).where(*where)) or 0
 
     def due(self, tenant: TenantScope, now: datetime, *, size: int = 100) -> list[Domain]:
         """Living domains whose schedule has come true, the longest due first."""
-        where = (in_tenant(_DOMAINS, tenant), _LIVING, _DOMAINS.c.next_run_time <= now)
-        return self._all(Domain, select(_DOMAINS).where(*where).order_by(_DOMAINS.c.next_run_time).limit(size))
+        where = (in_tenant(DOMAINS, tenant), _LIVING, DOMAINS.c.next_run_time <= now)
+        return self._all(Domain, select(DOMAINS).where(*where).order_by(DOMAINS.c.next_run_time).limit(size))
 
     def every(self) -> list[Domain]:
         """Every domain of every tenant, deleted ones too."""
-        return self._all(Domain, select(_DOMAINS))
+        return self._all(Domain, select(DOMAINS))
 
     def save(self, domain: Domain) -> Domain:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_DOMAINS, domain, "id")
+        return self._save(DOMAINS, domain, "id")
 
     @staticmethod
     def _found(domain: Domain | None, name: str) -> Domain:
@@ -150,28 +149,27 @@ class Aliases(Repository):
 
     def find(self, tenant: TenantScope, domain_id: str, name: str) -> Alias | None:
         """Where `name` points, or None."""
-        where = (in_tenant(_ALIASES, tenant), _ALIASES.c.domain_id == domain_id, _ALIASES.c.name == name)
-        return self._one(Alias, select(_ALIASES).where(*where))
+        where = (in_tenant(ALIASES, tenant), ALIASES.c.domain_id == domain_id, ALIASES.c.name == name)
+        return self._one(Alias, select(ALIASES).where(*where))
 
     def of_domains(self, tenant: TenantScope, domain_ids: Iterable[str]) -> dict[str, list[Alias]]:
         """The aliases of each of these domains, in one question."""
         found: dict[str, list[Alias]] = {id: [] for id in domain_ids}
-        where = (in_tenant(_ALIASES, tenant), _ALIASES.c.domain_id.in_(found))
-        for alias in self._all(Alias, select(_ALIASES).where(*where).order_by(_ALIASES.c.name)):
+        where = (in_tenant(ALIASES, tenant), ALIASES.c.domain_id.in_(found))
+        for alias in self._all(Alias, select(ALIASES).where(*where).order_by(ALIASES.c.name)):
             found[alias.domain_id].append(alias)
         return found
 
     def all(self, tenant: TenantScope, domain_id: str | None = None) -> list[Alias]:
         """Every alias, of one domain or of all."""
-        statement = select(_ALIASES).where(in_tenant(_ALIASES, tenant))
+        statement = select(ALIASES).where(in_tenant(ALIASES, tenant))
         if domain_id is not None:
-            statement = statement.where(_ALIASES.c.domain_id == domain_id)
-        return self._all(Alias, statement.order_by(_ALIASES.c.domain_id, _ALIASES.c.name))
+            statement = statement.where(ALIASES.c.domain_id == domain_id)
+        return self._all(Alias, statement.order_by(ALIASES.c.domain_id, ALIASES.c.name))
 
     def move(
         self,
-        tenant: str,
-        domain_id: str,
+        domain: Domain,
         name: str,
         to: int,
         *,
@@ -180,36 +178,37 @@ class Aliases(Repository):
         reason: str,
         now: datetime,
     ) -> Alias:
-        """Point `name` at version `to`, if it points at `expected` (None: at nothing yet).
+        """Point `name` of `domain` at version `to`, if it points at `expected` (None: at nothing yet).
 
         Raises:
             AliasMoved: It points elsewhere.
         """
-        where = (_ALIASES.c.tenant == tenant, _ALIASES.c.domain_id == domain_id, _ALIASES.c.name == name)
+        tenant, domain_id = domain.tenant, domain.id
+        where = (ALIASES.c.tenant == tenant, ALIASES.c.domain_id == domain_id, ALIASES.c.name == name)
         if expected is None:
             try:
-                self._insert(_ALIASES, Alias(domain_id, tenant, name, to, now))
+                self._insert(ALIASES, Alias(domain_id, tenant, name, to, now))
             except IntegrityError as error:
                 raise AliasMoved(f"Alias {name!r} points somewhere already; expected it to be new.") from error
         else:
-            values = {"version": to, "updated_time": now, "row_version": _ALIASES.c.row_version + 1}
-            statement = update(_ALIASES).where(*where, _ALIASES.c.version == expected).values(**values)
+            values = {"version": to, "updated_time": now, "row_version": ALIASES.c.row_version + 1}
+            statement = update(ALIASES).where(*where, ALIASES.c.version == expected).values(**values)
             if self._connection.execute(statement).rowcount != 1:
                 actual = self.find(tenant, domain_id, name)
                 points = f"points at version {actual.version}" if actual else "points nowhere"
                 raise AliasMoved(f"Alias {name!r} {points}; expected {expected}. Read it again and repeat.")
         change = AliasChange(domain_id, tenant, name, expected, to, actor, reason, now)
-        self._connection.execute(insert(_CHANGES).values(**values_of(change)))
+        self._connection.execute(insert(ALIAS_CHANGES).values(**values_of(change)))
         return self.get(tenant, domain_id, name)
 
     def history(
         self, tenant: TenantScope, domain_id: str, name: str, *, after: int | None = None, size: int = 100
     ) -> list[AliasChange]:
         """Moves of `name`, newest first."""
-        where = (in_tenant(_CHANGES, tenant), _CHANGES.c.domain_id == domain_id, _CHANGES.c.name == name)
-        return self._all(AliasChange, paged(_CHANGES, *where, after=after, size=size, newest_first=True))
+        where = (in_tenant(ALIAS_CHANGES, tenant), ALIAS_CHANGES.c.domain_id == domain_id, ALIAS_CHANGES.c.name == name)
+        return self._all(AliasChange, paged(ALIAS_CHANGES, *where, after=after, size=size, newest_first=True))
 
     def moves(self, tenant: TenantScope, domain_id: str) -> int:
         """How often any alias of the domain has moved."""
-        where = (in_tenant(_CHANGES, tenant), _CHANGES.c.domain_id == domain_id)
-        return self._connection.scalar(select(func.count()).select_from(_CHANGES).where(*where)) or 0
+        where = (in_tenant(ALIAS_CHANGES, tenant), ALIAS_CHANGES.c.domain_id == domain_id)
+        return self._connection.scalar(select(func.count()).select_from(ALIAS_CHANGES).where(*where)) or 0

@@ -8,10 +8,8 @@ from sqlalchemy import func, insert, select, update
 
 from udair_platform.entities.event import Event
 from udair_platform.errors import LeaseLost
-from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
-from udair_platform.state.tables import CounterRow, EventRow, LeaseRow
-
-_EVENTS, _LEASES, _COUNTERS = table_of(EventRow), table_of(LeaseRow), table_of(CounterRow)
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged
+from udair_platform.state.tables import COUNTERS, EVENTS, LEASES
 
 
 class Events(Repository):
@@ -19,7 +17,7 @@ class Events(Repository):
 
     def add(self, event: Event) -> None:
         """Append `event`."""
-        self._insert(_EVENTS, event)
+        self._insert(EVENTS, event)
 
     def page(
         self,
@@ -32,40 +30,40 @@ class Events(Repository):
         size: int = 100,
     ) -> list[Event]:
         """Events after the one numbered `after`, oldest first."""
-        where = [in_tenant(_EVENTS, tenant)]
+        where = [in_tenant(EVENTS, tenant)]
         if domain_id is not None:
-            where.append(_EVENTS.c.domain_id == domain_id)
+            where.append(EVENTS.c.domain_id == domain_id)
         if noun is not None:
-            where.append(_EVENTS.c.noun == noun)
+            where.append(EVENTS.c.noun == noun)
         if name is not None:
-            where.append(_EVENTS.c.name == name)
-        return self._all(Event, paged(_EVENTS, *where, after=after, size=size, newest_first=False))
+            where.append(EVENTS.c.name == name)
+        return self._all(Event, paged(EVENTS, *where, after=after, size=size, newest_first=False))
 
     def last(self, tenant: TenantScope, noun: str, name: str) -> int:
         """Number of the newest event of one thing; 0 if there is none."""
-        where = (in_tenant(_EVENTS, tenant), _EVENTS.c.noun == noun, _EVENTS.c.name == name)
-        return self._connection.scalar(select(func.max(_EVENTS.c.seq)).where(*where)) or 0
+        where = (in_tenant(EVENTS, tenant), EVENTS.c.noun == noun, EVENTS.c.name == name)
+        return self._connection.scalar(select(func.max(EVENTS.c.seq)).where(*where)) or 0
 
     def newest_first(
         self, tenant: TenantScope, *, noun: str | None = None, before: int | None = None, size: int = 100
     ) -> list[Event]:
         """Events before the one numbered `before`, newest first."""
-        where = [in_tenant(_EVENTS, tenant)] + ([_EVENTS.c.noun == noun] if noun else [])
-        return self._all(Event, paged(_EVENTS, *where, after=before, size=size, newest_first=True))
+        where = [in_tenant(EVENTS, tenant)] + ([EVENTS.c.noun == noun] if noun else [])
+        return self._all(Event, paged(EVENTS, *where, after=before, size=size, newest_first=True))
 
     def since(self, tenant: TenantScope, kind: str, time: datetime, *, size: int) -> list[Event]:
         """The newest events of one kind that happened after `time`, newest first."""
-        where = (in_tenant(_EVENTS, tenant), _EVENTS.c.kind == kind, _EVENTS.c.time > time)
-        return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+        where = (in_tenant(EVENTS, tenant), EVENTS.c.kind == kind, EVENTS.c.time > time)
+        return self._all(Event, paged(EVENTS, *where, after=None, size=size, newest_first=True))
 
     def latest(self, tenant: TenantScope, domain_id: str, kind: str, *, size: int) -> list[Event]:
         """The domain's newest events of one kind, newest first."""
-        where = (in_tenant(_EVENTS, tenant), _EVENTS.c.domain_id == domain_id, _EVENTS.c.kind == kind)
-        return self._all(Event, paged(_EVENTS, *where, after=None, size=size, newest_first=True))
+        where = (in_tenant(EVENTS, tenant), EVENTS.c.domain_id == domain_id, EVENTS.c.kind == kind)
+        return self._all(Event, paged(EVENTS, *where, after=None, size=size, newest_first=True))
 
     def newest(self, tenant: TenantScope) -> int:
         """Number of the newest event; 0 before the first."""
-        return self._connection.scalar(select(func.max(_EVENTS.c.seq)).where(in_tenant(_EVENTS, tenant))) or 0
+        return self._connection.scalar(select(func.max(EVENTS.c.seq)).where(in_tenant(EVENTS, tenant))) or 0
 
 
 class Leases(Repository):
@@ -73,17 +71,17 @@ class Leases(Repository):
 
     def acquire(self, name: str, holder: str, *, now: datetime, ttl_s: float) -> int | None:
         """Take or renew the lease; its token, or None while another holds it."""
-        row = self._connection.execute(select(_LEASES).where(_LEASES.c.name == name)).mappings().first()
+        row = self._connection.execute(select(LEASES).where(LEASES.c.name == name)).mappings().first()
         expires = now + timedelta(seconds=ttl_s)
         if row is None:
             values = {"name": name, "holder": holder, "token": 1, "expires_time": expires}
-            self._connection.execute(insert(_LEASES).values(**values))
+            self._connection.execute(insert(LEASES).values(**values))
             return 1
         if row["holder"] != holder and row["expires_time"] > now:
             return None
         token = int(row["token"]) + int(row["holder"] != holder)
         values = {"holder": holder, "token": token, "expires_time": expires}
-        self._connection.execute(update(_LEASES).where(_LEASES.c.name == name).values(**values))
+        self._connection.execute(update(LEASES).where(LEASES.c.name == name).values(**values))
         return token
 
     def check(self, name: str, holder: str, token: int) -> None:
@@ -95,19 +93,19 @@ class Leases(Repository):
         Raises:
             LeaseLost: Another has it.
         """
-        where = (_LEASES.c.name == name, _LEASES.c.holder == holder, _LEASES.c.token == token)
-        if self._connection.scalar(select(_LEASES.c.name).where(*where)) is None:
+        where = (LEASES.c.name == name, LEASES.c.holder == holder, LEASES.c.token == token)
+        if self._connection.scalar(select(LEASES.c.name).where(*where)) is None:
             raise LeaseLost(f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written.")
 
     def expires(self, name: str) -> datetime | None:
         """Until when somebody has the lease, or had it; None if nobody ever did."""
-        expires: datetime | None = self._connection.scalar(select(_LEASES.c.expires_time).where(_LEASES.c.name == name))
+        expires: datetime | None = self._connection.scalar(select(LEASES.c.expires_time).where(LEASES.c.name == name))
         return expires
 
     def release(self, name: str, holder: str, *, now: datetime) -> None:
         """Let another take it at once."""
-        where = (_LEASES.c.name == name, _LEASES.c.holder == holder)
-        self._connection.execute(update(_LEASES).where(*where).values(expires_time=now))
+        where = (LEASES.c.name == name, LEASES.c.holder == holder)
+        self._connection.execute(update(LEASES).where(*where).values(expires_time=now))
 
 
 class Counters(Repository):
@@ -115,12 +113,12 @@ class Counters(Repository):
 
     def value(self, name: str) -> int:
         """Where the counter stands; 0 before its first step."""
-        return self._connection.scalar(select(_COUNTERS.c.value).where(_COUNTERS.c.name == name)) or 0
+        return self._connection.scalar(select(COUNTERS.c.value).where(COUNTERS.c.name == name)) or 0
 
     def step(self, name: str, *, at_least: int = 0) -> int:
         """Raise the counter by one, or to `at_least` if that is more; its new value."""
         value = max(self.value(name) + 1, at_least)
-        changed = self._connection.execute(update(_COUNTERS).where(_COUNTERS.c.name == name).values(value=value))
+        changed = self._connection.execute(update(COUNTERS).where(COUNTERS.c.name == name).values(value=value))
         if changed.rowcount == 0:
-            self._connection.execute(insert(_COUNTERS).values(name=name, value=value))
+            self._connection.execute(insert(COUNTERS).values(name=name, value=value))
         return value

@@ -10,10 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job, JobState
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.errors import AlreadyExists, NotFound
-from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
-from udair_platform.state.tables import AttemptRow, JobRow, SnapshotRow
-
-_SNAPSHOTS, _JOBS, _ATTEMPTS = table_of(SnapshotRow), table_of(JobRow), table_of(AttemptRow)
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged
+from udair_platform.state.tables import ATTEMPTS, JOBS, SNAPSHOTS
 
 
 class Snapshots(Repository):
@@ -21,7 +19,7 @@ class Snapshots(Repository):
 
     def add(self, snapshot: Snapshot) -> None:
         """Insert `snapshot`."""
-        self._insert(_SNAPSHOTS, snapshot)
+        self._insert(SNAPSHOTS, snapshot)
 
     def get(self, tenant: TenantScope, id: str, *, domain_id: str | None = None) -> Snapshot:
         """The snapshot `id`.
@@ -29,9 +27,9 @@ class Snapshots(Repository):
         Raises:
             NotFound: There is none.
         """
-        statement = select(_SNAPSHOTS).where(in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.id == id)
+        statement = select(SNAPSHOTS).where(in_tenant(SNAPSHOTS, tenant), SNAPSHOTS.c.id == id)
         if domain_id is not None:
-            statement = statement.where(_SNAPSHOTS.c.domain_id == domain_id)
+            statement = statement.where(SNAPSHOTS.c.domain_id == domain_id)
         snapshot = self._one(Snapshot, statement)
         if snapshot is None:
             raise NotFound(f"There is no snapshot {id!r} of this domain.")
@@ -40,24 +38,24 @@ class Snapshots(Repository):
     def latest(self, tenant: TenantScope, domain_id: str) -> Snapshot | None:
         """The newest usable snapshot of the domain."""
         where = (
-            in_tenant(_SNAPSHOTS, tenant),
-            _SNAPSHOTS.c.domain_id == domain_id,
-            _SNAPSHOTS.c.state == SnapshotState.ACTIVE,
+            in_tenant(SNAPSHOTS, tenant),
+            SNAPSHOTS.c.domain_id == domain_id,
+            SNAPSHOTS.c.state == SnapshotState.ACTIVE,
         )
-        return self._one(Snapshot, paged(_SNAPSHOTS, *where, after=None, size=1, newest_first=True))
+        return self._one(Snapshot, paged(SNAPSHOTS, *where, after=None, size=1, newest_first=True))
 
     def page(self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100) -> list[Snapshot]:
         """Snapshots of the domain, newest first."""
-        where = (in_tenant(_SNAPSHOTS, tenant), _SNAPSHOTS.c.domain_id == domain_id)
-        return self._all(Snapshot, paged(_SNAPSHOTS, *where, after=after, size=size, newest_first=True))
+        where = (in_tenant(SNAPSHOTS, tenant), SNAPSHOTS.c.domain_id == domain_id)
+        return self._all(Snapshot, paged(SNAPSHOTS, *where, after=after, size=size, newest_first=True))
 
     def every(self) -> list[Snapshot]:
         """Every snapshot of every tenant."""
-        return self._all(Snapshot, select(_SNAPSHOTS))
+        return self._all(Snapshot, select(SNAPSHOTS))
 
     def save(self, snapshot: Snapshot) -> Snapshot:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_SNAPSHOTS, snapshot, "id")
+        return self._save(SNAPSHOTS, snapshot, "id")
 
 
 class Jobs(Repository):
@@ -70,7 +68,7 @@ class Jobs(Repository):
             AlreadyExists: There is a job of that id.
         """
         try:
-            self._insert(_JOBS, job)
+            self._insert(JOBS, job)
         except IntegrityError as error:
             raise AlreadyExists(f"Job {job.id!r} exists already.") from error
 
@@ -87,7 +85,7 @@ class Jobs(Repository):
 
     def find(self, tenant: TenantScope, id: str) -> Job | None:
         """The job `id`, or None."""
-        return self._one(Job, select(_JOBS).where(in_tenant(_JOBS, tenant), _JOBS.c.id == id))
+        return self._one(Job, select(JOBS).where(in_tenant(JOBS, tenant), JOBS.c.id == id))
 
     def page(
         self,
@@ -98,43 +96,43 @@ class Jobs(Repository):
         size: int = 100,
     ) -> list[Job]:
         """Jobs, newest first."""
-        where = [in_tenant(_JOBS, tenant)]
+        where = [in_tenant(JOBS, tenant)]
         if domain_id is not None:
-            where.append(_JOBS.c.domain_id == domain_id)
-        return self._all(Job, paged(_JOBS, *where, after=after, size=size, newest_first=True))
+            where.append(JOBS.c.domain_id == domain_id)
+        return self._all(Job, paged(JOBS, *where, after=after, size=size, newest_first=True))
 
     def unfinished(self, tenant: TenantScope, *, domain_id: str | None = None) -> list[Job]:
         """Jobs that something may still happen to, oldest first."""
         # Named one by one, not by exclusion: finished jobs are many, and the index passes them by.
-        where = [in_tenant(_JOBS, tenant), _JOBS.c.state.in_(sorted(set(JobState) - JOB_TERMINAL))]
+        where = [in_tenant(JOBS, tenant), JOBS.c.state.in_(sorted(set(JobState) - JOB_TERMINAL))]
         if domain_id is not None:
-            where.append(_JOBS.c.domain_id == domain_id)
-        return self._all(Job, select(_JOBS).where(*where).order_by(_JOBS.c.seq))
+            where.append(JOBS.c.domain_id == domain_id)
+        return self._all(Job, select(JOBS).where(*where).order_by(JOBS.c.seq))
 
     def count_unfinished(self, tenant: TenantScope) -> int:
         """How many jobs something may still happen to."""
-        where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
-        return self._connection.scalar(select(func.count()).select_from(_JOBS).where(*where)) or 0
+        where = (in_tenant(JOBS, tenant), JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
+        return self._connection.scalar(select(func.count()).select_from(JOBS).where(*where)) or 0
 
     def every(self) -> list[Job]:
         """Every job of every tenant."""
-        return self._all(Job, select(_JOBS))
+        return self._all(Job, select(JOBS))
 
     def counts(self, tenant: TenantScope) -> dict[JobState, int]:
         """How many jobs there are in each state that some job has."""
-        counted = select(_JOBS.c.state, func.count()).where(in_tenant(_JOBS, tenant)).group_by(_JOBS.c.state)
+        counted = select(JOBS.c.state, func.count()).where(in_tenant(JOBS, tenant)).group_by(JOBS.c.state)
         return dict(self._connection.execute(counted).tuples().all())
 
     def oldest_unfinished(self, tenant: TenantScope) -> datetime | None:
         """When the oldest job was made that something may still happen to."""
-        where = (in_tenant(_JOBS, tenant), _JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
-        oldest: datetime | None = self._connection.scalar(select(func.min(_JOBS.c.created_time)).where(*where))
+        where = (in_tenant(JOBS, tenant), JOBS.c.state.not_in(sorted(JOB_TERMINAL)))
+        oldest: datetime | None = self._connection.scalar(select(func.min(JOBS.c.created_time)).where(*where))
         return oldest
 
     def seconds(self, tenant: TenantScope, since: datetime) -> dict[str, tuple[int, float]]:
         """By domain id: how many jobs have ended since then, and how many seconds they ran."""
-        columns = select(_JOBS.c.domain_id, _JOBS.c.started_time, _JOBS.c.finished_time)
-        ran = columns.where(in_tenant(_JOBS, tenant), _JOBS.c.finished_time >= since, _JOBS.c.started_time.is_not(None))
+        columns = select(JOBS.c.domain_id, JOBS.c.started_time, JOBS.c.finished_time)
+        ran = columns.where(in_tenant(JOBS, tenant), JOBS.c.finished_time >= since, JOBS.c.started_time.is_not(None))
         sums: dict[str, tuple[int, float]] = {}
         for domain_id, started, finished in self._connection.execute(ran).tuples():
             count, seconds = sums.get(domain_id, (0, 0.0))
@@ -143,7 +141,7 @@ class Jobs(Repository):
 
     def save(self, job: Job) -> Job:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_JOBS, job, "id")
+        return self._save(JOBS, job, "id")
 
 
 class Attempts(Repository):
@@ -151,7 +149,7 @@ class Attempts(Repository):
 
     def add(self, attempt: Attempt) -> None:
         """Insert `attempt`."""
-        self._insert(_ATTEMPTS, attempt)
+        self._insert(ATTEMPTS, attempt)
 
     def get(self, tenant: TenantScope, job_id: str, number: int) -> Attempt:
         """One attempt.
@@ -159,21 +157,21 @@ class Attempts(Repository):
         Raises:
             NotFound: There is none.
         """
-        where = (in_tenant(_ATTEMPTS, tenant), _ATTEMPTS.c.job_id == job_id, _ATTEMPTS.c.number == number)
-        attempt = self._one(Attempt, select(_ATTEMPTS).where(*where))
+        where = (in_tenant(ATTEMPTS, tenant), ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == number)
+        attempt = self._one(Attempt, select(ATTEMPTS).where(*where))
         if attempt is None:
             raise NotFound(f"Job {job_id!r} has no attempt {number}.")
         return attempt
 
     def of_job(self, tenant: TenantScope, job_id: str) -> list[Attempt]:
         """Every attempt of the job, first to last."""
-        where = (in_tenant(_ATTEMPTS, tenant), _ATTEMPTS.c.job_id == job_id)
-        return self._all(Attempt, select(_ATTEMPTS).where(*where).order_by(_ATTEMPTS.c.number))
+        where = (in_tenant(ATTEMPTS, tenant), ATTEMPTS.c.job_id == job_id)
+        return self._all(Attempt, select(ATTEMPTS).where(*where).order_by(ATTEMPTS.c.number))
 
     def every(self) -> list[Attempt]:
         """Every attempt of every tenant."""
-        return self._all(Attempt, select(_ATTEMPTS))
+        return self._all(Attempt, select(ATTEMPTS))
 
     def save(self, attempt: Attempt) -> Attempt:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_ATTEMPTS, attempt, "job_id", "number")
+        return self._save(ATTEMPTS, attempt, "job_id", "number")

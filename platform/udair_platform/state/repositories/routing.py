@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 
+from udair_platform.contract.domains import Traffic
 from udair_platform.entities.alias import CHAMPION
-from udair_platform.entities.domain import DomainState, Traffic
-from udair_platform.state.repositories.rows import Repository, table_of
-from udair_platform.state.tables import AliasRow, DomainRow, VersionRow
+from udair_platform.entities.domain import DomainState
+from udair_platform.state.repositories.rows import Repository
+from udair_platform.state.tables import ALIASES, DOMAINS, VERSIONS
 
-_DOMAINS, _ALIASES, _VERSIONS = table_of(DomainRow), table_of(AliasRow), table_of(VersionRow)
-_NEWER = _VERSIONS.alias("newer")
+_NEWER = VERSIONS.alias("newer")
 
 
 @dataclass(frozen=True)
@@ -43,29 +43,29 @@ class Routing(Repository):
         """Every living domain."""
         newest = (
             select(_NEWER.c.candidate_uri)
-            .where(_NEWER.c.domain_id == _DOMAINS.c.id)
+            .where(_NEWER.c.domain_id == DOMAINS.c.id)
             .order_by(_NEWER.c.number.desc())
             .limit(1)
             .scalar_subquery()
         )
-        champion = and_(_ALIASES.c.domain_id == _DOMAINS.c.id, _ALIASES.c.name == CHAMPION)
-        version = and_(_VERSIONS.c.domain_id == _DOMAINS.c.id, _VERSIONS.c.number == _ALIASES.c.version)
+        champion = and_(ALIASES.c.domain_id == DOMAINS.c.id, ALIASES.c.name == CHAMPION)
+        version = and_(VERSIONS.c.domain_id == DOMAINS.c.id, VERSIONS.c.number == ALIASES.c.version)
         statement = (
             select(
-                _DOMAINS.c.id.label("domain_id"),
-                _DOMAINS.c.tenant,
-                _DOMAINS.c.name,
-                _DOMAINS.c.source_uri,
-                _DOMAINS.c.traffic,
-                _DOMAINS.c.source_role_arn,
-                _DOMAINS.c.external_id,
-                _VERSIONS.c.number,
-                _VERSIONS.c.base_digest,
-                _VERSIONS.c.adapter_digest,
-                _VERSIONS.c.candidate_uri,
+                DOMAINS.c.id.label("domain_id"),
+                DOMAINS.c.tenant,
+                DOMAINS.c.name,
+                DOMAINS.c.source_uri,
+                DOMAINS.c.traffic,
+                DOMAINS.c.source_role_arn,
+                DOMAINS.c.external_id,
+                VERSIONS.c.number,
+                VERSIONS.c.base_digest,
+                VERSIONS.c.adapter_digest,
+                VERSIONS.c.candidate_uri,
                 newest.label("newest_uri"),
             )
-            .select_from(_DOMAINS.outerjoin(_ALIASES, champion).outerjoin(_VERSIONS, version))
-            .where(_DOMAINS.c.state != DomainState.DELETED)
+            .select_from(DOMAINS.outerjoin(ALIASES, champion).outerjoin(VERSIONS, version))
+            .where(DOMAINS.c.state != DomainState.DELETED)
         )
         return self._all(Routed, statement)

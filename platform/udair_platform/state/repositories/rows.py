@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Select, Table, insert, select, true, updat
 from sqlalchemy.engine import Connection, RowMapping
 
 from udair_platform.errors import StaleWrite
-from udair_platform.state.tables import Base
 
 
 class AllTenants:
@@ -37,11 +36,6 @@ class Locked(Protocol):
 
 E = TypeVar("E")
 L = TypeVar("L", bound=Locked)
-
-
-def table_of(row: type[Base]) -> Table:
-    """The table behind a row class."""
-    return cast(Table, row.__table__)
 
 
 def in_tenant(table: Table, tenant: TenantScope) -> ColumnElement[bool]:

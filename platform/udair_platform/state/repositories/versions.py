@@ -9,10 +9,8 @@ from sqlalchemy import func, literal_column, select, tuple_
 
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import NotFound
-from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, table_of
-from udair_platform.state.tables import VersionRow
-
-_VERSIONS = table_of(VersionRow)
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant
+from udair_platform.state.tables import VERSIONS
 
 
 class Versions(Repository):
@@ -20,12 +18,12 @@ class Versions(Repository):
 
     def add(self, version: AdapterVersion) -> None:
         """Insert `version`; its number must be `next_number` of the same transaction."""
-        self._insert(_VERSIONS, version)
+        self._insert(VERSIONS, version)
 
     def next_number(self, tenant: TenantScope, domain_id: str) -> int:
         """1 for the first version of a domain, then 2, 3…"""
-        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.domain_id == domain_id)
-        highest = self._connection.scalar(select(func.max(_VERSIONS.c.number)).where(*where))
+        where = (in_tenant(VERSIONS, tenant), VERSIONS.c.domain_id == domain_id)
+        highest = self._connection.scalar(select(func.max(VERSIONS.c.number)).where(*where))
         return (highest or 0) + 1
 
     def get(self, tenant: TenantScope, domain_id: str, number: int) -> AdapterVersion:
@@ -35,63 +33,63 @@ class Versions(Repository):
             NotFound: There is none.
         """
         where = (
-            in_tenant(_VERSIONS, tenant),
-            _VERSIONS.c.domain_id == domain_id,
-            _VERSIONS.c.number == number,
+            in_tenant(VERSIONS, tenant),
+            VERSIONS.c.domain_id == domain_id,
+            VERSIONS.c.number == number,
         )
-        version = self._one(AdapterVersion, select(_VERSIONS).where(*where))
+        version = self._one(AdapterVersion, select(VERSIONS).where(*where))
         if version is None:
             raise NotFound(f"The domain has no version {number}. `udair version list` shows those there are.")
         return version
 
     def in_state(self, tenant: TenantScope, state: VersionState, *, size: int) -> list[AdapterVersion]:
         """The newest versions in a state, over all domains, newest first."""
-        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.state == state)
-        statement = select(_VERSIONS).where(*where).order_by(_VERSIONS.c.created_time.desc()).limit(size)
+        where = (in_tenant(VERSIONS, tenant), VERSIONS.c.state == state)
+        statement = select(VERSIONS).where(*where).order_by(VERSIONS.c.created_time.desc()).limit(size)
         return self._all(AdapterVersion, statement)
 
     def of_job(self, tenant: TenantScope, job_id: str) -> AdapterVersion | None:
         """The version that came of the job, if one did."""
-        where = (in_tenant(_VERSIONS, tenant), _VERSIONS.c.job_id == job_id)
-        return self._one(AdapterVersion, select(_VERSIONS).where(*where))
+        where = (in_tenant(VERSIONS, tenant), VERSIONS.c.job_id == job_id)
+        return self._one(AdapterVersion, select(VERSIONS).where(*where))
 
     def page(
         self, tenant: TenantScope, domain_id: str, *, after: int | None = None, size: int = 100
     ) -> list[AdapterVersion]:
         """Versions of the domain, newest first; those below number `after`."""
-        statement = select(_VERSIONS).where(in_tenant(_VERSIONS, tenant), _VERSIONS.c.domain_id == domain_id)
+        statement = select(VERSIONS).where(in_tenant(VERSIONS, tenant), VERSIONS.c.domain_id == domain_id)
         if after is not None:
-            statement = statement.where(_VERSIONS.c.number < after)
-        return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.number.desc()).limit(size))
+            statement = statement.where(VERSIONS.c.number < after)
+        return self._all(AdapterVersion, statement.order_by(VERSIONS.c.number.desc()).limit(size))
 
     def unapproved(self, *, before: datetime, size: int = 100) -> list[AdapterVersion]:
         """Versions of any tenant that have waited for an approval since before that time, longest first."""
         # The state is spelled out, not bound: only so SQLite sees that the partial index will do.
-        waiting = _VERSIONS.c.state == literal_column(f"'{VersionState.PENDING_APPROVAL}'")
-        statement = select(_VERSIONS).where(waiting, _VERSIONS.c.updated_time < before)
-        return self._all(AdapterVersion, statement.order_by(_VERSIONS.c.updated_time).limit(size))
+        waiting = VERSIONS.c.state == literal_column(f"'{VersionState.PENDING_APPROVAL}'")
+        statement = select(VERSIONS).where(waiting, VERSIONS.c.updated_time < before)
+        return self._all(AdapterVersion, statement.order_by(VERSIONS.c.updated_time).limit(size))
 
     def many(self, tenant: TenantScope, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], AdapterVersion]:
         """The versions with these (domain id, number), in one or few questions."""
         wanted = list(keys)
         found: dict[tuple[str, int], AdapterVersion] = {}
         for start in range(0, len(wanted), 400):  # SQLite bounds the variables of a statement
-            pair = tuple_(_VERSIONS.c.domain_id, _VERSIONS.c.number)
-            where = (in_tenant(_VERSIONS, tenant), pair.in_(wanted[start : start + 400]))
-            for version in self._all(AdapterVersion, select(_VERSIONS).where(*where)):
+            pair = tuple_(VERSIONS.c.domain_id, VERSIONS.c.number)
+            where = (in_tenant(VERSIONS, tenant), pair.in_(wanted[start : start + 400]))
+            for version in self._all(AdapterVersion, select(VERSIONS).where(*where)):
                 found[version.domain_id, version.number] = version
         return found
 
     def verdicts(self, tenant: TenantScope) -> dict[str, int]:
         """How many versions the gate gave each verdict that it gave any."""
-        counted = select(_VERSIONS.c.verdict, func.count()).where(in_tenant(_VERSIONS, tenant))
-        rows = self._connection.execute(counted.group_by(_VERSIONS.c.verdict)).tuples().all()
+        counted = select(VERSIONS.c.verdict, func.count()).where(in_tenant(VERSIONS, tenant))
+        rows = self._connection.execute(counted.group_by(VERSIONS.c.verdict)).tuples().all()
         return {verdict: count for verdict, count in rows if verdict is not None}
 
     def every(self) -> list[AdapterVersion]:
         """Every version of every tenant."""
-        return self._all(AdapterVersion, select(_VERSIONS))
+        return self._all(AdapterVersion, select(VERSIONS))
 
     def save(self, version: AdapterVersion) -> AdapterVersion:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_VERSIONS, version, "domain_id", "number")
+        return self._save(VERSIONS, version, "domain_id", "number")

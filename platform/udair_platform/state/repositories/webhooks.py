@@ -6,11 +6,10 @@ from sqlalchemy import func, select
 
 from udair_platform.entities.webhook import Webhook, WebhookState
 from udair_platform.errors import NotFound
-from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged, table_of
-from udair_platform.state.tables import WebhookRow
+from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant, paged
+from udair_platform.state.tables import WEBHOOKS
 
-_WEBHOOKS = table_of(WebhookRow)
-_THERE = _WEBHOOKS.c.state != WebhookState.DELETED
+_THERE = WEBHOOKS.c.state != WebhookState.DELETED
 
 
 class Webhooks(Repository):
@@ -18,7 +17,7 @@ class Webhooks(Repository):
 
     def add(self, webhook: Webhook) -> None:
         """Insert `webhook`."""
-        self._insert(_WEBHOOKS, webhook)
+        self._insert(WEBHOOKS, webhook)
 
     def get(self, tenant: TenantScope, id: str) -> Webhook:
         """The webhook `id`.
@@ -33,23 +32,23 @@ class Webhooks(Repository):
 
     def find(self, tenant: TenantScope, id: str) -> Webhook | None:
         """The webhook `id`, or None."""
-        return self._one(Webhook, select(_WEBHOOKS).where(in_tenant(_WEBHOOKS, tenant), _WEBHOOKS.c.id == id, _THERE))
+        return self._one(Webhook, select(WEBHOOKS).where(in_tenant(WEBHOOKS, tenant), WEBHOOKS.c.id == id, _THERE))
 
     def page(self, tenant: TenantScope, *, after: int | None = None, size: int = 100) -> list[Webhook]:
         """Webhooks, oldest first."""
-        where = (in_tenant(_WEBHOOKS, tenant), _THERE)
-        return self._all(Webhook, paged(_WEBHOOKS, *where, after=after, size=size, newest_first=False))
+        where = (in_tenant(WEBHOOKS, tenant), _THERE)
+        return self._all(Webhook, paged(WEBHOOKS, *where, after=after, size=size, newest_first=False))
 
     def count(self, tenant: str) -> int:
         """How many the tenant has."""
-        where = (in_tenant(_WEBHOOKS, tenant), _THERE)
-        return self._connection.scalar(select(func.count()).select_from(_WEBHOOKS).where(*where)) or 0
+        where = (in_tenant(WEBHOOKS, tenant), _THERE)
+        return self._connection.scalar(select(func.count()).select_from(WEBHOOKS).where(*where)) or 0
 
     def active(self) -> list[Webhook]:
         """Every tenant's that events are sent to."""
-        statement = select(_WEBHOOKS).where(_WEBHOOKS.c.state == WebhookState.ACTIVE)
-        return self._all(Webhook, statement.order_by(_WEBHOOKS.c.seq))
+        statement = select(WEBHOOKS).where(WEBHOOKS.c.state == WebhookState.ACTIVE)
+        return self._all(Webhook, statement.order_by(WEBHOOKS.c.seq))
 
     def save(self, webhook: Webhook) -> Webhook:
         """Write over what was read. Raises StaleWrite."""
-        return self._save(_WEBHOOKS, webhook, "id")
+        return self._save(WEBHOOKS, webhook, "id")

@@ -55,26 +55,26 @@ def cause_of(rayjob: Object, found: PodFinding | None, events: Iterable[Object])
         events: Of the RayJob and its cluster.
     """
     status = rayjob.get("status") or {}
-    said = _one_line(status.get("message") or "")
+    message = _one_line(status.get("message") or "")
     reason = status.get("reason") or ""
     if reason == "ValidationFailed":
-        return Cause("CONTROLLER_ERROR", f"KubeRay does not accept the RayJob: {said}")
+        return Cause("CONTROLLER_ERROR", f"KubeRay does not accept the RayJob: {message}")
     if reason == "DeadlineExceeded":
-        return Cause("RUN_TIMEOUT", f"KubeRay ended it after activeDeadlineSeconds. {said}".strip())
+        return Cause("RUN_TIMEOUT", f"KubeRay ended it after activeDeadlineSeconds. {message}".strip())
     if found is not None:
         return found.cause
     if quota := next((text for text in map(_text, events) if "exceeded quota" in text), None):
         return Cause("QUOTA_EXCEEDED", f"the namespace's quota is used up: {quota}")
     if reason == "PreRunningDeadlineExceeded":
-        return Cause("NO_CAPACITY", f"its Ray cluster was not up in time, and no pod says why. {said}".strip())
+        return Cause("NO_CAPACITY", f"its Ray cluster was not up in time, and no pod says why. {message}".strip())
     if reason == "SubmissionFailed":
-        return Cause("CONTROLLER_ERROR", f"KubeRay could not submit it: {said}")
+        return Cause("CONTROLLER_ERROR", f"KubeRay could not submit it: {message}")
     if reason in ("JobStatusCheckTimeoutExceeded", "JobDeploymentStatusTransitionGracePeriodExceeded"):
-        return Cause("NODE_LOST", f"its Ray head does not answer ({reason}). {said}".strip())
+        return Cause("NODE_LOST", f"its Ray head does not answer ({reason}). {message}".strip())
     if reason == "AppFailed":
         # Ray's memory monitor ends processes before the kernel does, so that no container is OOMKilled.
-        lack = "running low on memory" in said or "OutOfMemory" in said
-        return Cause("OOM" if lack else "NODE_LOST", f"it ended without a result: {said or 'no message'}")
+        lack = "running low on memory" in message or "OutOfMemory" in message
+        return Cause("OOM" if lack else "NODE_LOST", f"it ended without a result: {message or 'no message'}")
     return None
 
 

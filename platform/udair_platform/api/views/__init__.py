@@ -1,1 +1,0 @@
-"""What replies look like, noun by noun."""

@@ -1,0 +1,1 @@
+"""The values that go over the wire, declared once for API, SDKs, command line and console."""
