@@ -5,7 +5,7 @@ python benchmarks/shape.py --json benchmarks/results/shape.json
 **Declarations per field.** Of the twelve nouns (`NOUNS`, with the names that their classes have). A declaration is, in
 `entities`, `state` (migrations aside), `contract`, `api`, `client` and `console`, as far as git knows the file: an annotated attribute
 in the body of a noun's class (dataclass, pydantic model, mapped column, TypedDict, NamedTuple; private and ClassVar ones aside),
-a column there without an annotation, and in `state` a keyword of a call that names the noun's class (a column that is overridden).
+a column there without an annotation, and in the tables a key of the options with which a table is made of the noun's class.
 A class is a noun's when its name is one of the noun's, with one of `_BEFORE` in front or of `_AFTER` behind. Nested values
 belong to their noun: gate rules and schedule to a domain, traffic and shares to a route, changes to an alias. What a class inherits is declared
 once. The figure is declarations over distinct (noun, field) pairs; a name that differs is another field, unless `_RENAMED`
@@ -124,8 +124,10 @@ def _fields(path: Path) -> Iterator[tuple[str, str, str]]:
                     yield node.name, node.name, target.id
         if isinstance(node, ast.Call) and path.is_relative_to(ROOT / PLATFORM / "state") and path.name == "tables.py":
             classes = [item.id for item in node.args if isinstance(item, ast.Name)]
+            options = [keyword.value for keyword in node.keywords if isinstance(keyword.value, ast.Dict)]
+            named = [key.value for option in options for key in option.keys if isinstance(key, ast.Constant)]
             for name in (name for name in classes if noun_of(name, requests=False)):
-                yield from (("override", name, keyword.arg) for keyword in node.keywords if keyword.arg)
+                yield from (("override", name, str(field)) for field in named)
 
 
 def trips() -> dict[str, list[str]]:

@@ -95,4 +95,4 @@ def test_a_class_belongs_to_its_noun_by_its_name():
 def test_every_noun_is_found_where_it_is_declared():
     declared = _module("shape").declarations(requests=False)
     assert {noun for noun, _ in declared} == set(_module("shape").NOUNS)
-    assert {"entities", "state"} <= {place.split("/")[2] for place in declared["job", "state"]}
+    assert "entities" in {place.split("/")[2] for place in declared["job", "state"]}

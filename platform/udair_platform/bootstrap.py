@@ -11,9 +11,7 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udair_jobs.storage import Storage, open_storage
@@ -136,8 +134,7 @@ def _serving_config(settings: Settings) -> ServingConfig:
     from udair_platform.serving.model.config import BackboneConfig
     from udair_platform.serving.routing.autoscaling import Scaling
 
-    with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
-        base = local_folder(settings.base_uri, Path(scratch), endpoint_url=settings.store_endpoint_url)
+    with local_folder(settings.base_uri, endpoint_url=settings.store_endpoint_url) as base:
         manifest = read_manifest(base)
     previous = settings.previous_signing_key_path
     backbone = BackboneConfig(

@@ -12,8 +12,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+from processes import end_attempts
+
 from udair_platform.bootstrap import prepare
-from udair_platform.scheduler.launchers.local import LocalLauncher
 from udair_platform.settings import Settings, load_settings
 from udair_platform.state.database import Database
 
@@ -53,7 +54,7 @@ class ControlProcesses:
         for name in list(self._running):
             self.send(name, signal.SIGCONT)
             self.kill(name)
-        LocalLauncher(self.settings.home / "launcher").stop_all()
+        end_attempts(self.settings.home / "launcher")
         self.database.close()
 
     def start(self, role: str, name: str = "") -> None:

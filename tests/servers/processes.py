@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from udair_platform.scheduler.launchers.supervise import CLAIM, start_time
+
 
 def descendants(pid: int) -> list[int]:
     """Every process that descends from `pid`."""
@@ -56,3 +58,11 @@ def named(pid: int, name: bytes) -> list[int]:
         if name in command:
             found.append(child)
     return found
+
+
+def end_attempts(folder: Path) -> None:
+    """Kill every attempt of the local launcher at `folder`, with all that it started."""
+    for claim in folder.glob(f"*/{CLAIM}"):
+        pid, _, began = claim.read_text().strip().partition(" ")
+        if start_time(int(pid)) == began:
+            os.killpg(int(pid), signal.SIGKILL)

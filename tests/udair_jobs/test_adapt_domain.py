@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from heartbeats import read_progress
 from pydantic import ValidationError
 
 from udair.adaptation.adapter import adapter_from_bytes
@@ -20,7 +21,6 @@ from udair_jobs.images.snapshots import take_snapshot
 from udair_jobs.published.candidates import ADAPTER, MANIFEST, verify_candidate
 from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.failures import explain
-from udair_jobs.runtime.reporting import read_progress
 from udair_jobs.runtime.results import RESULT, read_result
 from udair_jobs.specs import AdaptSpec, LimitsSpec
 from udair_jobs.storage import StorageUnavailable, open_storage

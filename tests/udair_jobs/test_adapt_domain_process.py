@@ -13,6 +13,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import yaml
+from heartbeats import read_progress
 from PIL import Image
 
 from udair.config import RecipeConfig
@@ -23,7 +24,6 @@ from udair_jobs.adapt_domain.specs import spec_at, spec_from
 from udair_jobs.errors import JobError
 from udair_jobs.published.candidates import MANIFEST, verify_candidate
 from udair_jobs.runtime.command_line import CONF
-from udair_jobs.runtime.reporting import read_progress
 from udair_jobs.runtime.results import read_result
 from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec
 from udair_jobs.storage import open_storage

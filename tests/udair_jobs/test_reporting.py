@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from heartbeats import read_progress
 
-from udair_jobs.runtime.reporting import PROGRESS, Reporter, read_progress
+from udair_jobs.runtime.reporting import PROGRESS, Reporter
 from udair_jobs.specs import PHASES
 from udair_jobs.storage import StorageUnavailable, open_storage
 

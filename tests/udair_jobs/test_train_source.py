@@ -66,8 +66,8 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(trained):
 @pytest.mark.slow
 def test_the_published_base_model_loads_and_knows_its_origin(trained, tmp_path, s3):
     _, output, text = trained
-    folder = local_folder(output.at("base").uri, tmp_path, endpoint_url=s3.endpoint_url)
-    bundle = load_bundle(folder)
+    with local_folder(output.at("base").uri, endpoint_url=s3.endpoint_url) as folder:
+        bundle = load_bundle(folder)
     assert bundle.digest in text
     assert bundle.name == "udair-tiny"
     assert bundle.manifest["card"]["images"] == 6
@@ -79,8 +79,8 @@ def test_every_checkpoint_is_one_line_of_figures_and_the_best_is_published(train
     _, output, _ = trained
     rows = [json.loads(line) for line in output.get("metrics.jsonl").decode().splitlines()]
     assert [row["steps"] for row in rows] == [20, 40, 60, 80, STEPS]
-    folder = local_folder(output.at("base").uri, tmp_path, endpoint_url=s3.endpoint_url)
-    card = load_bundle(folder).manifest["card"]
+    with local_folder(output.at("base").uri, endpoint_url=s3.endpoint_url) as folder:
+        card = load_bundle(folder).manifest["card"]
     best = max(rows, key=lambda row: row["validation_psnr_db"])
     assert card["metrics"]["validation_psnr_db"] == best["validation_psnr_db"]
     assert card["steps"] == best["steps"]

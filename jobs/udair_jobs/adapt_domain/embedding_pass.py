@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from udair.adaptation.profile import Profile, look_at
@@ -46,8 +44,7 @@ class EmbeddingWorker:
         quiet()
         set_threads()
         self._spec = spec = AdaptSpec.model_validate(document)
-        with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-            folder = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+        with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
             self._bundle = load_bundle(folder, expected_digest=spec.base_digest)
         self._source = source_of(spec)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import udair
@@ -112,10 +110,7 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
     if candidate.exists(MANIFEST):
         # An earlier process of this attempt died between the candidate's commit and its result.
         return _published_earlier(attempt, candidate)
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        base = local_folder(
-            spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url, patience_s=attempt.patience_s
-        )
+    with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url, patience_s=attempt.patience_s) as base:
         checked_digest(base, spec.base_uri, spec.base_digest)
         # From here on torch is loaded; a wrong spec should not have to wait for it.
         from udair.adaptation.base_check import check_base

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,8 +54,7 @@ def spec_from(values: dict[str, Any]) -> AdaptSpec:
     values.setdefault("snapshot_uri", f"{output_uri}/snapshot")
     if "base_digest" not in values:
         base_uri = str(values["base_uri"])
-        with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-            base = local_folder(base_uri, Path(scratch), endpoint_url=values.get("store_endpoint_url"))
+        with local_folder(base_uri, endpoint_url=values.get("store_endpoint_url")) as base:
             values["base_digest"] = digest_at(base, base_uri)
     return parsed(AdaptSpec, values)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udair.errors import AdapterError
@@ -49,8 +47,8 @@ def evaluate(spec: EvaluateSpec, *, cancellation: Cancellation | None = None) ->
     reporter = Reporter(output, {"VALIDATING": 5, "EVALUATING": 95})
     reporter.report("VALIDATING")
     set_threads()
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        bundle = load_bundle(local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url))
+    with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
+        bundle = load_bundle(folder)
     adapter, digest = _adapter(spec, bundle.digest)
     scorer = Scorer(bundle, adapter, spec)
     scores: dict[str, SetScore] = {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from udair.errors import BundleError
 from udair.weights import MANIFEST, packaged, read_manifest
@@ -16,14 +19,12 @@ MAX_FILE_BYTES = 2 * 2**30
 MAX_FILES = 100
 
 
-def local_folder(
-    base_uri: str, scratch: Path, *, endpoint_url: str | None = None, patience_s: float = PATIENCE_S
-) -> Path:
-    """The folder of the base model at `base_uri`; one on S3 is downloaded below `scratch`.
+@contextmanager
+def local_folder(base_uri: str, *, endpoint_url: str | None = None, patience_s: float = PATIENCE_S) -> Iterator[Path]:
+    """The folder of the base model at `base_uri`; one on S3 is downloaded, and removed at the end.
 
     Args:
         base_uri: `packaged:NAME`, a folder, or `s3://bucket/prefix`.
-        scratch: An existing folder for downloads; the caller removes it.
         endpoint_url: S3 endpoint, if not AWS.
         patience_s: How long to wait for a store that does not answer.
 
@@ -31,18 +32,19 @@ def local_folder(
         JobError: INVALID_SPEC when there is no base model, ACCESS_DENIED when it may not be read.
         StorageUnavailable: The store does not answer.
     """
-    try:
-        if base_uri.startswith(PACKAGED):
-            return packaged(base_uri.removeprefix(PACKAGED))
-        folder = parse(base_uri).folder
-        if folder is not None:
-            return folder
-        store = PatientStorage(open_storage(base_uri, endpoint_url=endpoint_url), patience_s)
-        return _download(store, scratch / "base")
-    except (BundleError, InvalidKey) as error:
-        raise JobError("INVALID_SPEC", f"base_uri {base_uri}: {error}") from error
-    except (AccessDenied, NotFound) as error:
-        raise JobError("ACCESS_DENIED", f"cannot read the base model: {error}") from error
+    with TemporaryDirectory(prefix="udair-base-") as scratch:
+        try:
+            if base_uri.startswith(PACKAGED):
+                folder = packaged(base_uri.removeprefix(PACKAGED))
+            else:
+                folder = parse(base_uri).folder or _download(
+                    PatientStorage(open_storage(base_uri, endpoint_url=endpoint_url), patience_s), Path(scratch)
+                )
+        except (BundleError, InvalidKey) as error:
+            raise JobError("INVALID_SPEC", f"base_uri {base_uri}: {error}") from error
+        except (AccessDenied, NotFound) as error:
+            raise JobError("ACCESS_DENIED", f"cannot read the base model: {error}") from error
+        yield folder
 
 
 def digest_at(folder: Path, base_uri: str) -> str:
@@ -88,7 +90,6 @@ def publish_base_model(folder: Path, target: Storage) -> None:
 
 
 def _download(store: Storage, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     for number, item in enumerate(store.list()):
         if number >= MAX_FILES:
             raise BundleError(f"{store.uri} holds more than {MAX_FILES} objects; expected one base model.")

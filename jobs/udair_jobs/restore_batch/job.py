@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from udair.errors import AdapterError
@@ -91,8 +89,7 @@ def _check_places(source: Storage, output: Storage) -> None:
 
 def _digests(spec: BatchSpec) -> tuple[str, str | None]:
     """Of the base model and the adapter, which are verified before any worker starts."""
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        folder = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+    with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
         base_digest = digest_at(folder, spec.base_uri)
     if spec.adapter_uri is None:
         return base_digest, None

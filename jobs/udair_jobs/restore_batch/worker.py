@@ -10,14 +10,12 @@ import hashlib
 import math
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,8 +96,7 @@ class BatchWorker:
         quiet()
         set_threads()
         device = "cuda" if spec.use_gpu else "cpu"
-        with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-            folder = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+        with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
             self._bundle = load_bundle(folder, device=device)
         self._model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._row = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 
-from udair_jobs.errors import NotFound, StorageUnavailable
+from udair_jobs.errors import StorageUnavailable
 from udair_jobs.specs import Phase, PhaseRecord, Progress
 from udair_jobs.storage import Storage
 
@@ -106,15 +106,3 @@ class Reporter:
         except StorageUnavailable as error:
             log.warning("heartbeat not written: %s", error)
         self._written = self._clock()
-
-
-def read_progress(storage: Storage) -> Progress | None:
-    """The latest heartbeat of the attempt at `storage`, or None before the first.
-
-    Raises:
-        ValueError: The file is no heartbeat (pydantic's message says why).
-    """
-    try:
-        return Progress.model_validate_json(storage.get(PROGRESS, max_bytes=2**20))
-    except NotFound:
-        return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from udair_jobs.errors import InvalidKey
+from udair_jobs.errors import InvalidKey, NotFound
 
 MAX_KEY_BYTES = 1024
 
@@ -98,8 +98,12 @@ class Storage(Protocol):
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        ...
+        """Whether there is such an object; a missing bucket holds none."""
+        try:
+            self.head(key)
+        except NotFound:
+            return False
+        return True
 
     def at(self, prefix: str) -> Storage:
         """The same store, deeper."""

@@ -20,13 +20,13 @@ from udair_jobs.errors import (
     StorageUnavailable,
     TooLarge,
 )
-from udair_jobs.storage.contract import ObjectInfo, UploadForm, checked_key, checked_prefix
+from udair_jobs.storage.contract import ObjectInfo, Storage, UploadForm, checked_key, checked_prefix
 
 # Half-written files carry this prefix; listings never show them.
 _PART = ".udair-part-"
 
 
-class FolderStorage:
+class FolderStorage(Storage):
     """Objects are files below `root`; an etag is the file's modification time and size.
 
     Writers in any number of processes on one machine are serialised per folder by `flock`. Symbolic
@@ -135,14 +135,6 @@ class FolderStorage:
             return
         except OSError as error:
             raise self._mapped(error, key) from error
-
-    def exists(self, key: str) -> bool:
-        """Whether there is such a file."""
-        try:
-            self.head(key)
-        except NotFound:
-            return False
-        return True
 
     def at(self, prefix: str) -> FolderStorage:
         """A deeper folder; it need not exist."""

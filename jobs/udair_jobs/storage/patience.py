@@ -20,7 +20,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
 Answer = TypeVar("Answer")
 
 
-class PatientStorage:
+class PatientStorage(Storage):
     """`storage`, with calls repeated for `patience_s` after their first StorageUnavailable.
 
     The client's own retries bridge a few seconds, and all threads share their budget; an outage takes a
@@ -72,10 +72,6 @@ class PatientStorage:
     def delete(self, key: str) -> None:
         """As the store itself."""
         self._patiently(lambda: self.impatient.delete(key))
-
-    def exists(self, key: str) -> bool:
-        """As the store itself."""
-        return self._patiently(lambda: self.impatient.exists(key))
 
     def at(self, prefix: str) -> PatientStorage:
         """The same store with the same patience, deeper."""

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from udair_jobs.errors import InvalidKey, NotFound, PreconditionFailed, StorageError, TooLarge
 from udair_jobs.storage.assumed import role_session
-from udair_jobs.storage.contract import ObjectInfo, UploadForm, checked_key, checked_prefix
+from udair_jobs.storage.contract import ObjectInfo, Storage, UploadForm, checked_key, checked_prefix
 from udair_jobs.storage.roles import Role, reading_policy
 from udair_jobs.storage.s3_errors import is_conflict, mapped
 
@@ -25,7 +25,7 @@ _READ_ATTEMPTS = 3
 _CONFLICT_ATTEMPTS = 4
 
 
-class S3Storage:
+class S3Storage(Storage):
     """Objects below `s3://bucket/prefix/`.
 
     Credentials come from the environment or the machine's role; with `role`, they are that role's, and
@@ -119,14 +119,6 @@ class S3Storage:
         """Remove the object."""
         with self._mapping(self._uri_of(key)):
             self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
-
-    def exists(self, key: str) -> bool:
-        """Whether there is such an object; a missing bucket holds none."""
-        try:
-            self.head(key)
-        except NotFound:
-            return False
-        return True
 
     def at(self, prefix: str) -> S3Storage:
         """The same bucket and connection, deeper."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from pathlib import Path
 
 from udair_jobs.errors import JobError, NotFound
 from udair_jobs.images.snapshots import Snapshot, take_snapshot
@@ -127,8 +125,7 @@ def _prepare(
     from udair_jobs.sweep.problem import make_problem
 
     set_threads()
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        folder = local_folder(spec.base_uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
+    with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
         digest_at(folder, spec.base_uri)
         bundle = load_bundle(folder)
     problem = make_problem(spec, bundle, source, clean, snapshot, lambda share: reporter.report("ALIGNING", share))

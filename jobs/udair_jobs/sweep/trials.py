@@ -6,12 +6,10 @@ Axes: N pairs, C channels, H x W pixels.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -195,8 +193,8 @@ def _validated(spec: SweepSpec, values: dict[str, Any]) -> Iterator[dict[str, An
 @lru_cache(maxsize=1)
 def _loaded(base_uri: str, output_uri: str, endpoint_url: str | None) -> tuple[Bundle, SweepProblem]:
     """Once a process, which runs many trials."""
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
-        bundle = load_bundle(local_folder(base_uri, Path(scratch), endpoint_url=endpoint_url))
+    with local_folder(base_uri, endpoint_url=endpoint_url) as folder:
+        bundle = load_bundle(folder)
     store = PatientStorage(open_storage(output_uri, endpoint_url=endpoint_url))
     return bundle, SweepProblem.from_bytes(store.get(PROBLEM))
 

@@ -173,11 +173,10 @@ def _published(output: Storage, spec: TrainSpec) -> TrainResult | None:
     base = output.at(BASE)
     if not base.exists(MANIFEST):
         return None
-    with tempfile.TemporaryDirectory(prefix="udair-") as scratch:
+    with local_folder(base.uri, endpoint_url=spec.store_endpoint_url) as folder:
         try:
             from udair.bundle import load_bundle
 
-            folder = local_folder(base.uri, Path(scratch), endpoint_url=spec.store_endpoint_url)
             digest = load_bundle(folder).digest  # hashes every file again
             manifest = read_manifest(folder)
         except BundleError as error:

@@ -119,28 +119,6 @@ class LocalLauncher(Launcher):
         except FileNotFoundError:
             return ""
 
-    def stop_all(self, timeout_s: float = 10.0) -> None:
-        """End every attempt that lives, and wait for it: for a platform that is taken down whole.
-
-        The attempts are not marked as cancelled; the reconciler tries them again when it is back.
-        """
-        deadline = time.monotonic() + timeout_s
-        alive = [pid for folder in self._attempts() if (pid := self._pid(folder)) is not None]
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        while alive and time.monotonic() < deadline:
-            time.sleep(0.05)
-            for submission_id in list(self._children):
-                self._reap(submission_id)
-            alive = [pid for pid in alive if start_time(pid) is not None]
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-
-    def _attempts(self) -> list[Path]:
-        return [path for path in self._folder.glob("*") if path.is_dir()]
-
     def _of(self, submission_id: str) -> Path:
         assert _SUBMISSION_ID.match(submission_id), "submission ids are made by the reconciler"
         return self._folder / submission_id

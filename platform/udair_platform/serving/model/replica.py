@@ -89,8 +89,7 @@ class Backbone:
         self._config = config
         self.id = _replica_id()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        with tempfile.TemporaryDirectory(prefix="udair-base-") as scratch:
-            base = local_folder(config.base_uri, Path(scratch), endpoint_url=config.store_endpoint_url)
+        with local_folder(config.base_uri, endpoint_url=config.store_endpoint_url) as base:
             self._bundle = load_bundle(base, config.base_digest, device, replay=False)
         model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._metrics = ReplicaMetrics()
