@@ -83,7 +83,8 @@ def _difference(bundle: Bundle, image: ImageArray) -> float:
     height, width = image.shape[:2]
     least = plan(bundle.model, 2 * SMALLEST_TILE, 2 * SMALLEST_TILE).piece_bytes // 4
     whole = restore(bundle.model, plane, tone=TONE, budget_bytes=2**40)
-    deep = 3 * 4 * bundle.model.config.widths[bundle.model.shallow_levels] * height * width // 32
+    positions = height * width // bundle.model.deep_stride**2 + height + width
+    deep = 4 * bundle.model.config.widths[bundle.model.shallow_levels] * 8 * positions
     pieces = restore(bundle.model, plane, tone=TONE, budget_bytes=least + deep)
     return 255 * float((whole - pieces).abs().max())
 

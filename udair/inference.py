@@ -83,9 +83,9 @@ def plan(model: Restorer, height: int, width: int, budget_bytes: int = BUDGET_BY
     whole_bytes = _pass_bytes(model, tall, wide)
     if whole_bytes <= budget_bytes or max(tall, wide) <= SMALLEST_TILE:
         return Plan(True, (tall, wide), whole_bytes, 0)
-    # Input, answer of a block, and the skip of the level: the deep part's finest maps (`run_in_bands`).
-    channels = model.config.widths[model.shallow_levels]
-    deep_bytes = 3 * 4 * channels * (tall // model.deep_stride) * (wide // model.deep_stride)
+    # A block's input and answer at the deep part's finest level (`run_in_bands`), and a band's buffers.
+    channels, positions = model.config.widths[model.shallow_levels], tall * wide // model.deep_stride**2
+    deep_bytes = 4 * channels * (2 * positions + 6 * min(positions, BAND_POSITIONS))
     side = LARGEST_TILE
     while side > SMALLEST_TILE and deep_bytes + _pass_bytes(model, min(side, tall), min(side, wide)) > budget_bytes:
         side -= stride
