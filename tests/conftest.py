@@ -21,6 +21,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
+import udair  # noqa: F401 - before torch, which takes its threads from the environment
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--postgres", action="store_true", help="run the control plane's tests on PostgreSQL")

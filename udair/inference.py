@@ -87,9 +87,9 @@ def plan(
     whole_bytes, piece_limit = _pass_bytes(model, tall, wide), min(budget_bytes, piece_bytes or budget_bytes)
     if whole_bytes <= piece_limit or max(tall, wide) <= SMALLEST_TILE:
         return Plan(True, (tall, wide), whole_bytes, 0)
-    # Input, answer of a block, and the skip of the level: the deep part's finest maps (`run_in_bands`).
-    channels = model.config.widths[model.shallow_levels]
-    deep_bytes = 3 * 4 * channels * (tall // model.deep_stride) * (wide // model.deep_stride)
+    # A block's input and answer at the deep part's finest level (`run_in_bands`), and a band's buffers.
+    channels, positions = model.config.widths[model.shallow_levels], tall * wide // model.deep_stride**2
+    deep_bytes = 4 * channels * (2 * positions + 6 * min(positions, BAND_POSITIONS))
     side, piece_limit = LARGEST_TILE, min(piece_limit, budget_bytes - deep_bytes)
     while side > SMALLEST_TILE and _pass_bytes(model, min(side, tall), min(side, wide)) > piece_limit:
         side -= stride

@@ -196,8 +196,10 @@ class Restorer(nn.Module):
             x = _step(block, x, given, rows)
             yield x
         for place in range(len(skips)):  # the coarsest first
-            widened = _channels_last(self.ups[place](x))
-            x = widened + skips.pop() if rows is None else widened.add_(skips.pop())
+            if rows is None:
+                x = _joined(self.ups[place](x), skips.pop())
+            else:
+                x = _joined_in_bands(self.ups[place], x, skips.pop(), rows)
             for block in self.decoders[place].children():
                 x = _step(block, x, given, rows)
                 yield x
@@ -239,6 +241,14 @@ def _step(block: nn.Module, x: Tensor, given: Conditions, rows: int | None) -> T
 
 def _joined(x: Tensor, skip: Tensor) -> Tensor:
     return _channels_last(x + skip)
+
+
+def _joined_in_bands(up: nn.Module, x: Tensor, skip: Tensor, rows: int) -> Tensor:
+    """The same, added to the skip where it lies: no further map of its size."""
+    for top in range(0, x.shape[2], rows):
+        band = up(x[:, :, top : top + rows])
+        skip[:, :, 2 * top : 2 * top + band.shape[2]].add_(band)
+    return skip
 
 
 def _channels_last(x: Tensor) -> Tensor:
