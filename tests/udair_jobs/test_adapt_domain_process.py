@@ -12,7 +12,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-import yaml
 from heartbeats import read_progress
 from PIL import Image
 
@@ -23,7 +22,7 @@ from udair_jobs.adapt_domain.job import run
 from udair_jobs.adapt_domain.specs import spec_at, spec_from
 from udair_jobs.errors import JobError
 from udair_jobs.published.candidates import MANIFEST, verify_candidate
-from udair_jobs.runtime.command_line import CONF
+from udair_jobs.runtime.command_line import compose, to_plain
 from udair_jobs.runtime.results import read_result
 from udair_jobs.specs import PHASES, AdaptSpec, LimitsSpec
 from udair_jobs.storage import open_storage
@@ -237,11 +236,11 @@ def test_a_warm_start_begins_from_the_champion(tmp_path, noisy, base_model, unbr
     assert cold.manifest.digest == unbroken
 
 
-def test_the_configuration_file_repeats_the_specs_defaults():
-    config = yaml.safe_load((CONF / "adapt_domain.yaml").read_text())
+def test_the_configuration_has_every_field_and_the_specs_defaults():
+    config = to_plain(compose("adapt_domain", AdaptSpec, []))
     assert config["recipe"] == asdict(RecipeConfig())
     assert config["limits"] == LimitsSpec().model_dump()
-    extra = set(config) - set(AdaptSpec.model_fields) - {"defaults", "hydra"}
+    extra = set(config) - set(AdaptSpec.model_fields)
     missing = set(AdaptSpec.model_fields) - set(config) - {"schema_version"}
     assert (extra, missing) == (set(), set())
 
