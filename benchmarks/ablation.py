@@ -150,7 +150,7 @@ def _adapt(bundle: Bundle, world: World, quick: bool) -> dict[str, float]:
             if found is None:  # no matching: the source's own degradations, at random
                 drawn = make_batch(photos(clean), batch, patch, generator, tone="keep")
                 return drawn.degraded_BCHW, drawn.clean_BCHW
-            return degrade_mixed(found, clean, generator, jitter=0.05)
+            return degrade_mixed(found, clean, generator, jitter=0.05, tone="keep")
 
         kept = {name: rate for name, rate in TRAINED.items() if name not in without}
         changed = config if coral is None else replace(config, coral_weight=coral)

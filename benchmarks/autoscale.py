@@ -24,7 +24,7 @@ from report import Figure, publish
 from udair_platform.serving.routing.autoscaling import Scaling, decide
 
 DAY_S = 24 * 3600
-PIXELS_PER_S = 6.0 * 256 * 256  # of one replica: `small`, one core
+PIXELS_PER_S = 6.0 * 256 * 256  # of one replica: `base`, one core
 START_S = 12  # from the decision until a replica answers
 MAX_REPLICAS = 16
 SIZES = ((256 * 256, 0.6), (512 * 512, 0.3), (1920 * 1080, 0.1))

@@ -93,10 +93,10 @@ def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dic
 
         def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
             clean = crop_scenes(replay, batch, patch, generator)
-            degraded = degrade_mixed(matches, clean, generator, jitter=0.05)
+            degraded, wanted = degrade_mixed(matches, clean, generator, jitter=0.05, tone="keep")
             if smooth:
-                clean = convolve(clean, gaussian_kernel(torch.full((batch,), smooth), 13))
-            return degraded, clean
+                wanted = convolve(wanted, gaussian_kernel(torch.full((batch,), smooth), 13))
+            return degraded, wanted
 
         row = fit_adapter(bundle.model, draw, embedding, config, generator=generator)[0]
         return scoped(bundle, row, crops, matches, generator)

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from udair.bundle import Bundle, load_bundle
-from udair.config import ModelConfig
 from udair.data.images import ImageArray
 from udair.data.patches import to_array
 from udair.inference import restore
 from udair.models.modulation import Modulation
-from udair.models.restorer import Restorer
 from udair.weights import TRAINING_LIST, packaged
 
 
@@ -52,24 +50,6 @@ def psnr(image: ImageArray, truth: ImageArray) -> float:
     """PSNR over RGB of 8-bit images, dB; identical images give 100."""
     error = ((image.astype("float64") - truth) ** 2).mean()
     return 100.0 if error == 0 else float(10 * math.log10(255**2 / error))
-
-
-class PlainNAFNet(nn.Module):
-    """NAFNet (Chen et al. 2022): width 32, blocks [1,1,1,28] + 1 + [1,1,1,1], unconditioned."""
-
-    def __init__(self, width: int = 32, encoder: tuple[int, ...] = (1, 1, 1, 28), middle: int = 1) -> None:
-        super().__init__()
-        # Our restorer with the same widths and depths, without its codes: the blocks are NAFNet's.
-        config = ModelConfig(
-            "plain", width, encoder, middle, (1,) * len(encoder), codes=2, code_dim=2, embedder_width=4
-        )
-        self.net = Restorer(config)
-        for block in self.net.modules():
-            if hasattr(block, "film"):
-                block.film = nn.Linear(2, block.film.out_features, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
 
 
 class _TransposedAttention(nn.Module):

@@ -2,7 +2,7 @@
 
 python benchmarks/serving.py --json benchmarks/results/serving.json [--peers PYTHON]
 
-Images are 256 x 256 photographs in JPEG, answers are PNG, the model is the shipped `small`; the load comes from a
+Images are 256 x 256 photographs in JPEG, answers are PNG, the model is the shipped `base`; the load comes from a
 process of its own. `raw` is one process with as many threads as there are cores, in batches of four, on
 tensors in memory. `serve` is the whole data plane: keys checked, routes looked up, Ray Serve's proxy, an
 ingress, a backbone of one thread per core; `serve_haproxy` is the same behind HAProxy, in Serve's
