@@ -147,7 +147,7 @@ def test_a_damaged_base_model_is_said_and_not_a_traceback(place, tmp_path, capsy
     source, clean, spec = place
     damaged = tmp_path / "damaged"
     shutil.copytree(spec.base_uri, damaged)
-    (damaged / "model.safetensors").write_bytes(b"no weights")
+    (damaged / "model-00.safetensors").write_bytes(b"no weights")
     sets = [f"+sets.noise.source_uri={source.uri}", f"+sets.noise.clean_uri={clean.uri}"]
     given = [f"base_uri={damaged}", f"output_uri={spec.output_uri}", f"source_endpoint_url={spec.source_endpoint_url}"]
     assert main([*given, *sets]) == 2

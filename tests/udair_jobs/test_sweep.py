@@ -90,6 +90,7 @@ def test_every_trial_ends_with_a_score_or_a_reason_and_the_default_is_one(spec):
         spec.model_dump()
         | {
             "kind": "recipe",
+            "base_uri": "packaged:tiny",  # an untrained one gives every trial the same score
             "fixed": {"steps": 4, "batch": 2, "match_trials": 10},
             "space": {
                 "learning_rate": {"low": 0.0005, "high": 0.05, "log": True},

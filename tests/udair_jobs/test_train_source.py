@@ -169,7 +169,7 @@ def test_wrong_settings_are_refused_before_ray_starts(tmp_path, capsys):
     assert main([*where, "size=huge"]) == 2
     assert "model size 'huge' is unknown" in capsys.readouterr().err
     assert main([*where, "train.patch=50"]) == 2
-    assert "train.patch is 50; expected a multiple of 16" in capsys.readouterr().err
+    assert "train.patch is 50: Input should be a multiple of 16" in capsys.readouterr().err
     assert main([*where, "+train.momentum=0.9"]) == 2
     assert "train.momentum is unknown" in capsys.readouterr().err
     assert main([*where, "workers=0"]) == 2

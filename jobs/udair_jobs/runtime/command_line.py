@@ -116,6 +116,9 @@ def complaints(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or "the document"
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            lines.append(f"{place} is unknown")
+            continue
         value = "" if item["type"] == "missing" else f" is {item['input']!r:.80}"
         lines.append(f"{place}{value}: {item['msg']}")
     return "; ".join(lines)
