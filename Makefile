@@ -100,9 +100,9 @@ check: lint types layers test ## What CI runs
 shape: $(READY) ## Count the house: declarations of a fact, files on a trip, lengths of files
 	$(BIN)/python benchmarks/shape.py --json benchmarks/results/shape.json
 
-bench-quality: $(READY) ## Score the shipped weights: restoration, adaptation, gate, ablation (QUICK=1: minutes)
+bench-quality: $(READY) ## Score the shipped weights: restoration, seams, adaptation, gate, ablation (QUICK=1: minutes)
 	@test -d "$(DATA)/test" || { echo "no test images in $(DATA); set DATA=folder (layout: docs/benchmarks.md)" >&2; exit 1; }
-	for name in restoration adaptation gate ablation; do \
+	for name in restoration seams adaptation gate ablation; do \
 		$(BIN)/python benchmarks/$$name.py --data "$(DATA)" $(if $(QUICK),--quick) \
 			--json benchmarks/results/$$name$(if $(QUICK),-quick).json \
 			--picture benchmarks/results/$$name$(if $(QUICK),-quick).png || exit 1; \
