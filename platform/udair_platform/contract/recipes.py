@@ -17,7 +17,9 @@ class _SetFields:
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
-            lambda given, validate: _kept(validate(given), given), handler.generate_schema(RecipeConfig)
+            lambda given, validate: _kept(validate(given), given),
+            handler.generate_schema(RecipeConfig),
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),  # what is kept is no RecipeConfig
         )
 
 
