@@ -26,6 +26,7 @@ from udair.models.padding import window
 from udair.models.restorer import Restorer, compose
 
 BUDGET_BYTES = 2 * 2**30
+ENDPOINT_PIECE_BYTES = 160 * 2**20  # 0.4 megapixels of the model `base`: a step of about two seconds on one core
 # Feature maps as large as the finest level's that a forward pass holds at once: input, two convolutions' answers, a
 # skip, and the copies that convolution libraries make. Measured; tests/udair/test_inference.py holds it to that.
 LIVE_MAPS = 6
@@ -307,6 +308,7 @@ def restore(
     *,
     tone: Tone = "keep",
     budget_bytes: int = BUDGET_BYTES,
+    piece_bytes: int | None = None,
     whole: Degradation | None = None,
 ) -> Tensor:
     """Restore one picture of any size: the one way in which jobs, gallery, gate and endpoint do it.
@@ -317,6 +319,8 @@ def restore(
         modulation: One row of an adapter; None is the source model.
         tone: ``keep`` leaves exposure, colour and haze as they are; ``restore`` corrects them.
         budget_bytes: Working memory beside the picture and its answer: see `plan`.
+        piece_bytes: Of one piece: see `plan`. With `ENDPOINT_PIECE_BYTES` it is, to the bit, what an endpoint on CPUs
+            answers; whole, sums are rounded in another order, and of 255 levels one may be the next one.
         whole: How the model sees the picture's degradation, where the caller knows: `model.embed` of it.
 
     Returns:
@@ -328,7 +332,9 @@ def restore(
     """
     _check(image_CHW)
     whole = whole or model.embed(image_CHW.float()[None], modulation)
-    restoration = Restoration(model, image_CHW, whole, modulation, tone=tone, budget_bytes=budget_bytes)
+    restoration = Restoration(
+        model, image_CHW, whole, modulation, tone=tone, budget_bytes=budget_bytes, piece_bytes=piece_bytes
+    )
     while restoration.left:
         forward_tiles(model, [(restoration, restoration.left.popleft())])
     return restoration.result().clamp_(0, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,7 @@ from udair.config import Tone
 from udair.data.encoding import ImageMetadata, encode
 from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
-from udair.inference import restore
+from udair.inference import ENDPOINT_PIECE_BYTES, restore
 from udair.metrics import niqe, niqe_features
 from udair_jobs.runtime.results import to_json
 
@@ -100,12 +101,13 @@ def files(views: Sequence[Views]) -> dict[str, bytes]:
 
 def _views(bundle: Bundle, camera: ImageArray, key: str, adapter: Adapter, champion: Adapter | None) -> Views:
     pixels, tone = to_tensor([camera])[0], adapter.tone
+    served = partial(restore, bundle.model, pixels, piece_bytes=ENDPOINT_PIECE_BYTES)
     other: Tone = "restore" if tone == "keep" else "keep"
     with torch.inference_mode():
-        before = _middle(restore(bundle.model, pixels, tone=tone))
-        after = _middle(restore(bundle.model, pixels, adapter.row, tone=tone))
-        earlier = None if champion is None else _shown(restore(bundle.model, pixels, champion.row, tone=tone))
-        otherwise = _shown(restore(bundle.model, pixels, tone=other))
+        before = _middle(served(tone=tone))
+        after = _middle(served(adapter.row, tone=tone))
+        earlier = None if champion is None else _shown(served(champion.row, tone=tone))
+        otherwise = _shown(served(tone=other))
         mean, cov = bundle.stats.niqe_mean_F, bundle.stats.niqe_cov_FF
         rise = niqe(niqe_features(after), mean, cov) - niqe(niqe_features(before), mean, cov)
     source, adapted = to_array(torch.stack([before, after]))

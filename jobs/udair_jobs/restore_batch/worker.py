@@ -28,7 +28,7 @@ from udair.data.images import DecodeLimits, ImageArray, decode
 from udair.data.patches import to_array, to_tensor
 from udair.data.tasks import CLASSES
 from udair.errors import ImageError
-from udair.inference import restore
+from udair.inference import ENDPOINT_PIECE_BYTES, restore
 from udair.losses.alignment import cluster_distance
 from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.degradation import Degradation
@@ -188,7 +188,13 @@ class BatchWorker:
         spec = self._spec
         whole = self._model.embed(image_CHW[None], modulation)
         restored_CHW = restore(
-            self._model, image_CHW, modulation, tone=spec.tone, budget_bytes=spec.memory_budget_bytes, whole=whole
+            self._model,
+            image_CHW,
+            modulation,
+            tone=spec.tone,
+            budget_bytes=spec.memory_budget_bytes,
+            piece_bytes=ENDPOINT_PIECE_BYTES,
+            whole=whole,
         )
         restored = to_array(restored_CHW)
         forward_s = time.perf_counter() - began

@@ -12,7 +12,7 @@ import torch
 
 from udair.bundle import load_bundle
 from udair.data.patches import to_array, to_tensor
-from udair.inference import restore
+from udair.inference import plan, restore
 from udair.models.restorer import Restorer
 from udair.weights import packaged
 from udair_platform.serving.model.engine import Engine
@@ -189,3 +189,17 @@ def test_closing_finishes_what_was_submitted(gate):
 
     assert asyncio.run(scenario()).image.shape == (150, 150, 3)
     assert not engine.alive
+
+
+def test_the_gallery_shows_the_endpoints_pixels_of_a_picture_that_is_run_in_pieces():
+    """Steps of one piece, as on a CPU, and the same pieces: not one level differs."""
+    image, smaller = _image(3, 3 * 256, 4 * 256), 2**26
+    with torch.inference_mode():
+        shown = to_array(restore(BUNDLE.model, to_tensor([image])[0], piece_bytes=smaller)[None])[0]
+        assert not plan(BUNDLE.model, *image.shape[:2], piece_bytes=smaller).whole
+    engine = Engine(BUNDLE.model, 288**2, piece_bytes=smaller)
+    try:
+        answered = asyncio.run(engine.submit(image, None)).image
+    finally:
+        engine.close()
+    assert np.array_equal(answered, shown)

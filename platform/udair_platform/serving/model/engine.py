@@ -16,12 +16,12 @@ from typing import Any
 
 from udair.config import Tone
 from udair.data.images import ImageArray
+from udair.inference import ENDPOINT_PIECE_BYTES
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 from udair_platform.serving.model.forward import Forward
 from udair_platform.serving.model.ticket import Done, Overloaded, Prepare, Ticket
 
-PIECE_BYTES = 160 * 2**20  # 0.4 megapixels of the model `base`: a step of about two seconds on one core
 SMALL_PIXELS = 2**19  # images that enter whatever else is on its way
 
 
@@ -44,7 +44,7 @@ class Engine:
         model: Restorer,
         budget_pixels: int,
         *,
-        piece_bytes: int = PIECE_BYTES,
+        piece_bytes: int = ENDPOINT_PIECE_BYTES,
         autocast: bool = False,
         embed_together: bool = False,
         max_waiting: int = 1024,
