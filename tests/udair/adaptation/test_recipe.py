@@ -181,11 +181,13 @@ def test_images_of_one_colour_are_counted_and_not_used(bundle, value):
     assert "2 images of one colour were not used" in made.evidence.notes
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_why(bundle, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_and_says_why(bundle):
     degraded, _ = _dusk(10, seed=57)
     images = [to_array(image) for image in degraded]
+    config = RecipeConfig(steps=40, batch=2, patch=32, match_trials=20, learning_rate=1.0)
+    object.__setattr__(config, "coral_weight", float("inf"))  # behind the check of its range
     with pytest.raises(AdaptationError, match=r"adaptation loss is nan.*source model is kept") as caught:
-        adapt(bundle, images, [], RecipeConfig(steps=40, batch=2, patch=32, match_trials=20, learning_rate=1.0, coral_weight=float("inf")))  # fmt: skip
+        adapt(bundle, images, [], config)
     assert caught.value.reason == "NAN_LOSS"
 
 
