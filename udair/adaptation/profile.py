@@ -27,8 +27,8 @@ SAMPLE = 128
 Array = npt.NDArray[np.float64]
 
 
-class Looks(NamedTuple):
-    """What each of some images looks like.
+class Embeddings(NamedTuple):
+    """How the base model sees each of some images.
 
     Attributes:
         histogram_NK: Share of each code in an image.
@@ -40,11 +40,11 @@ class Looks(NamedTuple):
 
 
 @torch.no_grad()
-def look_at(model: Restorer, stats: SourceStats, images: Sequence[ImageArray]) -> Looks:
+def embed(model: Restorer, stats: SourceStats, images: Sequence[ImageArray]) -> Embeddings:
     """Embed the middle of each image, without an adapter."""
     seen = model.embed(to_tensor([_middle(image) for image in images], model.enter.weight.device))
     nearest_N = cluster_distance(seen.embedding_BD.float(), stats.centre_GD, stats.precision_GDD).argmin(1)
-    return Looks(seen.histogram_BK.double().cpu().numpy(), nearest_N.cpu().numpy())
+    return Embeddings(seen.histogram_BK.double().cpu().numpy(), nearest_N.cpu().numpy())
 
 
 @dataclass
@@ -69,14 +69,14 @@ class Profile:
         """Of no image."""
         return cls(0, np.zeros(codes), np.zeros(len(CLASSES), np.int64), np.zeros((0, codes)))
 
-    def add(self, looks: Looks) -> None:
+    def add(self, embeddings: Embeddings) -> None:
         """Take in images."""
         self.merge(
             Profile(
-                len(looks.class_N),
-                looks.histogram_NK.sum(0),
-                np.bincount(looks.class_N, minlength=len(CLASSES)),
-                looks.histogram_NK,
+                len(embeddings.class_N),
+                embeddings.histogram_NK.sum(0),
+                np.bincount(embeddings.class_N, minlength=len(CLASSES)),
+                embeddings.histogram_NK,
             )
         )
 

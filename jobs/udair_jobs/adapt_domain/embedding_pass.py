@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from udair.adaptation.profile import Profile, look_at
+from udair.adaptation.profile import Profile, embed
 from udair.bundle import Bundle, load_bundle
 from udair.data.images import ImageArray
 from udair_jobs.adapt_domain.specs import source_of
@@ -29,7 +29,7 @@ def profile_of(bundle: Bundle, images: Iterable[ImageArray]) -> Profile:
     """Embed the middle of each image, a batch at a time."""
     profile, rest = Profile.empty(bundle.model.config.codes), iter(images)
     while batch := list(islice(rest, BATCH)):
-        profile.add(look_at(bundle.model, bundle.stats, batch))
+        profile.add(embed(bundle.model, bundle.stats, batch))
     return profile
 
 

@@ -107,7 +107,7 @@ def test_images_of_one_shape_are_embedded_at_once_where_that_is_asked_for(gate):
     images = [_image(seed) for seed in range(4)] + [_image(9, 40, 90)]
     row = replace(gate.model.identity(), gain_B=torch.ones(1))
     asked = [engine.submit(image, row if seed == 3 else None) for seed, image in enumerate(images)]
-    *answers, failed = asyncio.run(_after(gate, [*asked, engine.submit(_image(7), None, look=cannot_look)]))
+    *answers, failed = asyncio.run(_after(gate, [*asked, engine.submit(_image(7), None, embed=cannot_look)]))
     engine.close()
     for seed, (image, done) in enumerate(zip(images, answers, strict=True)):
         expected = _offline(image, row if seed == 3 else None)

@@ -14,7 +14,7 @@ import torch
 from data_plane import BUNDLE, Plane, apart, make_adapter, make_image, offline, until
 from fault_proxy import FaultProxy
 
-from udair.adaptation.profile import Profile, look_at
+from udair.adaptation.profile import Profile, embed
 from udair.data.patches import to_tensor
 from udair.inference import restore
 from udair_jobs.storage import open_storage
@@ -189,7 +189,7 @@ def _photo(rng, haze: float) -> np.ndarray:
 def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_plane):
     plane, rng = make_plane(window_s=50.0, slots=4), np.random.default_rng(0)
     profile = Profile.empty(BUNDLE.model.config.codes)
-    profile.add(look_at(BUNDLE.model, BUNDLE.stats, [_photo(rng, 0.0) for _ in range(48)]))
+    profile.add(embed(BUNDLE.model, BUNDLE.stats, [_photo(rng, 0.0) for _ in range(48)]))
     plane.store.put("profiles/a/profile.json", json.dumps(profile.to_dict()).encode())
     for name in ("steady", "hazy"):
         plane.route(name, None, profile_uri=plane.store.at("profiles/a").uri)

@@ -78,7 +78,7 @@ class Engine:
         name: str | None = None,
         timeout_s: float = 60.0,
         prepare: Prepare | None = None,
-        look: Callable[[], Any] | None = None,
+        embed: Callable[[], Any] | None = None,
         bits16: bool = False,
         tone: Tone = "keep",
     ) -> Done:
@@ -90,7 +90,7 @@ class Engine:
             name: Of the adapter, to count how many a step mixes.
             timeout_s: After that long it is given up.
             prepare: Makes another row for this one image, in the forward thread.
-            look: Called in the forward thread, too; its result comes with the answer.
+            embed: Called in the forward thread, too; its result comes with the answer.
             bits16: Answer with 16 bits a channel.
             tone: What may change; the one that `row` was made for.
 
@@ -108,7 +108,7 @@ class Engine:
             self._waiting += 1
             self._pixels += pixels
         future: asyncio.Future[Done] = loop.create_future()
-        self._arrivals.put(Ticket(image, row, name, future, loop, now + timeout_s, prepare, look, bits16, tone, now))
+        self._arrivals.put(Ticket(image, row, name, future, loop, now + timeout_s, prepare, embed, bits16, tone, now))
         try:
             return await future
         finally:

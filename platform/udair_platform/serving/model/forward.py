@@ -34,7 +34,7 @@ class Forward:
 
     def begin(self, group: Sequence[Ticket]) -> list[Ticket]:
         """Read the codes of images of one shape; those that have not failed."""
-        group = [ticket for ticket in group if self._looked(ticket)]
+        group = [ticket for ticket in group if self._embedded(ticket)]
         if not group:
             return []
         began = time.monotonic()
@@ -65,14 +65,14 @@ class Forward:
     def _restoration(self, ticket: Ticket, image_CHW: Tensor, whole: Degradation) -> Restoration:
         return Restoration(self._model, image_CHW, whole, ticket.row, tone=ticket.tone, piece_bytes=self._piece_bytes)
 
-    def _looked(self, ticket: Ticket) -> bool:
+    def _embedded(self, ticket: Ticket) -> bool:
         """Whether the image may begin; what its caller wants to know of it is seen to."""
         if ticket.gone():
             return False
         ticket.started = ticket.started or time.monotonic()
         try:
-            if ticket.look is not None and ticket.seen is None:
-                ticket.seen = ticket.look()
+            if ticket.embed is not None and ticket.seen is None:
+                ticket.seen = ticket.embed()
         except Exception as error:
             ticket.fail(error)
             return False

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from udair.adaptation.profile import look_at
+from udair.adaptation.profile import embed
 from udair.adaptation.test_time import adapt_at_test_time
 from udair.bundle import load_bundle
 from udair.config import TestTimeConfig, Tone
@@ -161,7 +161,7 @@ class Backbone:
             image16 = image.astype(np.uint16) * 257 if bits16 else image
             return RestoredImage(image16, target.version, fallback, 0.0, 0.0, 0, 0, tone, "none")
         now = time.time()
-        look = partial(self._look, image) if self._traffic.wants_look(name, now) else None
+        embed = partial(self._embed, image) if self._traffic.wants_embedding(name, now) else None
         try:
             done = await self._engine.submit(
                 image,
@@ -169,7 +169,7 @@ class Backbone:
                 name=target.adapter_digest,
                 timeout_s=self._config.timeout_s,
                 prepare=self._at_test_time if asked.test_time else None,
-                look=look,
+                embed=embed,
                 bits16=bits16,
                 tone=tone,
             )
@@ -183,8 +183,8 @@ class Backbone:
         pixels = image.shape[0] * image.shape[1]
         self._metrics.cost(name, self._traffic.count(name, pixels, done.forward_s).forward_s)
         self._traffic.observe_latency(done.queue_s + done.forward_s, time.time())
-        if done.look is not None:
-            self._traffic.look(name, done.look, now)
+        if done.embeddings is not None:
+            self._traffic.observe_embeddings(name, done.embeddings, now)
         if route.shadow and route.shadow.takes(key) and not bits16:
             self._shadows.begin(name, image, route.shadow.target, done, tone)
         return RestoredImage(
@@ -227,8 +227,8 @@ class Backbone:
         start = row or self._bundle.model.identity()
         return adapt_at_test_time(self._bundle.model, self._bundle.stats, image_CHW, start, self._test_time)
 
-    def _look(self, image: ImageArray) -> Any:
-        return look_at(self._bundle.model, self._bundle.stats, [image])
+    def _embed(self, image: ImageArray) -> Any:
+        return embed(self._bundle.model, self._bundle.stats, [image])
 
     def _measure(self) -> dict[str, float | None]:
         bank = self._adapters.bank

@@ -46,7 +46,7 @@ class Done:
         steps: Steps that held one of its tiles.
         batch: Most images that shared a step with it, itself included.
         domains: Most different adapters in one of its steps.
-        look: What `look` returned.
+        embeddings: What `embed` returned.
     """
 
     image: npt.NDArray[Any]
@@ -55,7 +55,7 @@ class Done:
     steps: int
     batch: int
     domains: int
-    look: Any = None
+    embeddings: Any = None
 
 
 @dataclass(eq=False)
@@ -69,7 +69,7 @@ class Ticket:
     loop: asyncio.AbstractEventLoop
     deadline: float
     prepare: Prepare | None
-    look: Callable[[], Any] | None
+    embed: Callable[[], Any] | None
     bits16: bool
     tone: Tone
     entered: float

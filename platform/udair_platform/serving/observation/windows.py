@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from udair.adaptation.drift import measure_drift
-from udair.adaptation.profile import SAMPLE, Looks, Profile
+from udair.adaptation.profile import SAMPLE, Embeddings, Profile
 
 MAX_DOMAINS = 4096
 _RECENT_S, _RECENT_IMAGES = 60.0, 4096
@@ -76,7 +76,7 @@ class _Domain:
     usage: DomainCounters = field(default_factory=DomainCounters)
     window: Profile | None = None
     window_began: float = 0.0
-    looked: float = -float("inf")
+    embedded_time: float = -float("inf")
     drift: dict[str, Any] | None = None
     shadow: Comparison | None = None
 
@@ -128,23 +128,23 @@ class TrafficWindows:
         with self._lock:
             self._of(domain).usage.failed += 1
 
-    def wants_look(self, domain: str, now: float) -> bool:
+    def wants_embedding(self, domain: str, now: float) -> bool:
         """Whether the next image of the domain should be looked at: a window's images are spread over it."""
         with self._lock:
             entry = self._of(domain)
             enough = entry.window is not None and entry.window.images >= 32
-            if enough and now - entry.looked < self.window_s / (4 * SAMPLE):
+            if enough and now - entry.embedded_time < self.window_s / (4 * SAMPLE):
                 return False
-            entry.looked = now
+            entry.embedded_time = now
             return True
 
-    def look(self, domain: str, looks: Looks, now: float) -> None:
-        """What an image looked like."""
+    def observe_embeddings(self, domain: str, embeddings: Embeddings, now: float) -> None:
+        """How the model saw an image."""
         with self._lock:
             entry = self._of(domain)
             if entry.window is None:
                 entry.window, entry.window_began = Profile.empty(self._codes), now
-            entry.window.add(looks)
+            entry.window.add(embeddings)
 
     def shadow(self, domain: str, version: int) -> Comparison:
         """The comparison with the domain's shadow, begun anew for another version."""
