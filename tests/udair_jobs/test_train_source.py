@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_a_number_is_the_settings_fault(tmp_path, picture):
     with run_training([*where, "train.learning_rate=1", "train.steps=2000", "checkpoint_every=2000"], tmp_path) as run:
         text = run.text_at_end(7)
     assert "NAN_LOSS: training failed: " in text
-    assert "lower train.learning_rate" in text
+    assert "Lower train.learning_rate" in text
     assert not output.at("base").exists(MANIFEST)
 
 
