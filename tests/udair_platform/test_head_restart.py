@@ -22,6 +22,7 @@ from udair_platform.scheduler.launcher import LaunchRequest
 uri = next(word for word in sys.argv if word.startswith("spec=")).removeprefix("spec=")
 if "/attempts/1/" in uri:
     time.sleep(600)
+sys.path[:0] = {path!r}
 found = importlib.util.spec_from_file_location("plane_conftest", {conftest!r})
 conftest = importlib.util.module_from_spec(found)
 sys.modules["plane_conftest"] = conftest
@@ -32,7 +33,9 @@ conftest.run_job(LaunchRequest("j", uri), "succeed", conftest.GOOD)
 
 def test_a_restarted_head_costs_one_attempt_and_makes_no_second_version(make_plane, tmp_path, monkeypatch) -> None:
     python = tmp_path / "python"
-    python.write_text(INTERPRETER.format(python=sys.executable, conftest=str(Path(__file__).parent / "conftest.py")))
+    python.write_text(
+        INTERPRETER.format(python=sys.executable, path=sys.path, conftest=str(Path(__file__).parent / "conftest.py"))
+    )
     python.chmod(0o755)
     plane = make_plane()
     with ray_nodes(tmp_path / "ray.log", head_cpus=1) as nodes:
