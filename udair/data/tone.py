@@ -13,12 +13,12 @@ from torch import Tensor
 from udair.data.degradations.family import per_image
 from udair.data.degradations.haze import HAZE, tint
 
-DARK_SHARE, HAZY_SHARE = 0.5, 0.2
+DARK_SHARE, HAZY_SHARE = 0.35, 0.15
 EXPOSURE = (0.08, 1.0)  # drawn log-uniformly
 
 
 def scenes_of_any_tone(image_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of a batch darker and tinted, a fifth of it hazy, the rest as it came."""
+    """A third of a batch darker and tinted, a seventh of it hazy, the rest as it came."""
     draw_B4 = torch.rand(len(image_BCHW), 4, generator=generator, device=image_BCHW.device)
     level_B, tone_B, warmth_B, kind_B = draw_B4.unbind(1)
     low, high = map(math.log, EXPOSURE)
