@@ -75,20 +75,25 @@ def training_list(folders: Sequence[Path]) -> list[str]:
     return sorted({pixel_hash(image) for folder in folders for image in read_folder(folder)})
 
 
-def between(earlier: Restorer, later: Restorer, share: float) -> Restorer:
-    """A model on the line from one to another that was trained on from it; `share` 1 is the later one.
+def between(earlier: Restorer, later: Restorer, share: float, codes_share: float | None = None) -> Restorer:
+    """A model on the line from one to another that was trained on from it for a short time.
 
     Keeps what the earlier one did well on images that the later run unlearned (Wortsman et al. 2022,
-    WiSE-FT). Codes are the later one's.
+    WiSE-FT). After a long run the codes have moved past each other, and nothing on the line works (docs/adr/0011).
+
+    Args:
+        earlier, later: The ends: `share` 0 and 1.
+        share: Of the later weights.
+        codes_share: Of the later codes, which small batches move at random; None is `share`.
 
     Raises:
         ConfigError: They are of different architectures.
     """
     if earlier.config != later.config:
         raise ConfigError(f"cannot mix a {earlier.config.name} and a {later.config.name}; expected one architecture.")
-    before = earlier.state_dict()
+    before, codes_share = earlier.state_dict(), share if codes_share is None else codes_share
     mixed = {
-        name: tensor if "codebook" in name else before[name].lerp(tensor, share)
+        name: before[name].lerp(tensor, codes_share if "codebook" in name else share)
         for name, tensor in later.state_dict().items()
     }
     model = copy.deepcopy(later)
@@ -110,6 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=1.0, help="of the checkpoint in that mix; choose on held-out photographs"
     )
+    parser.add_argument("--codes-share", type=float, help="of the checkpoint's codes; --share if it is not given")
     parser.add_argument("--card", type=Path, help="JSON file of facts for the manifest")
     parser.add_argument("--replay-scenes", type=int, default=64)
     parser.add_argument("--replay-side", type=int, default=128)
@@ -128,8 +134,8 @@ def main() -> None:
     model = trainer.averaged()
     if options.earlier:
         earlier = load_bundle(options.earlier, replay=False)
-        model = between(earlier.model, model, options.share)
-        card["mixed"] = {"with": earlier.digest, "share": options.share}
+        model = between(earlier.model, model, options.share, options.codes_share)
+        card["mixed"] = {"with": earlier.digest, "share": options.share, "codes_share": options.codes_share}
     card |= json.loads(options.card.read_text()) if options.card else {}
     digest = publish_bundle(
         options.out, options.name, model, source,

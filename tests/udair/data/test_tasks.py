@@ -24,10 +24,10 @@ def test_every_batch_comes_as_near_to_the_shares_as_it_can(scenes, tone):
     assert float((counts - wanted).abs().max()) <= 1.0
 
 
-def test_a_third_of_a_training_batch_keeps_tone_and_holds_no_haze_or_darkness_to_remove(scenes):
+def test_a_part_of_a_training_batch_keeps_tone_and_holds_no_haze_or_darkness_to_remove(scenes):
     batch = training_batch(PatchSource(scenes), 60, 32, torch.Generator().manual_seed(0))
     kept = batch.tone_B == TONES.index("keep")
-    assert int(kept.sum()) == 20
+    assert int(kept.sum()) == 27  # 0.45 of 60
     names = {CLASSES[label] for label in batch.label_B[kept].tolist()}
     assert not names & {"haze", "low_light"}
     assert {CLASSES[label] for label in batch.label_B[~kept].tolist()} >= {"haze", "low_light"}
@@ -38,9 +38,9 @@ def test_batches_that_are_drawn_together_each_have_their_share_of_every_task(sce
     assert len(batches) == 6
     for batch in batches:
         assert len(batch.label_B) == 30
-        assert int((batch.tone_B == TONES.index("keep")).sum()) == 10
+        assert int((batch.tone_B == TONES.index("keep")).sum()) == 14
         noisy = batch.label_B == CLASSES.index("noise")
-        assert 5 <= int(noisy.sum()) <= 8  # 0.28 of 10 and 0.18 of 20: 6.4
+        assert 6 <= int(noisy.sum()) <= 9  # 0.31 of 14 and 0.20 of 16: 7.5
 
 
 def test_where_tone_is_kept_the_target_is_as_dark_or_hazy_as_the_picture(scenes):
@@ -52,7 +52,7 @@ def test_where_tone_is_kept_the_target_is_as_dark_or_hazy_as_the_picture(scenes)
     bright_B = make_batch(PatchSource(scenes), 64, 32, torch.Generator().manual_seed(0), shares).clean_BCHW.mean(
         (1, 2, 3)
     )
-    assert float((brightness_B < 0.5 * bright_B).float().mean()) > 0.2
+    assert float((brightness_B < 0.5 * bright_B).float().mean()) > 0.1
     assert float((brightness_B > 1.05 * bright_B).float().mean()) > 0.05
 
 
