@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from udair.bundle import Bundle, load_bundle
+from udair.config import Tone
 from udair.data.images import ImageArray
 from udair.data.patches import to_array
 from udair.inference import restore
@@ -40,10 +41,10 @@ def _folder(name: str) -> Path:
     return Path(name) if Path(name).is_dir() else packaged(name)
 
 
-def restored(bundle: Bundle, image: ImageArray, row: Modulation | None = None) -> ImageArray:
+def restored(bundle: Bundle, image: ImageArray, row: Modulation | None = None, tone: Tone = "keep") -> ImageArray:
     """One image through the public entry point, as a customer gets it: 8 bits."""
     plane = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    return to_array(restore(bundle.model, plane, row))
+    return to_array(restore(bundle.model, plane, row, tone=tone))
 
 
 def psnr(image: ImageArray, truth: ImageArray) -> float:

@@ -13,11 +13,9 @@ import matplotlib.pyplot as plt
 
 COLOURS = {
     "input": "#b8b8b8",
-    "source": "#6b7a8f",
     "coral": "#c8a96a",
-    "moment match": "#d9822b",
-    "re-degradation": "#7fb3d5",
-    "full + gate": "#1f6fb2",
+    "forced": "#7fb3d5",
+    "served": "#1f6fb2",
     "oracle": "#222222",
 }
 
@@ -25,23 +23,24 @@ COLOURS = {
 def columns(path: Path, rows: Mapping[str, Any], names: Sequence[str]) -> None:
     """Gain over the source model by world and column, with the share of images harmed below."""
     worlds = list(rows)
-    shown = [name for name in names if name not in ("input", "source")]
+    shown = [name for name in names if name not in ("input", "base")]
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(12, 6.5), height_ratios=(4, 1), sharex=True, layout="constrained"
     )
     width = 0.8 / len(shown)
     for index, name in enumerate(shown):
-        gains = [rows[world]["psnr_db"][name] - rows[world]["psnr_db"]["source"] for world in worlds]
+        gains = [rows[world]["psnr_db"][name] - rows[world]["psnr_db"]["base"] for world in worlds]
         places = [place + (index - len(shown) / 2 + 0.5) * width for place in range(len(worlds))]
         top.bar(places, gains, width, label=name, color=COLOURS[name])
     top.axhline(0, color="black", linewidth=0.8)
-    top.set_ylabel("gain over the source model, dB")
+    top.set_ylabel("gain over the base model, dB")
     top.set_title("What adaptation gains on unseen scenes of each domain, without labels (oracle: with labels)")
     top.legend(ncols=len(shown), frameon=False)
-    harmed = ("full + gate", "harmed_share"), ("re-degradation", "ungated_harmed_share")
-    for index, (name, key) in enumerate(harmed):
+    for index, key in enumerate(("gain_db", "gain_over_input_db")):
         places = [place + (index - 0.5) * 0.3 for place in range(len(worlds))]
-        bottom.bar(places, [100 * rows[world][key] for world in worlds], 0.3, color=COLOURS[name], label=name)
+        shares = [100 * sum(g < -0.1 for g in rows[world][key]) / len(rows[world][key]) for world in worlds]
+        bottom.bar(places, shares, 0.3, color=("#999999", "#333333")[index], label=("vs base", "vs input")[index])
+    bottom.legend(frameon=False)
     bottom.set_ylabel("harmed, %")
     bottom.set_xticks(range(len(worlds)), [world.replace("_", "\n") for world in worlds])
     figure.savefig(path, dpi=130)

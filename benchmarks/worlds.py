@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from camera import ISO_STEPS, shoot
 from photographs import centre, folder, pairs, scene_split
 from PIL import Image, ImageDraw, ImageFilter
 
+from udair.config import Tone
 from udair.data.images import ImageArray, decode
 
 Plane = npt.NDArray[np.float64]
@@ -35,6 +37,7 @@ class World:
         inputs, truths: Test pairs of other scenes, hidden from adaptation.
         adapt_truths: Clean versions of `adapt`, for the oracle alone.
         shifted: False for the control inside the source domain.
+        tone: The intent that its truth is right with.
     """
 
     name: str
@@ -44,6 +47,7 @@ class World:
     truths: list[ImageArray]
     adapt_truths: list[ImageArray]
     shifted: bool = True
+    tone: Tone = "keep"
 
 
 def to_plane(image: ImageArray) -> Plane:
@@ -178,6 +182,9 @@ def damages(data: Path) -> dict[str, Damage]:
     }
 
 
+RESTORED = ("dark_cast", "fog_shake_noise", "sots_haze")  # what their truth has is what tone restored means
+
+
 def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed: int = 0) -> list[World]:
     """Every world of the benchmark. Adaptation sees CBSD68 scenes, the test is on Kodak24.
 
@@ -197,12 +204,66 @@ def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed
         inputs = [to_image(damage(to_plane(image), rng)) for image in truths]
         split = len(seen) * 3 // 4
         made.append(
-            World(name, seen[:split], seen[split:], inputs, truths, unlabelled[:split], not name.startswith("control"))
-        )
+            World(
+                name, seen[:split], seen[split:], inputs, truths, unlabelled[:split], not name.startswith("control"),
+                "restore" if name in RESTORED else "keep",
+            )
+        )  # fmt: skip
+    made += _cameras(unlabelled, truths, seed)
+    made += _small(made)
     for name, path in (("polyu", "test/PolyU_real_noise"), ("sots_haze", "test/SOTS_indoor")):
         degraded, clean = ([centre(image, side) for image in images] for images in pairs(data, path))
         split = scene_split(data, path, "_")
         gate = split * 3 // 4
         tested = slice(split, split + test)
-        made.append(World(name, degraded[:gate], degraded[gate:split], degraded[tested], clean[tested], clean[:gate]))
+        tone: Tone = "restore" if name in RESTORED else "keep"
+        made.append(
+            World(name, degraded[:gate], degraded[gate:split], degraded[tested], clean[tested], clean[:gate], tone=tone)
+        )
     return made
+
+
+def _cameras(unlabelled: list[ImageArray], truths: list[ImageArray], seed: int) -> list[World]:
+    """A camera at five gains, one that sees softer scenes, and its control: the lowest gain there is."""
+    made = []
+    for name, iso, scale in (
+        *((f"camera_iso{iso}", iso, 1) for iso in ISO_STEPS), ("camera_soft_iso3200", 3200, 2), ("control_iso100", 100, 1),
+    ):  # fmt: skip
+        rng = np.random.default_rng([seed, 100 + iso, scale])
+        scenes, tested = ([_softer(image, scale) for image in images] for images in (unlabelled, truths))
+        seen = [shoot(image, iso, rng) for image in scenes]
+        split = len(seen) * 3 // 4
+        made.append(
+            World(
+                name, seen[:split], seen[split:], [shoot(i, iso, rng) for i in tested],
+                [shoot(i, None, rng) for i in tested], [shoot(i, None, rng) for i in scenes[:split]],
+                not name.startswith("control"),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _softer(image: ImageArray, scale: int) -> ImageArray:
+    """The middle of an image, enlarged to the size of the whole."""
+    if scale == 1:
+        return image
+    height, width = image.shape[:2]
+    middle = Image.fromarray(centre(image, min(height, width) // scale))
+    return np.asarray(middle.resize((min(height, width),) * 2, Image.Resampling.BICUBIC))
+
+
+def _small(made: list[World]) -> list[World]:
+    """Two of the worlds with eight unlabelled pictures, and with small ones."""
+    some = []
+    for world in (w for w in made if w.name in ("camera_iso3200", "control_sigma25")):
+        few = replace(
+            world,
+            name=f"{world.name}_8",
+            adapt=world.adapt[:6],
+            gate=world.gate[:2],
+            adapt_truths=world.adapt_truths[:6],
+        )
+        little = replace(world, name=f"{world.name}_160px", adapt=[centre(i, 160) for i in world.adapt],
+                         gate=[centre(i, 160) for i in world.gate], adapt_truths=[centre(i, 160) for i in world.adapt_truths])  # fmt: skip
+        some += [few, little]
+    return some

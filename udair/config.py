@@ -223,7 +223,9 @@ class RecipeConfig:
     patch: int = setting(64, "side of a training patch, pixels", ge=32, le=512, multiple_of=16)
     learning_rate: float = setting(5e-3, "of Adam on the adapter's parameters", ge=1e-8, le=1)
     match_trials: int = setting(600, "degradations tried while matching the target's own", ge=0, le=10_000)
-    budget_s: float = setting(240.0, "time after which training stops early, seconds", ge=0.001, le=86_400)
+    budget_s: float = setting(
+        1800.0, "time after which an adaptation gives up and keeps the base model, seconds", ge=0.001, le=86_400
+    )
     seed: int = setting(0, "of everything random in the recipe", ge=0, le=2**63 - 1)
     coral_weight: float = setting(0.01, "of the CORAL regulariser while training (ours)", ge=0, le=1e4)
     alignment: AlignmentConfig = AlignmentConfig()

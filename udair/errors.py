@@ -67,3 +67,7 @@ class AdaptationError(UdairError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OutOfTime(UdairError):
+    """A budget of time ran out; the message says how far the work came."""

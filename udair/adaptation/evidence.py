@@ -10,9 +10,11 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
+from udair.adaptation.flat_places import taken_out
 from udair.adaptation.gate import Evidence
 from udair.adaptation.matching import distance, look
 from udair.adaptation.pairs import Pairs, run
@@ -25,6 +27,7 @@ from udair.models.modulation import Modulation
 BOOTSTRAPS = 200
 DISAGREEMENT_IMAGES = 8
 GATE_SIDE = 192  # pixels
+CELL = 32  # side of the cells whose means must stay where tone is kept, pixels
 
 
 def gate_view(image: ImageArray) -> Tensor:
@@ -64,6 +67,7 @@ class Yardstick:
         self._tone = matched.tone
         self._before = self._restore(None)
         self._before_features = _features(self._before)
+        self._before_taken = taken_out(gate_images, self._before, self._before)
         self._match_distance = self._distance_to_matched()
         self._before_spread = self._spread(gate_images, None)
         self._before_matched_spread = self._spread(list(matched.degraded_NCHW), None)
@@ -82,6 +86,7 @@ class Yardstick:
         # What clips where the truth is known clips rightly, e.g. lamps of a scene made brighter.
         known_clipping = max(0.0, _clipped(list(matched)) - _clipped(list(self._matched.source_NCHW)))
         niqe_source, niqe_adapted, worsening_low = self._naturalness(_features(after))
+        taken = taken_out(self._images, self._before, after)
         return Evidence(
             target_images=self._target_images,
             gate_images=len(self._images),
@@ -96,6 +101,12 @@ class Yardstick:
             clipped_share_growth=_clipped(after) - _clipped(self._before) - known_clipping,
             finite=all(bool(torch.isfinite(image).all()) for image in after),
             identity=adapter.is_identity,
+            version=2 if self._tone == "keep" else 1,
+            matched_gain_low_db=self._matched.gain_low_db(matched),
+            input_gain_low_db=self._matched.gain_low_db(matched, over_input=True),
+            flat_ratio_low=taken.flat_ratio_low(self._before_taken, self._seed),
+            busy_change=taken.busy_change(self._before_taken),
+            tone_shift=self._tone_shift(after),
             notes=tuple(f"{key}: {value}" for key, value in adapter.notes.items()),
         )
 
@@ -170,6 +181,14 @@ class Yardstick:
                 rises.append(rise)
         low = float(torch.quantile(torch.tensor(rises), 0.025)) if rises else 0.0
         return niqe(torch.cat(list(before)), mean, cov), niqe(torch.cat(list(after)), mean, cov), low
+
+    def _tone_shift(self, after: Sequence[Tensor]) -> float:
+        """Mean change of the means of cells, between the base model's answers and these."""
+        shifts = [
+            float(F.avg_pool2d((one - other)[None], min(CELL, *one.shape[1:])).abs().mean())
+            for one, other in zip(after, self._before, strict=True)
+        ]
+        return sum(shifts) / len(shifts) if shifts else 0.0
 
     def _drift(self, after: Sequence[Tensor]) -> float:
         """How much further outside the clean prior's band the mean colour lies than the source model's.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from udair.config import RecipeConfig, Tone
-from udair.errors import AdaptationError
+from udair.errors import AdaptationError, OutOfTime
 from udair.losses.coral import coral_distance, covariance
 from udair.losses.restoration import restoration_loss
 from udair.models.modulation import Modulation
@@ -55,7 +55,7 @@ def fit_adapter(
         config: Steps, learning rate, batch.
         generator: Of everything random.
         trained: Parameters that move, with the factor on the learning rate of each.
-        deadline: `time.monotonic()` at which to stop early.
+        deadline: `time.monotonic()` at which to give up.
         start: Row that training starts from, e.g. the domain's adapter so far; None is the identity. Its scope
             is left out.
         on_step: Called with the share done and the loss.
@@ -63,6 +63,8 @@ def fit_adapter(
 
     Raises:
         AdaptationError: NAN_LOSS; the source model is kept.
+        OutOfTime: The deadline came first. An adapter that was trained for as long as a machine was fast
+            would differ from machine to machine.
     """
     row = model.identity()
     parameters = {name: getattr(start or row, name).clone().requires_grad_(True) for name in trained}
@@ -75,7 +77,7 @@ def fit_adapter(
     steps = 0
     for step in range(config.steps):
         if time.monotonic() > deadline:
-            break
+            raise OutOfTime(f"at step {step} of {config.steps}")
         decay = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (0.05 + 0.95 * decay)

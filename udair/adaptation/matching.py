@@ -22,6 +22,7 @@ from udair.adaptation.phase_state import PhaseState
 from udair.config import Tone
 from udair.data.degradations import FAMILIES, Chain
 from udair.data.patches import PatchSource
+from udair.errors import OutOfTime
 from udair.models.appearance import PHOTOMETRIC
 from udair.models.degradation import scope_features
 from udair.models.restorer import Restorer
@@ -187,8 +188,11 @@ def match(
         trials: How many parameter sets to try.
         generator: Of everything random.
         keep: How many to return.
-        deadline: `time.monotonic()` at which to stop early.
+        deadline: `time.monotonic()` at which to give up.
         on_trial: Called with the share done.
+
+    Raises:
+        OutOfTime: The deadline came first: what was found by then would depend on the machine.
     """
     if trials < 1:
         return []
@@ -197,6 +201,8 @@ def match(
     found: list[Matched] = []
 
     def attempt(chain: tuple[str, ...], unit_P: Tensor) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise OutOfTime(f"at try {len(found)} of {trials} for a match")
         # Common random numbers: two parameter sets differ by their parameters alone.
         noise = torch.Generator(replay_RCHW.device).manual_seed(seed)
         trial = Matched(chain, unit_P, 0.0)
@@ -206,21 +212,18 @@ def match(
         if on_trial is not None:
             on_trial(len(found) / trials)
 
-    def late() -> bool:
-        return deadline is not None and time.monotonic() > deadline
-
     # Explore: every chain gets the same number of random tries, then the better half of the chains
     # some more; one lucky chain must not starve the others.
     chains = [Chain(names) for names in CHAINS]
-    while chains and len(found) < max(1, trials // 2) and not late():
+    while chains and len(found) < max(1, trials // 2):
         for chain in chains:
             for _ in range(TRIES_PER_CHAIN):
-                if len(found) < trials and not late():
+                if len(found) < trials:
                     attempt(chain.names, chain.sample(1, generator)[0])
         chains = sorted(chains, key=lambda chain: _nearest(found, chain.names))[: max(2, len(chains) // 2)]
     # Refine: perturb the best of each of the few best chains with a shrinking radius.
     refinements, begun = trials - len(found), len(found)
-    while len(found) < trials and not late():
+    while len(found) < trials:
         done = (len(found) - begun) / max(refinements, 1)
         elite = _elite(found, 4 if done < 0.4 else 2 if done < 0.7 else 1, 3)
         parent = elite[int(torch.randint(len(elite), (1,), generator=generator))]

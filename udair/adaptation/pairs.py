@@ -6,7 +6,7 @@ Axes: N images, C channels, H x W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +20,9 @@ from udair.data.tasks import make_batch
 from udair.metrics import psnr_db
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
+
+# Clean scenes to degraded ones, and to what a restoration should make of those.
+Degrade = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -87,6 +90,15 @@ class Pairs:
     def gain_of(self, restored_NCHW: Tensor) -> float:
         """Mean PSNR gain of a restoration over the source model's, dB."""
         return float(self._gains_N(restored_NCHW).mean())
+
+    def gain_low_db(self, restored_NCHW: Tensor, *, over_input: bool = False) -> float:
+        """Lower 95 % bound over images of the mean PSNR gain over the source model's answer, or over the input, dB."""
+        gain_N = self._gains_N(restored_NCHW)
+        if over_input:
+            gain_N = psnr_db(restored_NCHW, self.clean_NCHW) - psnr_db(self.degraded_NCHW, self.clean_NCHW)
+        if len(gain_N) < 2:
+            return -math.inf
+        return float(gain_N.mean() - 1.96 * gain_N.std() / math.sqrt(len(gain_N)))
 
     def gain_db(self, model: Restorer, row: Modulation) -> float:
         """Mean PSNR gain of an adapter over the source model, dB."""

@@ -21,6 +21,7 @@ from udair.adaptation.candidates import zero_gradient
 from udair.adaptation.detection import Detection, detect
 from udair.adaptation.evidence import Yardstick, gate_view
 from udair.adaptation.fitting import fit_adapter
+from udair.adaptation.flat_bank import FLATTEST, candidates_of, find_noise, held_out_pairs, over, train_on_banks
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.adaptation.matching import Matched, look, match, matches_of, state_of
 from udair.adaptation.pairs import Pairs, Trial, by_promise, crop_scenes, degrade_mixed, matched_pairs, source_pairs
@@ -31,7 +32,7 @@ from udair.bundle import Bundle
 from udair.config import RecipeConfig, Tone, check_tone
 from udair.data.images import ImageArray
 from udair.data.patches import PatchSource
-from udair.errors import AdaptationError, AdapterError
+from udair.errors import AdaptationError, AdapterError, OutOfTime
 from udair.models.appearance import appearance
 from udair.models.modulation import Modulation
 
@@ -41,6 +42,7 @@ CROP = 96  # side of the crops that are embedded and matched, pixels
 EMBED_CROPS = 64
 MATCH_SCENES = 16
 GATE_IMAGES = 24
+FEWEST_VIEWS = 8  # below it the evidence looks at images that adaptation saw, too, and says so
 SOURCE_PAIRS = 48
 MEASURED_CANDIDATES = 6
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the trained adapter, between it and the source model
@@ -135,7 +137,7 @@ def adapt(
 
     report("EMBEDDING", 0.0, {})
     target = observe(bundle, shown, config.seed, generator)
-    crops, embedding_ND, found = target.crops_NCHW, target.embedding_ND, target.found
+    found = target.found
     metrics = {
         "in_domain_share": found.in_domain_share,
         "clean_share": found.clean_share,
@@ -147,64 +149,39 @@ def adapt(
 
     needed = GatePolicy().min_images
     total = len(shown) + len(gate_shown)
-    matches: list[Matched] = []
-    candidates: dict[str, Adapter] = {}
     identity = identity_adapter(bundle.model, bundle.digest, tone)
-    if total < needed:
-        notes.append(f"{total} usable images; {needed} are needed to judge an adapter")
-    elif found.clean:
-        notes.append(f"{found.clean_share:.0%} of crops look clean already; the domain keeps the source model")
-    else:
-        deadline = started + config.budget_s
-        report("ALIGNING", 0.0, {})
-        aligned, figures = align(embedding_ND, bundle.stats, identity.row, config.alignment)
-        metrics |= figures
-        start = champion.row if champion is not None else identity.row
-        if champion is not None:
-            candidates["champion"] = replace(champion, notes={"candidate": "champion"})
-        candidates["coral"] = Adapter(bundle.digest, aligned, {"candidate": "coral"}, tone)
-        cluster = assigned_cluster(embedding_ND, bundle.stats)
-        candidates |= zero_gradient(bundle, identity, crops, target.histogram_K, cluster)
-        matches = matches_of(
-            remembered(
-                states,
-                "ALIGNING",
-                generator,
-                lambda: state_of(
-                    match_target(bundle, target, config, generator, started + 0.4 * config.budget_s, report)
-                ),
-            )
-        )
-        report("ALIGNING", 1.0, dict(metrics))
-        if matches:
-            metrics["match_distance"] = matches[0].distance
-            scope = scoped(bundle, identity.row, crops, matches, generator, tone)
-            if config.steps:
-
-                def train() -> PhaseState:
-                    row, losses = train_on_matches(
-                        bundle, matches, embedding_ND, scope, config, deadline, generator, report, start, tone
-                    )
-                    return PhaseState({item.name: getattr(row, item.name) for item in fields(row)}, losses)
-
-                state = remembered(states, "ADAPTING", generator, train)
-                metrics |= state.facts
-                row = Modulation(**{item.name: state.tensors[item.name] for item in fields(Modulation)})
-                full = Adapter(bundle.digest, row, tone=tone)
-                for share in SHARES:
-                    name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
-                    candidates[name] = replace(full.interpolate(share), notes={"candidate": name})
-            candidates = {name: candidate.within(scope) for name, candidate in candidates.items()}
+    made = _Candidates()
+    run = _Run(bundle, target, config, started + config.budget_s, generator, report, states, identity, champion)
+    try:
+        if total < needed:
+            notes.append(f"{total} usable images; {needed} are needed to judge an adapter")
+        elif tone == "keep":
+            made = _for_noise(run, shown, gate_shown)
+        elif found.clean:
+            notes.append(f"{found.clean_share:.0%} of crops look clean already; the domain keeps the source model")
+        else:
+            made = _for_matches(run)
+    except OutOfTime as error:
+        notes.append(f"the budget of {config.budget_s:g} s ran out {error}; nothing was adapted, give it more")
+    metrics |= made.metrics
+    candidates, held_out = made.adapters, made.held_out
 
     report("EVALUATING", 0.0, {})
-    held_out = matched_pairs(bundle, matches, generator, tone)
     trials = {name: held_out.trial(bundle.model, c.row) for name, c in candidates.items()} if held_out else {}
     report("EVALUATING", 0.4, {})
-    adapter, evidence = _choose(bundle, candidates, trials, held_out, identity, gate_shown, total, config.seed)
+    views = gate_shown[:GATE_IMAGES]
+    if candidates and len(views) < FEWEST_VIEWS:
+        seen = shown[: FEWEST_VIEWS - len(views)]
+        notes.append(
+            f"{len(seen)} images that the adapter was trained for were looked at as well: few others there were"
+        )
+        views = [*views, *seen]
+    adapter, evidence = _choose(bundle, candidates, trials, held_out, identity, views, total, config.seed)
+    notes = [*made.words, *notes]
     evidence = replace(evidence, notes=(*evidence.notes, *notes))
     metrics |= {"seconds": time.monotonic() - started, "matched_gain_db": evidence.matched_gain_db}
     report("EVALUATING", 1.0, dict(metrics))
-    described = {"matched": [m.to_dict() for m in matches]}
+    described = {"matched": [m.to_dict() for m in made.matches], "words": list(made.words)}
     gains = {name: trial.gain_db for name, trial in trials.items()}
     return Adaptation(adapter, evidence, metrics, described, gains, candidates)
 
@@ -233,6 +210,135 @@ def observe(bundle: Bundle, images: Sequence[ImageArray], seed: int, generator: 
     embedding_ND = seen.embedding_BD.float()
     found = detect(embedding_ND, appearance(crops), bundle.stats, seed)
     return Observed(crops, embedding_ND, seen.histogram_BK.mean(0), found)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the ways to an adapter have in common."""
+
+    bundle: Bundle
+    target: Observed
+    config: RecipeConfig
+    deadline: float
+    generator: torch.Generator
+    report: Progress
+    states: PhaseStates | None
+    identity: Adapter
+    champion: Adapter | None
+
+    @property
+    def start(self) -> Modulation:
+        """Where training starts from."""
+        return self.identity.row if self.champion is None else self.champion.row
+
+    def as_described(self) -> tuple[dict[str, Adapter], dict[str, float]]:
+        """The domain's adapter so far, and UDAIR's alignment alone; with the alignment's figures."""
+        self.report("ALIGNING", 0.0, {})
+        aligned, figures = align(self.target.embedding_ND, self.bundle.stats, self.identity.row, self.config.alignment)
+        made = {"coral": Adapter(self.bundle.digest, aligned, {"candidate": "coral"}, self.identity.tone)}
+        if self.champion is not None:
+            made["champion"] = replace(self.champion, notes={"candidate": "champion"})
+        return made, figures
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """What one way to an adapter gave.
+
+    Attributes:
+        adapters: By name.
+        held_out: Pairs that they are compared on; None where there are none.
+        metrics: Figures.
+        matches: What was matched, if anything was.
+        words: What was found, for people.
+    """
+
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    held_out: Pairs | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    matches: Sequence[Matched] = ()
+    words: Sequence[str] = ()
+
+
+def _for_noise(run: _Run, shown: Sequence[ImageArray], gate_shown: Sequence[ImageArray]) -> _Candidates:
+    """Where tone is kept: noise is what can be told from unlabelled pictures (docs/adr/0024)."""
+    bundle, tone, config, generator = run.bundle, run.identity.tone, run.config, run.generator
+    adapters, metrics = run.as_described()
+    found = find_noise(bundle, shown)
+    run.report("ALIGNING", 1.0, metrics)
+    words = [found.describe()]
+    if found.reason:
+        return _Candidates(metrics=metrics, words=words)
+    metrics |= {"noise_level": found.banks[FLATTEST[0]].level, "noise_taken_share": found.taken}
+    scope = scoped(bundle, run.identity.row, run.target.crops_NCHW, over(found.banks[FLATTEST[0]]), generator, tone)
+    if config.steps:
+        run.report("ADAPTING", 0.0, {})
+
+        def train() -> PhaseState:
+            return train_on_banks(
+                bundle, found, run.target.embedding_ND,
+                source_pairs_inside(bundle, scope, ANCHOR_DRAWS, config.patch, generator, tone), ANCHOR_SHARE,
+                config, run.deadline, generator, lambda share, loss: run.report("ADAPTING", share, {"loss": loss}),
+                run.start,
+            )  # fmt: skip
+
+        state = remembered(run.states, "ADAPTING", generator, train)
+        metrics |= state.facts
+        adapters |= candidates_of(state, bundle.digest)
+        run.report("ADAPTING", 1.0, {})
+    adapters = {name: candidate.within(scope) for name, candidate in adapters.items()}
+    return _Candidates(adapters, held_out_pairs(bundle, found, gate_shown, generator), metrics, words=words)
+
+
+def _for_matches(run: _Run) -> _Candidates:
+    """Where tone is to be restored: search for the degradation that makes clean scenes look like the target."""
+    bundle, tone, config, generator = run.bundle, run.identity.tone, run.config, run.generator
+    adapters, metrics = run.as_described()
+    target = run.target
+    cluster = assigned_cluster(target.embedding_ND, bundle.stats)
+    adapters |= zero_gradient(bundle, run.identity, target.crops_NCHW, target.histogram_K, cluster)
+    state = remembered(
+        run.states,
+        "ALIGNING",
+        generator,
+        lambda: state_of(match_target(bundle, target, config, generator, run.deadline, run.report)),
+    )
+    matches = matches_of(state)
+    run.report("ALIGNING", 1.0, metrics)
+    if not matches:
+        return _Candidates(metrics=metrics)
+    metrics["match_distance"] = matches[0].distance
+
+    def degrade(clean_NCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return degrade_mixed(matches, clean_NCHW, generator, 0.05, tone)
+
+    scope = scoped(bundle, run.identity.row, target.crops_NCHW, degrade, generator, tone)
+    if config.steps:
+
+        def train() -> PhaseState:
+            row, losses = train_on_matches(
+                bundle,
+                matches,
+                target.embedding_ND,
+                scope,
+                config,
+                run.deadline,
+                generator,
+                run.report,
+                run.start,
+                tone,
+            )
+            return PhaseState({item.name: getattr(row, item.name) for item in fields(row)}, losses)
+
+        trained = remembered(run.states, "ADAPTING", generator, train)
+        metrics |= trained.facts
+        row = Modulation(**{item.name: trained.tensors[item.name] for item in fields(Modulation)})
+        full = Adapter(bundle.digest, row, tone=tone)
+        for share in SHARES:
+            name = "re-degradation" if share == 1.0 else f"re-degradation x {share:g}"
+            adapters[name] = replace(full.interpolate(share), notes={"candidate": name})
+    adapters = {name: candidate.within(scope) for name, candidate in adapters.items()}
+    return _Candidates(adapters, matched_pairs(bundle, matches, generator, tone), metrics, matches)
 
 
 def match_target(

@@ -5,14 +5,12 @@ Axes: N samples, S scope features (embedding, then appearance).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from udair.adaptation.matching import Matched
-from udair.adaptation.pairs import crop_scenes, degrade_mixed, photos
+from udair.adaptation.pairs import Degrade, crop_scenes, photos
 from udair.bundle import Bundle
 from udair.config import Tone
 from udair.data.tasks import make_batch
@@ -27,23 +25,23 @@ def scoped(
     bundle: Bundle,
     row: Modulation,
     crops: Tensor,
-    matches: Sequence[Matched],
+    degrade: Degrade,
     generator: torch.Generator,
     tone: Tone = "keep",
 ) -> Modulation:
-    """Limit a row to images like the target's, or like scenes with its matched degradation.
+    """Limit a row to images like the target's, or like scenes with its degradation.
 
     Args:
         bundle: The base model, whose replay scenes stand for the source.
         row: One row; it is not changed.
         crops: Of the target (N, 3, H, W).
-        matches: What was matched to it.
+        degrade: Gives scenes its degradation.
         generator: Of crops and degradations.
         tone: The intent whose source degradations are to be left out.
     """
     count, side = len(crops), crops.shape[-1]
     scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * count, side, generator)
-    alike = torch.cat([crops, degrade_mixed(matches, scenes[:count], generator, 0.05, tone)[0]])
+    alike = torch.cat([crops, degrade(scenes[:count], generator)[0]])
     others = make_batch(photos(scenes), 2 * count, side, generator, tone=tone).degraded_BCHW
     return fit_scope(row, _features(bundle, alike), _features(bundle, others))
 

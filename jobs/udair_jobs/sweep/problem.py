@@ -119,7 +119,10 @@ def make_problem(
             _labelled(spec, source, clean, snapshot, "adapt"),
             _labelled(spec, source, clean, snapshot, "gate"),
         )
-    scope = scoped(bundle, bundle.model.identity(), target.crops_NCHW, matches, generator, spec.tone)
+    scope = scoped(
+        bundle, bundle.model.identity(), target.crops_NCHW,
+        lambda clean_NCHW, drawn: degrade_mixed(matches, clean_NCHW, drawn, 0.05, spec.tone), generator, spec.tone,
+    )  # fmt: skip
     return SweepProblem(
         embedding_ND=target.embedding_ND,
         matches=tuple(matches),

@@ -37,6 +37,57 @@ def test_each_harm_fails_its_own_check(harm, check):
     assert [c.name for c in report.checks if not c.passed] == [check]
 
 
+KEPT = replace(
+    GOOD,
+    version=2,
+    matched_gain_low_db=2.0,
+    input_gain_low_db=1.0,
+    flat_ratio_low=2.4,
+    busy_change=1.1,
+    tone_shift=0.001,
+)
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"),
+    [
+        ({"matched_gain_low_db": 0.3}, "matched gain"),
+        ({"input_gain_low_db": -0.1}, "gain over the input"),
+        ({"flat_ratio_low": 1.2}, "flat places"),
+        ({"flat_ratio_low": float("nan")}, "flat places"),
+        ({"busy_change": 1.8}, "texture"),
+        ({"tone_shift": 0.02}, "tone"),
+        ({"source_loss_db": 0.3}, "source loss"),
+        ({"clipped_share_growth": 0.1}, "clipping"),
+        ({"finite": False}, "finite"),
+    ],
+)
+def test_where_tone_is_kept_flat_places_texture_and_tone_are_judged(harm, check):
+    report = judge(replace(KEPT, **harm), GatePolicy())
+    assert report.verdict == "FAILED"
+    assert [c.name for c in report.checks if not c.passed] == [check]
+
+
+def test_where_tone_is_kept_naturalness_and_disagreement_are_reported_and_not_judged():
+    report = judge(replace(KEPT, niqe_worsening_low=3.0, disagreement_ratio=9.0), GatePolicy())
+    assert report.verdict == "PASSED"
+    assert report.check("naturalness").measured == 3.0
+
+
+# Measured on domains whose truth is known (docs/adr/0024): flat ratio, busy change, true gain in dB.
+@pytest.mark.parametrize(
+    ("flat", "busy", "true_db"),
+    [
+        (2.45, 1.34, 2.5), (4.32, 0.97, 1.24), (6.83, 1.00, 0.68), (29.6, 0.52, 2.03), (2.99, 0.89, 1.14),
+        (1.03, 1.16, -1.0), (0.86, 1.14, -0.2), (1.18, 1.23, -0.73), (1.23, 1.10, -1.09), (0.06, 1.70, -1.33),
+        (1.33, 1.72, -2.58), (1.25, 1.09, -0.80), (1.21, 1.20, -0.37),
+    ],
+)  # fmt: skip
+def test_the_gate_is_right_on_every_measured_adapter(flat, busy, true_db):
+    report = judge(replace(KEPT, flat_ratio_low=flat, busy_change=busy), GatePolicy())
+    assert (report.verdict == "PASSED") == (true_db > 0)
+
+
 def test_too_few_images_are_inconclusive_and_say_how_many_are_needed():
     report = judge(replace(GOOD, target_images=7), GatePolicy())
     assert report.verdict == "INCONCLUSIVE"
@@ -59,7 +110,9 @@ def test_policies_and_evidence_round_trip():
         GatePolicy.named("lenient")
     with pytest.raises(ConfigError):
         GatePolicy(max_drift=float("nan"))
-    assert Evidence.from_dict(GOOD.to_dict()) == GOOD
+    assert Evidence.from_dict(KEPT.to_dict()) == KEPT
+    old = {n: v for n, v in GOOD.to_dict().items() if n != "version" and not (isinstance(v, float) and v != v)}
+    assert judge(Evidence.from_dict(old), GatePolicy()).verdict == "PASSED"  # what an earlier release wrote
     with pytest.raises(ConfigError, match="surprise"):
         Evidence.from_dict(GOOD.to_dict() | {"surprise": 1})
     with pytest.raises(KeyError):

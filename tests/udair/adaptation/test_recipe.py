@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.evidence import Yardstick
+from udair.adaptation.flat_places import TakenOut
 from udair.adaptation.gate import GatePolicy, judge
 from udair.adaptation.matching import Matched, look, match
 from udair.adaptation.pairs import Pairs, degrade_mixed
@@ -26,15 +28,14 @@ def _dusk(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return FAMILIES["low_light"].degrade(clean, values, torch.Generator().manual_seed(seed)), clean
 
 
-@pytest.mark.parametrize("tone", ["keep", "restore"])
-def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle, tone):
+def test_restoring_tone_improves_the_matched_degradation_and_reports_its_phases(bundle):
     degraded, _ = _dusk(32, seed=50)
     images = [to_array(image) for image in degraded]
     phases: list[str] = []
 
     made = adapt(
         bundle, images[:24], images[24:], RecipeConfig(steps=40, batch=4, patch=48, match_trials=60, learning_rate=1e-2),
-        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None, tone=tone,
+        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None, tone="restore",
     )  # fmt: skip
 
     assert phases == ["EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"]
@@ -43,9 +44,61 @@ def test_adapting_improves_the_matched_degradation_and_reports_its_phases(bundle
     assert made.evidence.finite
     assert made.match["matched"][0]["parameters"]
     assert made.adapter.base_digest == bundle.digest
-    assert {candidate.tone for candidate in made.adapters.values()} == {made.adapter.tone} == {tone}
-    # A moment match moves tone: it is no candidate where that is to stay.
-    assert any("moment match" in name for name in made.candidates) == (tone == "restore")
+    assert {candidate.tone for candidate in made.adapters.values()} == {made.adapter.tone} == {"restore"}
+    assert any("moment match" in name for name in made.candidates)
+
+
+def _grainy(count: int, seed: int, strength: float = 0.06) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Scenes with noise that is smooth over two pixels, as no family of training draws it."""
+    small = [Image.fromarray(scene) for scene in dead_leaves(count, 32, seed=seed)]  # enlarged: with flat places
+    clean = [np.asarray(scene.resize((192, 192), Image.Resampling.BICUBIC)) // 2 + 64 for scene in small]
+    rng = np.random.default_rng(seed)
+    noisy = []
+    for scene in clean:
+        noise = rng.normal(0, 1, (194, 194, 3))
+        noise = noise[:-2] + 2 * noise[1:-1] + noise[2:]
+        noise = (noise[:, :-2] + 2 * noise[:, 1:-1] + noise[:, 2:]) / 6
+        noisy.append(np.clip(np.rint(scene + 255 * strength * noise), 0, 255).astype(np.uint8))
+    return noisy, clean
+
+
+def test_keeping_tone_a_domain_is_adapted_to_the_noise_of_its_flat_places(bundle):
+    noisy, clean = _grainy(20, seed=60)
+    phases: list[str] = []
+    made = adapt(
+        bundle, noisy[:12], noisy[12:16], RecipeConfig(steps=40, batch=4, patch=48, learning_rate=1e-2),
+        lambda phase, share, metrics: phases.append(phase) if phase not in phases else None,
+    )  # fmt: skip
+    assert phases == ["EMBEDDING", "ALIGNING", "ADAPTING", "EVALUATING"]
+    assert made.evidence.version == 2
+    assert any(note.startswith("Noise: sigma 1") and "correlated over" in note for note in made.evidence.notes)
+    best = made.adapters["flat bank 5%"].row
+    held = Pairs.make(
+        bundle.model, *(torch.from_numpy(np.stack(s[16:])).permute(0, 3, 1, 2).float() / 255 for s in (noisy, clean))
+    )
+    assert held.gain_db(bundle.model, best) > 0.1  # in truth, on scenes that nothing was fitted to
+    assert made.candidates["flat bank 5%"] > 0.1
+
+
+def test_white_pictures_of_noise_that_the_base_model_takes_out_are_left_to_it(bundle, monkeypatch):
+    monkeypatch.setattr("udair.adaptation.flat_bank.taken_out", _everything_taken)
+    made = adapt(bundle, *(images[:10] for images in _grainy(10, seed=61)), RecipeConfig(steps=5))
+    assert made.adapter.is_identity
+    assert not made.candidates
+    assert any("there is little left to gain" in note for note in made.evidence.notes)
+
+
+def _everything_taken(images, base, restored):
+    ones = torch.ones(len(images))
+    return TakenOut(ones, ones, ones)
+
+
+def test_a_budget_that_runs_out_keeps_the_base_model_and_says_how_far_it_came(bundle):
+    noisy, _ = _grainy(12, seed=62)
+    made = adapt(bundle, noisy[:8], noisy[8:], RecipeConfig(steps=50, batch=2, patch=32, budget_s=0.001))
+    assert made.adapter.is_identity
+    assert judge(made.evidence, GatePolicy()).verdict == "INCONCLUSIVE"
+    assert any("ran out at step 0 of 50" in note for note in made.evidence.notes)
 
 
 def test_where_tone_is_kept_a_domain_is_matched_to_its_own_scenes_not_to_daylight(bundle):
@@ -76,7 +129,7 @@ def test_the_same_seed_gives_the_same_adapter(bundle):
     degraded, _ = _dusk(8, seed=51)
     images = [to_array(image) for image in degraded]
     config = RecipeConfig(steps=5, batch=2, patch=32, match_trials=25, seed=4)
-    first, again = (adapt(bundle, images, [], config) for _ in range(2))
+    first, again = (adapt(bundle, images, [], config, tone="restore") for _ in range(2))
     assert torch.equal(first.adapter.row.film_BF, again.adapter.row.film_BF)
 
 
@@ -154,11 +207,13 @@ def test_no_images_and_bad_settings_are_refused(bundle):
 
 
 def test_a_clean_target_keeps_the_source_model_at_once(bundle, scenes):
-    made = adapt(bundle, scenes[:9], scenes[9:], RecipeConfig(steps=5, match_trials=20))
-    assert made.adapter.is_identity
-    assert not made.candidates
-    assert judge(made.evidence, GatePolicy()).verdict == "INCONCLUSIVE"
-    assert any("look clean" in note for note in made.evidence.notes)
+    _, soft = _grainy(12, seed=63)
+    for tone, images, word in (("keep", soft, "flat"), ("restore", scenes, "look clean")):
+        made = adapt(bundle, images[:9], images[9:], RecipeConfig(steps=5, match_trials=20), tone=tone)
+        assert made.adapter.is_identity
+        assert not made.candidates
+        assert judge(made.evidence, GatePolicy()).verdict == "INCONCLUSIVE"
+        assert any(word in note for note in made.evidence.notes)
 
 
 def test_too_few_images_are_inconclusive_and_say_how_many_are_needed(bundle):
@@ -187,7 +242,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_why(bundle):
     config = RecipeConfig(steps=40, batch=2, patch=32, match_trials=20, learning_rate=1.0)
     object.__setattr__(config, "coral_weight", float("inf"))  # behind the check of its range
     with pytest.raises(AdaptationError, match=r"adaptation loss is nan.*source model is kept") as caught:
-        adapt(bundle, images, [], config)
+        adapt(bundle, images, [], config, tone="restore")
     assert caught.value.reason == "NAN_LOSS"
 
 
@@ -200,15 +255,15 @@ def test_a_wrong_match_is_seen_on_the_gate_images(bundle):
     right, wrong = (
         Yardstick(
             bundle,
-            Pairs.make(bundle.model, pairs, clean),
-            Pairs.make(bundle.model, pairs, clean),
+            Pairs.make(bundle.model, pairs, clean, "restore"),
+            Pairs.make(bundle.model, pairs, clean, "restore"),
             list(degraded),
             16,
             0,
         )
         for pairs in (degraded, fog)
     )
-    identity = Adapter(bundle.digest, bundle.model.identity())
+    identity = Adapter(bundle.digest, bundle.model.identity(), tone="restore")
     assert right.measure(identity).match_distance < 0.2
     report = judge(wrong.measure(identity), GatePolicy())
     assert not report.check("match").passed
