@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,6 @@ class Yardstick:
         # What clips where the truth is known clips rightly, e.g. lamps of a scene made brighter.
         known_clipping = max(0.0, _clipped(list(matched)) - _clipped(list(self._matched.source_NCHW)))
         niqe_source, niqe_adapted, worsening_low = self._naturalness(_features(after))
-        taken = taken_out(self._images, self._before, after)
         return Evidence(
             target_images=self._target_images,
             gate_images=len(self._images),
@@ -101,12 +101,7 @@ class Yardstick:
             clipped_share_growth=_clipped(after) - _clipped(self._before) - known_clipping,
             finite=all(bool(torch.isfinite(image).all()) for image in after),
             identity=adapter.is_identity,
-            version=2 if self._tone == "keep" else 1,
-            matched_gain_low_db=self._matched.gain_low_db(matched),
-            input_gain_low_db=self._matched.gain_low_db(matched, over_input=True),
-            flat_ratio_low=taken.flat_ratio_low(self._before_taken, self._seed),
-            busy_change=taken.busy_change(self._before_taken),
-            tone_shift=self._tone_shift(after),
+            **(self._grounds(matched, after) if self._tone == "keep" else {}),
             notes=tuple(f"{key}: {value}" for key, value in adapter.notes.items()),
         )
 
@@ -181,6 +176,18 @@ class Yardstick:
                 rises.append(rise)
         low = float(torch.quantile(torch.tensor(rises), 0.025)) if rises else 0.0
         return niqe(torch.cat(list(before)), mean, cov), niqe(torch.cat(list(after)), mean, cov), low
+
+    def _grounds(self, matched_NCHW: Tensor, after: Sequence[Tensor]) -> dict[str, Any]:
+        """What is judged where tone is kept, by field of `Evidence`."""
+        taken = taken_out(self._images, self._before, after)
+        return {
+            "version": 2,
+            "matched_gain_low_db": self._matched.gain_low_db(matched_NCHW),
+            "input_gain_low_db": self._matched.gain_low_db(matched_NCHW, over_input=True),
+            "flat_ratio_low": taken.flat_ratio_low(self._before_taken, self._seed),
+            "busy_change": taken.busy_change(self._before_taken),
+            "tone_shift": self._tone_shift(after),
+        }
 
     def _tone_shift(self, after: Sequence[Tensor]) -> float:
         """Mean change of the means of cells, between the base model's answers and these."""

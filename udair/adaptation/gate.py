@@ -102,7 +102,7 @@ class Evidence:
             units of how differently photographs do that truly have it.
         finite: No output held NaN or infinity.
         identity: The adapter is the identity: the domain keeps the source model by choice.
-        version: Of what is measured and judged: 2 where tone is kept and flat places were looked at, else 1.
+        version: Of what is measured and judged: 2 where tone is kept, else 1, which leaves the five that follow at zero.
         matched_gain_low_db: Lower 95 % bound of `matched_gain_db` over images.
         input_gain_low_db: The same, of the gain over doing nothing.
         flat_ratio_low: Energy taken out of the gate images' flattest places, in units of what the base model takes
@@ -126,11 +126,11 @@ class Evidence:
     match_distance: float = 0.0
     identity: bool = False
     version: int = 1
-    matched_gain_low_db: float = math.nan
-    input_gain_low_db: float = math.nan
-    flat_ratio_low: float = math.nan
-    busy_change: float = math.nan
-    tone_shift: float = math.nan
+    matched_gain_low_db: float = 0.0
+    input_gain_low_db: float = 0.0
+    flat_ratio_low: float = 0.0
+    busy_change: float = 0.0
+    tone_shift: float = 0.0
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
