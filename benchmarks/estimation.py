@@ -34,8 +34,7 @@ def main() -> None:
                 bank = noise_bank(scenes[first : first + SETS])
                 clean.append(bank is None or bank.level < LEAST_LEVEL or bank.evenness > MOST_UNEVEN)
             for level in LEVELS[1::2] if options.quick else LEVELS:
-                for smooth in (False, True):
-                    rows.append(_row(name, content, scenes[:16], level, smooth, options.seed))
+                rows += [_row(name, content, scenes[:16], level, smooth, options.seed) for smooth in (False, True)]
     told = [row for row in rows if row["told"]]
     worst = sorted(abs(float(row["error"])) for row in told)
     figures = {

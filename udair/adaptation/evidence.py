@@ -184,7 +184,7 @@ class Yardstick:
             "version": 2,
             "matched_gain_low_db": self._matched.gain_low_db(matched_NCHW),
             "input_gain_low_db": self._matched.gain_low_db(matched_NCHW, over_input=True),
-            "flat_ratio_low": taken.flat_ratio_low(self._before_taken, self._seed),
+            "flat_gain_low": taken.flat_gain_low(self._before_taken, self._seed),
             "busy_change": taken.busy_change(self._before_taken),
             "tone_shift": self._tone_shift(after),
         }

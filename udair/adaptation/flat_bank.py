@@ -26,8 +26,8 @@ from udair.models.modulation import Modulation
 # Shares of all patches: few are flatter, many more varied. Which is better depends on the domain, so both compete.
 FLATTEST = (0.05, 0.25)
 SHARES = (1.0, 0.5)  # of a trained adapter
-# Where the base model takes out more than this share of what flat places hold, no adapter can take out half as much again.
-MOST_TAKEN = 0.67
+# Where the base model leaves less than this share of what flat places hold, no adapter can show a gain there.
+LEAST_LEFT = 0.15
 MOST_UNEVEN = 1.3  # of the flattest bank; above it, texture came along: photographs without noise have 1.4 and more
 LOOKED_AT = 16
 LEAST_LEVEL = 2 / 255  # of noise; below it, flat places hold rounding and compression
@@ -39,12 +39,12 @@ class Found:
 
     Attributes:
         banks: By the share of patches that they rest on; empty where there are too few patches.
-        taken: Share of what flat places hold that the base model takes out already.
+        left: Share of what flat places hold that the base model leaves; above 1 where it sharpens noise.
         reason: Why no adapter for noise is tried; empty if one is.
     """
 
     banks: Mapping[float, NoiseBank]
-    taken: float
+    left: float
     reason: str
 
     def describe(self) -> str:
@@ -55,7 +55,7 @@ class Found:
         grain = f"correlated over {bank.correlation_px:.1f} px" if bank.correlation_px >= 0.35 else "white"
         told = (
             f"Noise: sigma {255 * bank.level:.1f} of 255 levels, {grain}, from {len(bank.colour_NC)} flat patches of {bank.images} "
-            f"images; the base model takes {self.taken:.0%} of it out"
+            f"images; the base model leaves {min(self.left, 9.99):.0%} of it"
         )
         return f"{told}: {self.reason}." if self.reason else f"{told}."
 
@@ -67,14 +67,14 @@ def find_noise(bundle: Bundle, images: Sequence[ImageArray]) -> Found:
         return Found({}, 0.0, "there are too few patches without clipped pixels to tell it from")
     views = [gate_view(image) for image in images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]]
     base = [run(bundle.model, view[None], None)[0] for view in views]
-    taken = taken_out(views, base, base).share_of_flat()
+    left = taken_out(views, base, base).left_share()
     if banks[FLATTEST[0]].level < LEAST_LEVEL:
-        return Found(banks, taken, "flat places look clean already")
+        return Found(banks, left, "flat places look clean already")
     if banks[FLATTEST[0]].evenness > MOST_UNEVEN:
-        return Found(banks, taken, "the flattest places are not flat, so texture would be taken for noise")
-    if taken > MOST_TAKEN:
-        return Found(banks, taken, "there is little left to gain")
-    return Found(banks, taken, "")
+        return Found(banks, left, "the flattest places are not flat, so texture would be taken for noise")
+    if left < LEAST_LEFT:
+        return Found(banks, left, "there is little left to gain")
+    return Found(banks, left, "")
 
 
 def over(bank: NoiseBank) -> Degrade:

@@ -1,6 +1,6 @@
-"""What a restoration takes out of the flat places of a picture, and what out of the busy ones.
+"""What a restoration leaves in the flat places of a picture, and what it takes out of the busy ones.
 
-Flat places hold nothing but noise. An adapter that takes no more out of them than the base model does has nothing
+Flat places hold nothing but noise. An adapter that leaves as much in them as the base model does has nothing
 to gain there, and can only smooth what is not flat; one that takes more out of busy places alone takes texture.
 
 Axes: N images, C channels, H x W pixels.
@@ -23,31 +23,33 @@ LEAST_ENERGY = (0.05 / 255) ** 2  # of a change that is not rounding
 
 @dataclass(frozen=True)
 class TakenOut:
-    """Mean energy of the fine part of the change, per image.
+    """Mean energies of what is fine, per image.
 
     Attributes:
-        flat_N: In the flattest places.
-        busy_N: In the busiest.
-        all_flat_N: Of everything fine that the flattest places hold.
+        flat_N: Of the change in the flattest places.
+        busy_N: Of the change in the busiest.
+        held_N: Of what the flattest places held.
+        left_N: Of what is left in them.
     """
 
     flat_N: Tensor
     busy_N: Tensor
-    all_flat_N: Tensor
+    held_N: Tensor
+    left_N: Tensor
 
-    def share_of_flat(self) -> float:
-        """How much of what flat places hold was taken out: near 1 where nothing is left."""
-        return float(self.flat_N.sum() / self.all_flat_N.sum().clamp(min=LEAST_ENERGY))
+    def left_share(self) -> float:
+        """How much of what flat places held is left; above 1 where the restoration sharpens noise."""
+        return float(self.left_N.sum() / self.held_N.sum().clamp(min=LEAST_ENERGY))
 
-    def flat_ratio_low(self, base: TakenOut, seed: int) -> float:
-        """How many times the base model's energy was taken out of flat places: lower 95 % bound over images."""
+    def flat_gain_low(self, base: TakenOut, seed: int) -> float:
+        """Share of what flat places held that is gone here and is left by the base model: lower 95 % bound over images."""
         generator = torch.Generator().manual_seed(seed)
-        count = len(self.flat_N)
+        count = len(self.left_N)
         if not count:
             return 0.0
         pick = torch.randint(count, (BOOTSTRAPS, count), generator=generator)
-        ratio = (self.flat_N[pick].sum(1) + LEAST_ENERGY) / (base.flat_N[pick].sum(1) + LEAST_ENERGY)
-        return float(torch.quantile(ratio, 0.025))
+        gone = (base.left_N - self.left_N)[pick].sum(1) / self.held_N[pick].sum(1).clamp(min=LEAST_ENERGY)
+        return float(torch.quantile(gone, 0.025))
 
     def busy_change(self, base: TakenOut) -> float:
         """Busy over flat energy, in units of the base model's."""
@@ -73,9 +75,10 @@ def taken_out(images: Sequence[Tensor], base: Sequence[Tensor], restored: Sequen
         spread = F.avg_pool2d(F.pad(spread[None, None], (WINDOW // 2,) * 4, mode="reflect"), WINDOW, 1)[0, 0]
         flat, busy = spread <= _quantile(spread, FLAT), spread >= _quantile(spread, 1 - BUSY)
         change, whole = _fine((image - after).mean(0)).square(), _fine(image.mean(0)).square()
-        rows.append(torch.stack([change[flat].mean(), change[busy].mean(), whole[flat].mean()]))
-    table_N3 = torch.stack(rows) if rows else torch.zeros(0, 3)
-    return TakenOut(*table_N3.cpu().unbind(1))
+        left = _fine(after.mean(0)).square()
+        rows.append(torch.stack([change[flat].mean(), change[busy].mean(), whole[flat].mean(), left[flat].mean()]))
+    table_N4 = torch.stack(rows) if rows else torch.zeros(0, 4)
+    return TakenOut(*table_N4.cpu().unbind(1))
 
 
 def _fine(plane_HW: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class GatePolicy:
         max_drift: Most that mean colour may leave the clean prior's band, in [0, 1].
         max_clipped_share: Most that the share of clipped values may grow beyond its growth on matched
             scenes.
-        min_flat_ratio: Where tone is kept: least energy, in units of the base model's, that must be taken out of the
-            target's flattest places.
+        min_flat_gain: Where tone is kept: least share of what the target's flattest places hold that must be gone beyond
+            what the base model takes out.
         max_busy_change: Where tone is kept: most that busy places may lose beside flat ones, in units of what they
             do with the base model.
         max_tone_shift: Where tone is kept: most that local means may move, in [0, 1].
@@ -53,7 +53,7 @@ class GatePolicy:
     max_disagreement_ratio: float = 1.5
     max_drift: float = 0.05
     max_clipped_share: float = 0.02
-    min_flat_ratio: float = 1.5
+    min_flat_gain: float = 0.12
     max_busy_change: float = 1.5
     max_tone_shift: float = 2 / 255
     min_images: int = 8
@@ -105,8 +105,8 @@ class Evidence:
         version: Of what is measured and judged: 2 where tone is kept, else 1, which leaves the five that follow at zero.
         matched_gain_low_db: Lower 95 % bound of `matched_gain_db` over images.
         input_gain_low_db: The same, of the gain over doing nothing.
-        flat_ratio_low: Energy taken out of the gate images' flattest places, in units of what the base model takes
-            out there; lower 95 % bound over images.
+        flat_gain_low: Share of the energy in the gate images' flattest places that is gone and that the base model
+            leaves; lower 95 % bound over images.
         busy_change: How much more of the energy is taken out of busy places than by the base model, as a ratio.
         tone_shift: Mean change of the local means, in [0, 1].
         notes: Anything a reader of the report should know.
@@ -128,7 +128,7 @@ class Evidence:
     version: int = 1
     matched_gain_low_db: float = 0.0
     input_gain_low_db: float = 0.0
-    flat_ratio_low: float = 0.0
+    flat_gain_low: float = 0.0
     busy_change: float = 0.0
     tone_shift: float = 0.0
     notes: tuple[str, ...] = ()
@@ -230,9 +230,9 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
             ),
             at_least(
                 "flat places",
-                evidence.flat_ratio_low,
-                policy.min_flat_ratio,
-                "energy taken out of the domain's flattest places, in units of the base model's, lower 95 % bound",
+                evidence.flat_gain_low,
+                policy.min_flat_gain,
+                "share of the noise in the domain's flattest places taken out beyond the base model, lower 95 % bound",
             ),
             at_most(
                 "texture",

@@ -269,7 +269,7 @@ def _for_noise(run: _Run, shown: Sequence[ImageArray], gate_shown: Sequence[Imag
     words = [found.describe()]
     if found.reason:
         return _Candidates(metrics=metrics, words=words)
-    metrics |= {"noise_level": found.banks[FLATTEST[0]].level, "noise_taken_share": found.taken}
+    metrics |= {"noise_level": found.banks[FLATTEST[0]].level, "noise_left_share": found.left}
     scope = scoped(bundle, run.identity.row, run.target.crops_NCHW, over(found.banks[FLATTEST[0]]), generator, tone)
     if config.steps:
         run.report("ADAPTING", 0.0, {})

@@ -1,9 +1,9 @@
-"""A customer for the demo: real photographs, and a night camera that the source model never saw.
+"""A customer for the demo: real photographs, and a phone's camera at night that the base model never saw.
 
 The camera is simulated from physics, not with the library's degradation families: little light
-falls on a small Bayer sensor, photons are counted, gain lifts signal and read noise alike, and the
-camera interpolates the mosaic, which leaves coloured grain several pixels wide. The source model
-was trained on white noise. Clean originals stay with the customer.
+falls on a small Bayer sensor, photons are counted, the camera interpolates the mosaic, lifts shadows by its tone curve and
+smooths colour more than brightness, which leaves blotches several pixels wide. The truth is what the same
+camera makes of a long exposure; it stays with the customer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from udair_platform.errors import SettingsError
 
 SIDE = 160  # of a photograph's crop, pixels
 DEFAULT_COUNT = 36
-WHITE_BALANCE = (1.06, 1.0, 0.92)
-PHOTONS, READ_NOISE = 30.0, 0.08  # full-well photons at this gain; read noise relative to white
+SENSITIVITY = (0.55, 1.0, 0.7)  # of red, green and blue pixels: white balance undoes it
+PHOTONS, READ_NOISE = 140.0, 0.006  # photons at white; read noise relative to white
+GAMMA = 2.2
+SMOOTHED = (1, 3)  # passes over brightness and over colour
 
 Plane = npt.NDArray[np.float64]
 
@@ -51,17 +53,43 @@ def photographs(images: str | None, count: int | None) -> list[ImageArray]:
 
 
 def night_camera(clean: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """What the customer's camera makes of a scene; (H, W, 3) uint8 of the same size."""
-    scene = clean / 255.0 * np.array(WHITE_BALANCE)
-    height, width = scene.shape[:2]
-    channel = np.zeros((height, width), dtype=np.intp)  # RGGB
+    """What the customer's camera makes of a scene at night; (H, W, 3) uint8 of the same size."""
+    mosaic, channel = _sensed(clean)
+    counted = rng.poisson(mosaic * PHOTONS) / PHOTONS
+    return _developed(counted + rng.normal(0, READ_NOISE, counted.shape), channel)
+
+
+def long_exposure(clean: ImageArray) -> ImageArray:
+    """What the same camera makes of the scene with all the light that it wants: the truth."""
+    return _developed(*_sensed(clean))
+
+
+def _sensed(clean: ImageArray) -> tuple[Plane, npt.NDArray[np.intp]]:
+    """Light on each pixel of the sensor (H, W), white is 1, and which colour it sees."""
+    scene = (clean / 255.0) ** GAMMA * np.array(SENSITIVITY)
+    channel = np.zeros(scene.shape[:2], dtype=np.intp)  # RGGB
     channel[0::2, 1::2] = channel[1::2, 0::2] = 1
     channel[1::2, 1::2] = 2
-    light = np.take_along_axis(scene, channel[..., None], axis=2)[..., 0]
-    counted = rng.poisson(np.clip(light, 0, 1) * PHOTONS) / PHOTONS
-    mosaic = counted + rng.normal(0, READ_NOISE, counted.shape)
-    planes = [_interpolate(mosaic, channel == index) for index in range(3)]
-    return np.clip(np.rint(np.stack(planes, axis=2) * 255), 0, 255).astype(np.uint8)
+    return np.take_along_axis(scene, channel[..., None], axis=2)[..., 0], channel
+
+
+def _developed(mosaic: Plane, channel: npt.NDArray[np.intp]) -> ImageArray:
+    planes = [_interpolate(mosaic, channel == index) / SENSITIVITY[index] for index in range(3)]
+    image = np.clip(np.stack(planes, axis=2), 0, 1) ** (1 / GAMMA)
+    grey = image.mean(axis=2, keepdims=True)
+    brightness, colour = _smoothed(grey, SMOOTHED[0]), _smoothed(image - grey, SMOOTHED[1])
+    return np.clip(np.rint((brightness + colour) * 255), 0, 255).astype(np.uint8)
+
+
+def _smoothed(image: Plane, passes: int) -> Plane:
+    """Passes of a small tent over rows and columns."""
+    height, width = image.shape[:2]
+    for _ in range(passes):
+        rows = np.pad(image, ((1, 1), (0, 0), (0, 0)), mode="reflect")
+        image = (rows[:height] + 4 * rows[1 : height + 1] + rows[2:]) / 6
+        columns = np.pad(image, ((0, 0), (1, 1), (0, 0)), mode="reflect")
+        image = (columns[:, :width] + 4 * columns[:, 1 : width + 1] + columns[:, 2:]) / 6
+    return image
 
 
 def uploads(degraded: list[ImageArray]) -> dict[str, bytes]:

@@ -77,7 +77,7 @@ def render(cases: Sequence[Case], report: dict[str, Any]) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>UDAIR: before and after</title><style>{_STYLE}</style></head><body>
 <h1>Before and after</h1>
-<p>A night camera that the source model never saw. The platform had only the unlabelled images; PSNR is against
+<p>A phone at night that the base model never saw. The platform had only the unlabelled images; PSNR is against
 originals that were kept aside. Served by {html.escape(served)}. Worst cases first.</p>
 <div class="figures">{boxes}</div>
 <table><caption class="name">Gate: no measured regression on these checks</caption>

@@ -23,7 +23,7 @@ from udair.metrics import psnr_db
 from udair_jobs.storage import open_storage
 from udair_platform.client import Client
 from udair_platform.client.errors import NotFound
-from udair_platform.demo.customer import night_camera, photographs, uploads
+from udair_platform.demo.customer import long_exposure, night_camera, photographs, uploads
 from udair_platform.demo.gallery import Case, render, strip
 from udair_platform.demo.narrator import Narrator
 from udair_platform.local.children import MARK, Child
@@ -90,10 +90,11 @@ def _journey(
     steps: int | None,
 ) -> dict[str, Any]:
     began = time.monotonic()
-    with narrator.stage("camera", "photographs, and a night camera that the source model never saw"):
+    with narrator.stage("camera", "photographs, and a phone at night that the base model never saw"):
         clean = photographs(images, count)
         rng = np.random.default_rng(seed)
         degraded = [night_camera(image, rng) for image in clean]
+        truths = [long_exposure(image) for image in clean]
     with narrator.stage("s3", "an S3 endpoint with the customer's bucket"):
         endpoint = stack.enter_context(_embedded_s3(home))
         bucket = open_storage(f"s3://{BUCKET}/{PREFIX}", endpoint_url=endpoint)
@@ -132,7 +133,7 @@ def _journey(
             (camera, before, after, truth),
             (_psnr(camera, truth), _psnr(before, truth), _psnr(after, truth)),
         )
-        for index, (camera, before, after, truth) in enumerate(zip(degraded, source, served, clean, strict=True))
+        for index, (camera, before, after, truth) in enumerate(zip(degraded, source, served, truths, strict=True))
     ]
     scores = np.array([case.psnr_db for case in cases]).mean(0)
     snapshot = domain.snapshot(job.snapshot_id).summary or {}

@@ -38,14 +38,14 @@ def test_each_harm_fails_its_own_check(harm, check):
 
 
 NEW = (
-    "version", "matched_gain_low_db", "input_gain_low_db", "flat_ratio_low", "busy_change", "tone_shift"
+    "version", "matched_gain_low_db", "input_gain_low_db", "flat_gain_low", "busy_change", "tone_shift"
 )  # fmt: skip
 KEPT = replace(
     GOOD,
     version=2,
     matched_gain_low_db=2.0,
     input_gain_low_db=1.0,
-    flat_ratio_low=2.4,
+    flat_gain_low=0.4,
     busy_change=1.1,
     tone_shift=0.001,
 )
@@ -56,8 +56,8 @@ KEPT = replace(
     [
         ({"matched_gain_low_db": 0.3}, "matched gain"),
         ({"input_gain_low_db": -0.1}, "gain over the input"),
-        ({"flat_ratio_low": 1.2}, "flat places"),
-        ({"flat_ratio_low": float("nan")}, "flat places"),
+        ({"flat_gain_low": 0.08}, "flat places"),
+        ({"flat_gain_low": float("nan")}, "flat places"),
         ({"busy_change": 1.8}, "texture"),
         ({"tone_shift": 0.02}, "tone"),
         ({"source_loss_db": 0.3}, "source loss"),
@@ -77,17 +77,17 @@ def test_where_tone_is_kept_naturalness_and_disagreement_are_reported_and_not_ju
     assert report.check("naturalness").measured == 3.0
 
 
-# Measured on domains whose truth is known (docs/adr/0024): flat ratio, busy change, true gain in dB.
+# Measured on domains whose truth is known (docs/adr/0024): flat gain, busy change, true gain in dB.
 @pytest.mark.parametrize(
     ("flat", "busy", "true_db"),
     [
-        (2.45, 1.34, 2.5), (4.32, 0.97, 1.24), (6.83, 1.00, 0.68), (29.6, 0.52, 2.03), (2.99, 0.89, 1.14),
-        (1.03, 1.16, -1.0), (0.86, 1.14, -0.2), (1.18, 1.23, -0.73), (1.23, 1.10, -1.09), (0.06, 1.70, -1.33),
-        (1.33, 1.72, -2.58), (1.25, 1.09, -0.80), (1.21, 1.20, -0.37),
+        (0.73, 0.86, 1.65), (0.29, 0.88, 0.78), (0.24, 0.75, 0.85), (0.17, 0.76, 0.85), (0.36, 0.85, 0.10),
+        (0.037, 1.15, -0.16), (0.063, 1.23, -0.67), (0.054, 3.11, -2.88), (0.052, 1.98, -2.93), (0.094, 1.18, -1.04),
+        (-0.73, 2.45, -1.88), (-0.11, 0.91, -0.64), (0.038, 1.27, -0.21),
     ],
 )  # fmt: skip
 def test_the_gate_is_right_on_every_measured_adapter(flat, busy, true_db):
-    report = judge(replace(KEPT, flat_ratio_low=flat, busy_change=busy), GatePolicy())
+    report = judge(replace(KEPT, flat_gain_low=flat, busy_change=busy), GatePolicy())
     assert (report.verdict == "PASSED") == (true_db > 0)
 
 

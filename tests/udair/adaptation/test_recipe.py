@@ -90,7 +90,7 @@ def test_white_pictures_of_noise_that_the_base_model_takes_out_are_left_to_it(bu
 
 def _everything_taken(images, base, restored):
     ones = torch.ones(len(images))
-    return TakenOut(ones, ones, ones)
+    return TakenOut(ones, ones, ones, 0.01 * ones)
 
 
 def test_a_budget_that_runs_out_keeps_the_base_model_and_says_how_far_it_came(bundle):
