@@ -23,7 +23,7 @@ from udair_platform.errors import SettingsError
 SIDE = 160  # of a photograph's crop, pixels
 DEFAULT_COUNT = 36
 SENSITIVITY = (0.55, 1.0, 0.7)  # of red, green and blue pixels: white balance undoes it
-PHOTONS, READ_NOISE = 140.0, 0.006  # photons at white; read noise relative to white
+PHOTONS, READ_NOISE = 50.0, 0.01  # photons at white; read noise relative to white
 GAMMA = 2.2
 SMOOTHED = (1, 3)  # passes over brightness and over colour
 
