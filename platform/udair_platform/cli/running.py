@@ -29,7 +29,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Without a terminal nothing is asked.")] = False,
     steps: Annotated[int | None, typer.Option(min=0, max=2000, help="Adapter-training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
-    budget_s: Annotated[float | None, typer.Option("--budget-s", help="Training ends after, seconds.")] = None,
+    budget_s: Annotated[float | None, typer.Option("--budget-s", help="An adaptation gives up after, seconds.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the recipe, e.g. alignment.weight=2.")
     ] = None,
