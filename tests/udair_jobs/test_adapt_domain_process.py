@@ -55,6 +55,7 @@ def write_spec(tmp_path, base_model, source_uri, **recipe):
         snapshot_uri=str(tmp_path / "snapshot"),
         output_uri=str(tmp_path / "attempt"),
         recipe=RecipeConfig(**recipe),
+        tone="restore",  # all phases, with a search that takes a while
     )
     path = tmp_path / "job (1)" / "spec.json"
     path.parent.mkdir()
