@@ -74,10 +74,11 @@ def _route(plane, name: str) -> httpx.Response:
     return httpx.get(f"{plane.url}/v1/domains/{name}/route", headers=bearer(), timeout=30)
 
 
-def _many(plane, name: str, count: int, callers: int = 8):
+def _many(plane, name: str, count: int, callers: int = 8, side: int | None = None):
     """Answers of `count` requests by so many callers at once."""
+    image = make_image(5) if side is None else make_image(5, side, side)
     with concurrent.futures.ThreadPoolExecutor(callers) as pool:
-        return list(pool.map(lambda _: _post(plane, name, make_image(5)), range(count)))
+        return list(pool.map(lambda _: _post(plane, name, image), range(count)))
 
 
 def test_it_is_ready_only_with_its_backbones(plane):
@@ -142,7 +143,8 @@ def test_a_domain_stays_on_one_backbone_and_a_busy_one_spreads(plane):
         plane.route(f"busy-{number}", None)
     until(lambda: _post(plane, "busy-7", make_image(5)).status_code == 200)
     for number in range(8):
-        _many(plane, f"busy-{number}", 24, callers=16)
+        # Large enough that requests wait for the model, not the model for the callers.
+        _many(plane, f"busy-{number}", 24, callers=16, side=320)
 
     def usage() -> list[dict]:
         reports = [json.loads(plane.store.get(item.key)) for item in plane.store.list("serving/reports")]
