@@ -52,9 +52,7 @@ def bars(path: Path, rows: Mapping[str, Any], public: Mapping[str, Mapping[str, 
     figure, axis = plt.subplots(figsize=(11, 5), layout="constrained")
     for index, (name, row) in enumerate(rows.items()):
         axis.bar(index - 0.2, row["input"], 0.4, color=COLOURS["input"], label="input" if not index else None)
-        axis.bar(
-            index + 0.2, row["restored"], 0.4, color=COLOURS["served"], label="restored" if not index else None
-        )
+        axis.bar(index + 0.2, row["restored"], 0.4, color=COLOURS["served"], label="restored" if not index else None)
         for mark, (model, value) in zip("_x+", public.get(name, {}).items(), strict=False):
             axis.plot(index + 0.2, value, mark, color="#b03030", label=model if not index else None, markersize=9)
     axis.set_xticks(range(len(rows)), [name.replace("_", "\n", 1) for name in rows])
