@@ -24,7 +24,8 @@ from worlds import World, worlds
 from udair.adaptation.fitting import TRAINED, fit_adapter
 from udair.adaptation.matching import Matched, look, match
 from udair.adaptation.pairs import crop_scenes, degrade_mixed, photos, run
-from udair.adaptation.recipe import CROP, EMBED_CROPS, MATCH_SCENES
+from udair.adaptation.search import MATCH_SCENES
+from udair.adaptation.target import CROP, EMBED_CROPS
 from udair.bundle import Bundle
 from udair.config import ModelConfig, RecipeConfig, TrainConfig
 from udair.data.degradations import FAMILIES

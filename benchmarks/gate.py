@@ -25,9 +25,11 @@ from udair.adaptation.evidence import Yardstick, gate_view
 from udair.adaptation.fitting import fit_adapter
 from udair.adaptation.gate import GatePolicy, judge
 from udair.adaptation.matching import Matched, look, match
-from udair.adaptation.pairs import Degrade, crop_scenes, degrade_mixed, matched_pairs, run, source_pairs
-from udair.adaptation.recipe import CROP, EMBED_CROPS, MATCH_SCENES, SOURCE_PAIRS
+from udair.adaptation.pairs import as_matched, crop_scenes, degrade_mixed, matched_pairs, run, source_pairs
+from udair.adaptation.recipe import SOURCE_PAIRS
 from udair.adaptation.scope import scoped
+from udair.adaptation.search import MATCH_SCENES
+from udair.adaptation.target import CROP, EMBED_CROPS
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
 from udair.data.degradations import Chain
@@ -99,14 +101,14 @@ def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dic
             return degraded, wanted
 
         row = fit_adapter(bundle.model, draw, embedding, config, generator=generator)[0]
-        return scoped(bundle, row, crops, _over(matches), generator)
+        return scoped(bundle, row, crops, as_matched(matches, "keep"), generator)
 
     own = yardstick(right)
     matched = trained(right)
     tested: list[tuple[str, Modulation, Yardstick]] = [
         ("matched", _scaled(bundle, matched, share), own) for share in (1.0, 0.5)
     ]
-    labelled = scoped(bundle, oracle_row(bundle, world, config), crops, _over(right), generator)
+    labelled = scoped(bundle, oracle_row(bundle, world, config), crops, as_matched(right, "keep"), generator)
     tested += [("with labels", _scaled(bundle, labelled, share), own) for share in (1.0, 0.75, 0.5)]
     tested += [(kind, row, own) for kind, row in _planted(bundle, matched, generator)]
     tested += [("over-smoothing", trained(right, smooth), own) for smooth in (1.0, 2.5)]
@@ -132,10 +134,6 @@ def _judge_world(bundle: Bundle, world: World, config: RecipeConfig) -> list[dic
             }
         )
     return found
-
-
-def _over(matches: Sequence[Matched]) -> Degrade:
-    return lambda clean, generator: degrade_mixed(matches, clean, generator, 0.05, "keep")
 
 
 def _scaled(bundle: Bundle, row: Modulation, share: float) -> Modulation:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from udair.bundle import Bundle
 from udair.config import Tone
@@ -51,6 +52,12 @@ class BaseCheck:
         )
 
 
+def tone_shift(before_CHW: Tensor, after_CHW: Tensor) -> float:
+    """Mean change of the means of cells, in [0, 1]."""
+    moved_1CHW = (after_CHW - before_CHW)[None]
+    return float(F.avg_pool2d(moved_1CHW, min(CELL, *moved_1CHW.shape[2:])).abs().mean())
+
+
 @torch.inference_mode()
 def check_base(bundle: Bundle, images: Sequence[ImageArray], tone: Tone) -> BaseCheck:
     """Compare the base model's answers with the images themselves.
@@ -64,9 +71,7 @@ def check_base(bundle: Bundle, images: Sequence[ImageArray], tone: Tone) -> Base
     shifts = []
     for image in chosen:
         image_CHW = to_tensor([image])[0]
-        moved_CHW = (restore(bundle.model, image_CHW, tone=tone) - image_CHW)[None]
-        side = min(CELL, *moved_CHW.shape[2:])
-        shifts.append(float(F.avg_pool2d(moved_CHW, side).abs().mean()))
+        shifts.append(tone_shift(image_CHW, restore(bundle.model, image_CHW, tone=tone)))
     spread = float(torch.tensor(shifts).std()) if len(shifts) > 1 else 0.0
     mean = sum(shifts) / len(shifts) if shifts else 0.0
     return BaseCheck(len(shifts), max(0.0, mean - 1.96 * spread / math.sqrt(max(1, len(shifts)))), tone)

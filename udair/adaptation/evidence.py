@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
+from udair.adaptation.base_check import tone_shift
 from udair.adaptation.flat_places import taken_out
 from udair.adaptation.gate import Evidence
 from udair.adaptation.matching import distance, look
@@ -28,7 +28,6 @@ from udair.models.modulation import Modulation
 BOOTSTRAPS = 200
 DISAGREEMENT_IMAGES = 8
 GATE_SIDE = 192  # pixels
-CELL = 32  # side of the cells whose means must stay where tone is kept, pixels
 
 
 def gate_view(image: ImageArray) -> Tensor:
@@ -180,22 +179,15 @@ class Yardstick:
     def _grounds(self, matched_NCHW: Tensor, after: Sequence[Tensor]) -> dict[str, Any]:
         """What is judged where tone is kept, by field of `Evidence`."""
         taken = taken_out(self._images, self._before, after)
+        shifts = [tone_shift(before, one) for before, one in zip(self._before, after, strict=True)]
         return {
             "version": 2,
             "matched_gain_low_db": self._matched.gain_low_db(matched_NCHW),
             "input_gain_low_db": self._matched.gain_low_db(matched_NCHW, over_input=True),
             "flat_gain_low": taken.flat_gain_low(self._before_taken, self._seed),
             "busy_change": taken.busy_change(self._before_taken),
-            "tone_shift": self._tone_shift(after),
+            "tone_shift": sum(shifts) / len(shifts) if shifts else 0.0,
         }
-
-    def _tone_shift(self, after: Sequence[Tensor]) -> float:
-        """Mean change of the means of cells, between the base model's answers and these."""
-        shifts = [
-            float(F.avg_pool2d((one - other)[None], min(CELL, *one.shape[1:])).abs().mean())
-            for one, other in zip(after, self._before, strict=True)
-        ]
-        return sum(shifts) / len(shifts) if shifts else 0.0
 
     def _drift(self, after: Sequence[Tensor]) -> float:
         """How much further outside the clean prior's band the mean colour lies than the source model's.

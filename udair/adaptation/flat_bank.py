@@ -5,7 +5,7 @@ Axes: N images, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.evidence import gate_view
-from udair.adaptation.fitting import fit_adapter
 from udair.adaptation.flat_places import taken_out
-from udair.adaptation.pairs import Degrade, Pairs, crop_scenes, run
-from udair.adaptation.phase_state import PhaseState
+from udair.adaptation.pairs import Degrade, Pairs
+from udair.adaptation.pairs import run as run_model
+from udair.adaptation.phase_state import PhaseState, remembered
+from udair.adaptation.scope import scoped
+from udair.adaptation.target import Candidates, Run, anchors_of, train_on
 from udair.bundle import Bundle
-from udair.config import RecipeConfig
 from udair.data.images import ImageArray
 from udair.estimation.noise import NoiseBank, noise_bank
 from udair.models.modulation import Modulation
@@ -65,8 +66,10 @@ def find_noise(bundle: Bundle, images: Sequence[ImageArray]) -> Found:
     banks = {share: bank for share in FLATTEST if (bank := noise_bank(images, share)) is not None}
     if FLATTEST[0] not in banks:
         return Found({}, 0.0, "there are too few patches without clipped pixels to tell it from")
-    views = [gate_view(image) for image in images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]]
-    base = [run(bundle.model, view[None], None)[0] for view in views]
+    device = bundle.model.enter.weight.device
+    chosen = images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT]
+    views = [gate_view(image).to(device) for image in chosen]
+    base = [run_model(bundle.model, view[None], None)[0] for view in views]
     left = taken_out(views, base, base).left_share()
     if banks[FLATTEST[0]].level < LEAST_LEVEL:
         return Found(banks, left, "flat places look clean already")
@@ -87,48 +90,46 @@ def over(bank: NoiseBank) -> Degrade:
     return degrade
 
 
-def train_on_banks(
-    bundle: Bundle,
-    found: Found,
-    embedding_ND: Tensor,
-    anchors: tuple[Tensor, Tensor],
-    anchor_share: float,
-    config: RecipeConfig,
-    deadline: float,
-    generator: torch.Generator,
-    on_step: Callable[[float, float], None],
-    start: Modulation | None,
-) -> PhaseState:
-    """Fit one adapter for each bank; `rows` reads them back.
+def adapters_for_noise(run: Run, shown: Sequence[ImageArray], gate_shown: Sequence[ImageArray]) -> Candidates:
+    """Where tone is kept: noise is what can be told from unlabelled pictures (docs/adr/0024)."""
+    bundle, tone, config, generator = run.bundle, run.identity.tone, run.config, run.generator
+    adapters, metrics = run.as_described()
+    found = find_noise(bundle, shown)
+    run.report("ALIGNING", 1.0, metrics)
+    words = [found.describe()]
+    if found.reason:
+        return Candidates(metrics=metrics, words=words)
+    metrics |= {"noise_level": found.banks[FLATTEST[0]].level, "noise_left_share": found.left}
+    scope = scoped(bundle, run.identity.row, run.target.crops_NCHW, over(found.banks[FLATTEST[0]]), generator, tone)
+    if config.steps:
+        run.report("ADAPTING", 0.0, {})
+        state = remembered(run.states, "ADAPTING", generator, lambda: _train_on_banks(run, found, scope))
+        metrics |= state.facts
+        adapters |= _adapters_of(state, bundle.digest)
+        run.report("ADAPTING", 1.0, {})
+    adapters = {name: candidate.within(scope) for name, candidate in adapters.items()}
+    return Candidates(adapters, _held_out(bundle, found, gate_shown, generator), metrics, words=words)
 
-    Args:
-        bundle, found, embedding_ND, config, deadline, generator, start: As for `fit_adapter`.
-        anchors: Degraded and clean source samples that are kept in mind, and their `anchor_share` of a batch.
-        on_step: Called with the share done and the loss.
-    """
-    scenes = bundle.replay_train_NCHW.float() / 255
+
+def _train_on_banks(run: Run, found: Found, scope: Modulation) -> PhaseState:
+    """Fit one adapter for each bank; `_adapters_of` reads them back."""
+    anchors = anchors_of(run.bundle, scope, run.config, run.generator, run.identity.tone)
     tensors: dict[str, Tensor] = {}
     facts: dict[str, float] = {}
     for index, (share, bank) in enumerate(found.banks.items()):
-        degrade = over(bank)
 
-        def draw(
-            batch: int, patch: int, generator: torch.Generator, degrade: Degrade = degrade
-        ) -> tuple[Tensor, Tensor]:
-            kept = min(round(anchor_share * batch), len(anchors[0]))
-            degraded, wanted = degrade(crop_scenes(scenes, batch - kept, patch, generator), generator)
-            pick = torch.randint(max(len(anchors[0]), 1), (kept,), generator=generator)
-            return torch.cat([degraded, anchors[0][pick]]), torch.cat([wanted, anchors[1][pick]])
+        def on_step(done: float, loss: float, index: int = index) -> None:
+            run.report("ADAPTING", (index + done) / len(found.banks), {"loss": loss})
 
-        row, facts = fit_adapter(
-            bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline, start=start,
-            on_step=lambda done, loss, index=index: on_step((index + done) / len(found.banks), loss),  # type: ignore[misc]
+        row, facts = train_on(
+            run.bundle, over(bank), run.target.embedding_ND, anchors, run.config,
+            deadline=run.deadline, generator=run.generator, start=run.start, on_step=on_step,
         )  # fmt: skip
         tensors |= {f"{share:g}/{item.name}": getattr(row, item.name) for item in fields(row)}
     return PhaseState(tensors, facts)
 
 
-def candidates_of(state: PhaseState, base_digest: str) -> dict[str, Adapter]:
+def _adapters_of(state: PhaseState, base_digest: str) -> dict[str, Adapter]:
     """The trained adapters, and what lies between them and the base model, by name."""
     made: dict[str, Adapter] = {}
     for share in FLATTEST:
@@ -142,9 +143,7 @@ def candidates_of(state: PhaseState, base_digest: str) -> dict[str, Adapter]:
     return made
 
 
-def held_out_pairs(
-    bundle: Bundle, found: Found, gate_images: Sequence[ImageArray], generator: torch.Generator
-) -> Pairs:
+def _held_out(bundle: Bundle, found: Found, gate_images: Sequence[ImageArray], generator: torch.Generator) -> Pairs:
     """Scenes that no adapter trains on, with the noise of images that none trains on, where those show it."""
     bank = noise_bank(gate_images, FLATTEST[0]) or found.banks[FLATTEST[0]]
     clean = bundle.replay_gate_NCHW.float() / 255

@@ -146,6 +146,11 @@ def degrade_mixed(
     return degraded, wanted
 
 
+def as_matched(matches: Sequence[Matched], tone: Tone) -> Degrade:
+    """The matched degradations over clean scenes, a little different each time."""
+    return lambda clean_NCHW, generator: degrade_mixed(matches, clean_NCHW, generator, 0.05, tone)
+
+
 def matched_pairs(
     bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator, tone: Tone = "keep"
 ) -> Pairs | None:

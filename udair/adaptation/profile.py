@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from udair.adaptation.phase_state import PhaseState
-from udair.adaptation.recipe import CROP
+from udair.adaptation.target import CROP
 from udair.data.images import ImageArray
 from udair.data.patches import mirrored, to_tensor
 from udair.data.tasks import CLASSES

@@ -41,7 +41,6 @@ class NoiseBank:
         residual_NCss: What a wide blur leaves of each patch.
         colour_NC: Mean of each patch, in [0, 1].
         images: Number of images that they come from.
-        looked_at: Number of patches among which these were the flattest.
         evenness: Level of the noisiest quarter over that of the calmest, at equal brightness: near 1 where the places
             hold noise alone, larger where texture came along.
     """
@@ -49,7 +48,6 @@ class NoiseBank:
     residual_NCss: Tensor
     colour_NC: Tensor
     images: int
-    looked_at: int
     evenness: float
 
     @cached_property
@@ -115,7 +113,7 @@ class NoiseBank:
 
     def levels(self, clean_BCHW: Tensor) -> Tensor:
         """Deviation of the noise at each pixel of clean images, between the knots; beyond them as at the last."""
-        bright_KC, level_KC = self.curve
+        bright_KC, level_KC = (knots.to(clean_BCHW.device) for knots in self.curve)
         parts = []
         for channel in range(clean_BCHW.shape[1]):
             x, bright, level = clean_BCHW[:, channel], bright_KC[:, channel].contiguous(), level_KC[:, channel]
@@ -132,7 +130,7 @@ class NoiseBank:
         """Clean images with the bank's noise, in [0, 1]."""
         batch, _, height, width = clean_BCHW.shape
         noise = self.fields(batch, height, width, generator)
-        return (clean_BCHW + strength * self.levels(clean_BCHW) * noise).clamp(0, 1)
+        return (clean_BCHW + strength * self.levels(clean_BCHW) * noise.to(clean_BCHW.device)).clamp(0, 1)
 
 
 def noise_bank(images: Sequence[ImageArray], flattest: float = 0.05) -> NoiseBank | None:
@@ -177,7 +175,7 @@ def noise_bank(images: Sequence[ImageArray], flattest: float = 0.05) -> NoiseBan
         pick = pick[torch.linspace(0, len(pick) - 1, MOST_PATCHES).long()]
     every = torch.cat(residuals)
     images_seen = len(set(owner_N[pick].tolist()))
-    return NoiseBank(every[pick], colour_NC[pick], images_seen, looked_at, sorted(evenness)[len(evenness) // 2])
+    return NoiseBank(every[pick], colour_NC[pick], images_seen, sorted(evenness)[len(evenness) // 2])
 
 
 def _patches(plane_1CHW: Tensor) -> Tensor:

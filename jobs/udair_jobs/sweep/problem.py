@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from udair.adaptation.matching import Matched, matches_of, state_of
-from udair.adaptation.pairs import Pairs, degrade_mixed
+from udair.adaptation.pairs import Pairs, as_matched, degrade_mixed
 from udair.adaptation.phase_state import PhaseState
-from udair.adaptation.recipe import match_target, observe
 from udair.adaptation.scope import scoped
+from udair.adaptation.search import match_target
+from udair.adaptation.target import observe
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
 from udair.data.images import ImageArray
@@ -119,10 +120,8 @@ def make_problem(
             _labelled(spec, source, clean, snapshot, "adapt"),
             _labelled(spec, source, clean, snapshot, "gate"),
         )
-    scope = scoped(
-        bundle, bundle.model.identity(), target.crops_NCHW,
-        lambda clean_NCHW, drawn: degrade_mixed(matches, clean_NCHW, drawn, 0.05, spec.tone), generator, spec.tone,
-    )  # fmt: skip
+    degrade = as_matched(matches, spec.tone)
+    scope = scoped(bundle, bundle.model.identity(), target.crops_NCHW, degrade, generator, spec.tone)
     return SweepProblem(
         embedding_ND=target.embedding_ND,
         matches=tuple(matches),

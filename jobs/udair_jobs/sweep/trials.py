@@ -17,9 +17,9 @@ from ray import tune
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter, identity_adapter
-from udair.adaptation.pairs import Pairs, run
+from udair.adaptation.pairs import Pairs, as_matched, run
 from udair.adaptation.projection import align
-from udair.adaptation.recipe import train_on_matches
+from udair.adaptation.target import anchors_of, train_on
 from udair.adaptation.test_time import TestTimeStream
 from udair.bundle import Bundle, load_bundle
 from udair.config import AlignmentConfig, ModelConfig, RecipeConfig, TestTimeConfig, TrainConfig
@@ -148,17 +148,12 @@ def _restoration(spec: SweepSpec, config: Any, bundle: Bundle, problem: SweepPro
     else:
         generator = torch.Generator().manual_seed(config.seed)
         deadline = time.monotonic() + config.budget_s
-        row, _ = train_on_matches(
-            bundle,
-            problem.matches,
-            problem.embedding_ND,
-            scope,
-            config,
-            deadline,
-            generator,
-            lambda phase, share, metrics: None,
-            tone=spec.tone,
-        )
+        anchors = anchors_of(bundle, scope, config, generator, spec.tone)
+        degrade = as_matched(problem.matches, spec.tone)
+        row, _ = train_on(
+            bundle, degrade, problem.embedding_ND, anchors, config,
+            deadline=deadline, generator=generator, tone=spec.tone,
+        )  # fmt: skip
     row = Adapter(bundle.digest, row, tone=spec.tone).within(scope).row
 
     def in_parts(degraded_NCHW: Tensor) -> Iterator[Tensor]:

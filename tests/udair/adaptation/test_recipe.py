@@ -80,7 +80,28 @@ def test_keeping_tone_a_domain_is_adapted_to_the_noise_of_its_flat_places(bundle
     assert made.candidates["flat bank 5%"] > 0.1
 
 
-def test_white_pictures_of_noise_that_the_base_model_takes_out_are_left_to_it(bundle, monkeypatch):
+class _Remembers(dict):
+    def load(self, phase):
+        return self.get(phase)
+
+    def save(self, phase, state):
+        self[phase] = state
+
+
+def test_adapters_for_noise_that_were_trained_once_are_not_trained_again(bundle, monkeypatch):
+    noisy, _ = _grainy(12, seed=64)
+    config, states = RecipeConfig(steps=3, batch=2, patch=32), _Remembers()
+    first = adapt(bundle, noisy[:8], noisy[8:], config, states=states)
+    assert set(states) == {"ADAPTING"}
+    monkeypatch.setattr("udair.adaptation.flat_bank.train_on", None)  # would fail if it were called
+    again = adapt(bundle, noisy[:8], noisy[8:], config, states=states)
+    assert {n for n in first.adapters if n.startswith("flat bank")}
+    for name, adapter in first.adapters.items():
+        assert torch.equal(adapter.row.film_BF, again.adapters[name].row.film_BF)
+    assert first.candidates == again.candidates
+
+
+def test_noise_that_the_base_model_takes_out_is_left_to_it(bundle, monkeypatch):
     monkeypatch.setattr("udair.adaptation.flat_bank.taken_out", _everything_taken)
     made = adapt(bundle, *(images[:10] for images in _grainy(10, seed=61)), RecipeConfig(steps=5))
     assert made.adapter.is_identity
