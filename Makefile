@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 DATA ?= $(firstword $(wildcard $(UDAIR_DATA) data ../shared/data) data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser bench-console images docker-lint sbom audit test-rules bench-capacity shape
+.PHONY: help setup demo up test test-slow test-s3 test-postgres k8s-validate test-k8s test-faults test-hostile test-odd-images lint types layers format check client docs docs-reference fuzz-api bench bench-jobs bench-serving bench-control bench-quality clean dist test-browser test-docs bench-console images docker-lint sbom audit test-rules bench-capacity shape mutants
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -53,9 +53,9 @@ test-postgres: $(READY) ## Run the control plane's tests on a real PostgreSQL se
 	$(BIN)/python -m pytest tests/udair_platform --ignore tests/udair_platform/serving --postgres \
 		-m "not slow and not faults and not radosgw" $(PYTEST_ARGS)
 
-k8s-validate: $(READY) ## Check the manifests against the schemas of Kubernetes 1.36 and KubeRay 1.7
+k8s-validate: $(READY) ## Check the manifests against the schemas of Kubernetes 1.36, KubeRay 1.7, Gateway API 1.6, Kueue 0.19 and Prometheus Operator 0.93, and the chart against them
 	@command -v kubectl >/dev/null || { echo "kubectl is needed (its kustomize builds the overlays); install it first" >&2; exit 1; }
-	$(BIN)/python -m pytest tests/test_manifests.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_manifests.py tests/test_chart.py $(PYTEST_ARGS)
 
 test-k8s: $(READY) ## Run the KubeRay launcher's contract (UDAIR_TEST_KUBECONFIG=file: on a real cluster)
 	$(BIN)/python -m pytest tests/udair_platform -m k8s $(PYTEST_ARGS)
@@ -63,10 +63,19 @@ test-k8s: $(READY) ## Run the KubeRay launcher's contract (UDAIR_TEST_KUBECONFIG
 test-faults: $(READY) ## Run the tests with a store that is slow, away, cut off or full of errors
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
+test-hostile: $(READY) ## Attack a data plane, and measure what it costs a neighbour
+	$(BIN)/python -m pytest tests/udair_platform/serving/test_hostile_images.py -m hostile -s $(PYTEST_ARGS)
+
+test-odd-images: $(READY) ## Send odd files through every door (UDAIR_ODD_IMAGES=folder: yours, too; UDAIR_ODD_OUT=folder: the table)
+	$(BIN)/python -m pytest tests/test_odd_images.py -m odd -s $(PYTEST_ARGS)
+
 test-browser: $(READY) ## Run the console's tests in a real browser, and write docs/images (Debian package)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 		echo "no Chromium on PATH; install it first: apt-get install -y --no-install-recommends chromium fonts-dejavu-core" >&2; exit 1; }
 	UDAIR_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -m browser $(PYTEST_ARGS)
+
+test-docs: $(READY) ## Do what README, quickstart and how-tos say, in a fresh folder beside a platform (ten minutes on two cores)
+	$(BIN)/python -m pytest tests/test_docs_run.py -m docs $(PYTEST_ARGS)
 
 fuzz-api: $(READY) ## Fuzz the control API against its own schema, for at most five minutes
 	$(BIN)/python -m pytest -m fuzz $(PYTEST_ARGS)
@@ -96,6 +105,9 @@ format: $(READY) ## Rewrite to the format that lint checks
 	$(BIN)/ruff format .
 
 check: lint types layers test ## What CI runs
+
+mutants: $(READY) ## Change one thing at a time and see whether the tests notice (TARGETS="gate leases": some; an hour on two cores)
+	$(BIN)/python -W ignore tests/mutation $(TARGETS)
 
 shape: $(READY) ## Count the house: declarations of a fact, files on a trip, lengths of files
 	$(BIN)/python benchmarks/shape.py --json benchmarks/results/shape.json

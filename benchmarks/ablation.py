@@ -4,7 +4,9 @@ python benchmarks/ablation.py --data data --json benchmarks/results/ablation.jso
 
 Parts that act in training (codebook, CSCL plain or covariance-space, FiLM) are ablated on small models
 trained side by side for the same number of steps on the same patches. Parts that act in adaptation (DAM's
-projection, CORAL, matching, FiLM deltas, readout) are ablated on the base model's adapters, on shifted worlds.
+projection, CORAL, the noise estimate and its parts, FiLM deltas, readout) are ablated on adapters of one round for the
+base model; the rounds that a job makes its adapter of (`recipe`) are left out of it one by one. What the gate catches
+and refuses without each of its grounds is in `gate.py`.
 """
 
 from __future__ import annotations
@@ -14,31 +16,30 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from adaptation import oracle_row
 from models import base, psnr
 from photographs import folder
 from report import Figure, arguments, publish
 from torch import Tensor, nn
 from worlds import World, worlds
 
-from udair.adaptation.fitting import TRAINED, fit_adapter
-from udair.adaptation.matching import Matched, look, match
-from udair.adaptation.pairs import crop_scenes, degrade_mixed, photos, run
-from udair.adaptation.search import MATCH_SCENES
-from udair.adaptation.target import CROP, EMBED_CROPS
+from udair.adaptation.fitting import CROP, EMBED_CROPS, TRAINED, fit_adapter, fit_with_labels
+from udair.adaptation.flat_bank import FLATTEST, OWN, mean_row, over, rows_of
+from udair.adaptation.pairs import Degrade, as_the_source, crop_scenes, run
+from udair.adaptation.phase_state import PhaseState
+from udair.adaptation.recipe import adapt
 from udair.bundle import Bundle
 from udair.config import ModelConfig, RecipeConfig, TrainConfig
 from udair.data.degradations import FAMILIES
 from udair.data.patches import PatchSource, to_array, to_tensor
 from udair.data.tasks import CLASSES, make_batch
+from udair.estimation.noise import NoiseBank, noise_bank
 from udair.metrics import psnr_db
 from udair.models.codebook import Quantised
 from udair.models.modulation import Modulation
 from udair.training import SourceTrainer
 
 CONFIG = ModelConfig("ablation", (24, 48, 64), (1, 1, 1), codes=64, code_dim=32, embedder_width=24)
-# What is wrong with all of them may go while tone is kept: one intent for every row.
-WORLDS = ("sigma75", "heavy_rain", "correlated_poisson", "jpeg_noise")
+WORLDS = ("camera_iso1600", "camera_iso3200", "camera_iso6400", "camera_soft_iso3200")
 
 
 class _NoCodes(nn.Module):
@@ -134,24 +135,21 @@ def _train(
 
 def _adapt(bundle: Bundle, world: World, quick: bool) -> dict[str, float]:
     """True gain of ungated adapters of one world, with one part of the adaptation off in turn."""
-    config = RecipeConfig(steps=30, match_trials=100) if quick else RecipeConfig(steps=100, match_trials=400)
+    config = RecipeConfig(steps=20) if quick else RecipeConfig(steps=60)
     generator = torch.Generator().manual_seed(config.seed)
     crops = PatchSource(world.adapt).crops(EMBED_CROPS, CROP, generator)
     with torch.no_grad():
         embedding = bundle.model.embed(crops).embedding_BD.float()
     replay = bundle.replay_train_NCHW.float() / 255
-    scenes = crop_scenes(replay, MATCH_SCENES, CROP, generator)
-    matches = match(bundle.model, look(bundle.model, crops), scenes, trials=config.match_trials, generator=generator)
     inputs = to_tensor(world.inputs)
     before = np.mean([psnr(to_array(i), t) for i, t in zip(run(bundle.model, inputs, None), world.truths, strict=True)])
+    bank, wide = (noise_bank(world.adapt, share) for share in FLATTEST)
+    assert bank is not None
+    assert wide is not None
 
-    def fit(found: list[Matched] | None, without: tuple[str, ...] = (), coral: float | None = None) -> Modulation:
+    def fit(degrade: Degrade, without: tuple[str, ...] = (), coral: float | None = None) -> Modulation:
         def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            clean = crop_scenes(replay, batch, patch, generator)
-            if found is None:  # no matching: the source's own degradations, at random
-                drawn = make_batch(photos(clean), batch, patch, generator, tone="keep")
-                return drawn.degraded_BCHW, drawn.clean_BCHW
-            return degrade_mixed(found, clean, generator, jitter=0.05, tone="keep")
+            return degrade(crop_scenes(replay, batch, patch, generator), generator)
 
         kept = {name: rate for name, rate in TRAINED.items() if name not in without}
         changed = config if coral is None else replace(config, coral_weight=coral)
@@ -159,14 +157,18 @@ def _adapt(bundle: Bundle, world: World, quick: bool) -> dict[str, float]:
         return fit_adapter(bundle.model, draw, embedding, changed, generator=seed, trained=kept)[0]
 
     rows = {
-        "full": fit(matches),
-        "no_matching": fit(None),
-        "no_dam_projection": fit(matches, ("projection_BDD", "bias_BD")),
-        "no_code_offsets": fit(matches, ("codes_BKD",)),
-        "no_coral": fit(matches, coral=0.0),
-        "no_film": fit(matches, ("film_BF",)),
-        "no_readout": fit(matches, ("readout_BOC",)),
-        "oracle": oracle_row(bundle, world, config),
+        "full": fit(over(bank)),
+        "quarter_of_the_patches": fit(over(wide)),
+        "no_estimate": fit(as_the_source("keep")),
+        "white_noise": fit(_white(bank)),
+        "one_level": fit(_one_level(bank)),
+        "no_dam_projection": fit(over(bank), ("projection_BDD", "bias_BD")),
+        "no_code_offsets": fit(over(bank), ("codes_BKD",)),
+        "no_coral": fit(over(bank), coral=0.0),
+        "no_film": fit(over(bank), ("film_BF",)),
+        "no_readout": fit(over(bank), ("readout_BOC",)),
+        **_rounds(bundle, world, config),
+        "oracle": fit_with_labels(bundle, world.adapt, world.adapt_truths, config, world.tone),
     }
     gains = {}
     for name, row in rows.items():
@@ -174,6 +176,55 @@ def _adapt(bundle: Bundle, world: World, quick: bool) -> dict[str, float]:
         gains[name] = float(np.mean(after) - before)
     print(f"adapt {world.name:18} " + "  ".join(f"{name} {gain:+.2f}" for name, gain in gains.items()), flush=True)
     return gains
+
+
+class _Kept:
+    """Remembers what a phase made, for whoever asks afterwards."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, PhaseState] = {}
+
+    def load(self, phase: str) -> PhaseState | None:
+        return self.states.get(phase)
+
+    def save(self, phase: str, state: PhaseState) -> None:
+        self.states[phase] = state
+
+
+def _rounds(bundle: Bundle, world: World, config: RecipeConfig) -> dict[str, Modulation]:
+    """The adapter that a job would make, and what it would be with one of its rounds left out."""
+    kept = _Kept()
+    adapt(bundle, world.adapt, world.gate, config, tone=world.tone, states=kept)
+    rows = rows_of(kept.states["ADAPTING"])
+    own = rows.pop(OWN)
+    made = {
+        "recipe": mean_row([mean_row(list(rows.values())), own]),
+        "recipe_no_own_pictures": mean_row([*rows.values()]),
+    }
+    for name in rows:
+        others = [row for other, row in rows.items() if other != name]
+        made[f"recipe_no_{name.replace(' ', '_').replace('%', '')}"] = mean_row([mean_row(others), own])
+    return made
+
+
+def _white(bank: NoiseBank) -> Degrade:
+    """The bank's levels without its covariance."""
+
+    def degrade(clean_NCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        noise = torch.randn(clean_NCHW.shape, generator=generator)
+        return (clean_NCHW + bank.levels(clean_NCHW) * noise).clamp(0, 1), clean_NCHW
+
+    return degrade
+
+
+def _one_level(bank: NoiseBank) -> Degrade:
+    """The bank's covariance at its typical level, whatever the brightness."""
+
+    def degrade(clean_NCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        noise = bank.fields(len(clean_NCHW), *clean_NCHW.shape[2:], generator)
+        return (clean_NCHW + bank.level * noise).clamp(0, 1), clean_NCHW
+
+    return degrade
 
 
 if __name__ == "__main__":

@@ -20,12 +20,11 @@ from report import Figure, arguments, publish
 from worlds import World, worlds
 
 from udair.adaptation.adapter import adapter_to_bytes
-from udair.adaptation.fitting import fit_adapter
+from udair.adaptation.fitting import fit_with_labels
 from udair.adaptation.gate import GatePolicy, judge
 from udair.adaptation.recipe import Adaptation, adapt
 from udair.bundle import Bundle
 from udair.config import RecipeConfig
-from udair.data.patches import PatchSource
 from udair.models.modulation import Modulation
 
 COLUMNS = ("input", "base", "coral", "forced", "served", "oracle")
@@ -35,15 +34,17 @@ HIGH_ISO = ("camera_iso1600", "camera_iso3200", "camera_iso6400")
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", quality=True)
+    options = arguments(__doc__ or "", quality=True, only=True)
     torch.set_num_threads(options.threads)
     bundle = base(options.base)
-    config = RecipeConfig(steps=40, match_trials=120) if options.quick else RecipeConfig()
+    config = RecipeConfig(steps=40) if options.quick else RecipeConfig()
     chosen = worlds(
         options.data, side=192 if options.quick else 256, test=8 if options.quick else 24, seed=options.seed
     )
     if options.quick:
         chosen = [world for world in chosen if world.name in ("camera_iso3200", "dark_cast", "control_sigma25")]
+    if options.only:
+        chosen = [world for world in chosen if world.name in options.only]
     rows = {}
     print(f"{'world':24}" + "".join(f"{name:>9}" for name in COLUMNS) + "  verdict")
     for world in chosen:
@@ -51,7 +52,7 @@ def main() -> None:
         cells = "".join(f"{row['psnr_db'].get(name, float('nan')):9.2f}" for name in COLUMNS)
         print(f"{world.name:24}{cells}  {row['verdict']} ({row['candidate']}) {row['seconds']:.0f} s", flush=True)
     figures = _figures(bundle, rows, options.seed)
-    if not options.quick:
+    if not options.quick and not options.only:
         seconds, size = _two_hundred(bundle, next(w for w in chosen if w.name == "camera_iso3200"), config)
         figures["adapt_200_images_s"] = Figure(round(seconds, 1), "s", None, 300.0)
         figures["adapter_bytes"] = Figure(size, "bytes", 2**20, 300_000)
@@ -65,7 +66,9 @@ def main() -> None:
 
 def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:
     begun = time.perf_counter()
-    made = adapt(bundle, world.adapt, world.gate, config, tone=world.tone)
+    made = adapt(
+        bundle, world.adapt, world.gate, config, tone=world.tone, references=world.references, tone_aim=world.tone_aim
+    )
     seconds = time.perf_counter() - begun
     verdict = judge(made.evidence, GatePolicy()).verdict
     trained = {name: gain for name, gain in made.candidates.items() if name not in ("coral", "champion")}
@@ -73,7 +76,7 @@ def _score(bundle: Bundle, world: World, config: RecipeConfig) -> dict:
     rows["coral"] = made.adapters["coral"].row if "coral" in made.adapters else None
     rows["forced"] = made.adapters[max(trained, key=trained.__getitem__)].row if trained else None
     rows["served"] = made.adapter.row if verdict == "PASSED" else None
-    rows["oracle"] = oracle_row(bundle, world, config)
+    rows["oracle"] = fit_with_labels(bundle, world.adapt, world.adapt_truths, config, world.tone)
     scores = {"input": [psnr(i, t) for i, t in zip(world.inputs, world.truths, strict=True)]}
     for name, row in rows.items():
         if row is None and name != "base":
@@ -106,20 +109,6 @@ def _plain(made: Adaptation) -> dict:
         k: round(v, 4) if isinstance(v, float) and np.isfinite(v) else str(v)
         for k, v in made.evidence.to_dict().items()
     }
-
-
-def oracle_row(bundle: Bundle, world: World, config: RecipeConfig) -> Modulation:
-    """The same adapter trained on true pairs: what the best label-free signal could reach."""
-    source = PatchSource.of_layers(zip(world.adapt, world.adapt_truths, strict=True))
-    generator = torch.Generator().manual_seed(config.seed)
-    with torch.no_grad():
-        embedding = bundle.model.embed(PatchSource(world.adapt).crops(64, 96, generator)).embedding_BD.float()
-
-    def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        degraded, clean = source.crops(batch, patch, generator).split(3, 1)
-        return degraded, clean
-
-    return fit_adapter(bundle.model, draw, embedding, config, generator=generator, tone=world.tone)[0]
 
 
 def _figures(bundle: Bundle, rows: dict, seed: int) -> dict[str, Figure]:

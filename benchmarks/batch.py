@@ -33,6 +33,7 @@ from udair.data.images import decode
 from udair.data.patches import to_tensor
 from udair.data.scenes import dead_leaves
 from udair.inference import restore
+from udair.models.served import as_served
 from udair.weights import packaged
 from udair_jobs.restore_batch.job import restore_batch
 from udair_jobs.restore_batch.specs import BatchSpec
@@ -140,7 +141,7 @@ def _raw(folder: Path) -> float:
 
 def _forward(paths: Sequence[Path], barrier: Any) -> None:
     torch.set_num_threads(1)
-    model = load_bundle(packaged(BASE)).model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = as_served(load_bundle(packaged(BASE)).model)
     tensors = [to_tensor([decode(path.read_bytes())])[0] for path in paths]
     restore(model, tensors[0])
     barrier.wait()

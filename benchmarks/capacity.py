@@ -33,10 +33,10 @@ GB, MIB, GIB = 1e9, 2**20, 2**30
 
 # What is read: ours -> (file, figure, what it is).
 INPUTS = {
-    "gpu_per_s_256": ("forward-h200", "engine_images_per_s_256", "images a second of one GPU, 256 x 256"),
-    "gpu_per_s_512": ("forward-h200", "engine_images_per_s_512", "the same, 512 x 512"),
-    "gpu_per_s_1080p": ("forward-h200", "engine_images_per_s_1080p", "the same, 1920 x 1080"),
-    "gpu_model_mib": ("forward-h200", "peak_memory", "GPU memory of one backbone at work"),
+    "gpu_per_s_256": ("forward-h100", "engine_images_per_s_256", "images a second of one GPU, 256 x 256"),
+    "gpu_per_s_512": ("forward-h100", "engine_images_per_s_512", "the same, 512 x 512"),
+    "gpu_per_s_1080p": ("forward-h100", "engine_images_per_s_1080p", "the same, 1920 x 1080"),
+    "gpu_model_mib": ("forward-h100", "peak_memory", "GPU memory of one backbone at work"),
     "cpu_per_s_256": ("forward-cpu", "engine_images_per_s_256", "images a second of one core, 256 x 256"),
     "cpu_per_s_512": ("forward-cpu", "engine_images_per_s_512", "the same, 512 x 512"),
     "cpu_per_s_1080p": ("forward-cpu", "engine_images_per_s_1080p", "the same, 1920 x 1080"),

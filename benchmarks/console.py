@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "servers"))
 
 import httpx
 import numpy as np
+from browser import DESK, FLAGS
 from control_plane import NOW, TENANT, fill
 from control_processes import ControlProcesses
 from PIL import Image
@@ -36,16 +37,6 @@ from udair_platform.services import domains, jobs
 from udair_platform.services.change import Change
 
 SIDE, KINDS = 384, ("camera", "source", "adapted", "previous")
-WINDOW = {"width": 1280, "height": 860}
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 USABLE = """() => new Promise((done) => {
   const look = () => {
     const inside = [...document.images].filter((image) => {
@@ -134,7 +125,7 @@ def publish_gallery(control: ControlProcesses, count: int, rng: np.random.Genera
 
 def visit(browser: Browser, url: str, path: str, cookie: str) -> View:
     """Open a page in a browser that has seen nothing before."""
-    context = browser.new_context(viewport=WINDOW)
+    context = browser.new_context(viewport=DESK)
     context.add_cookies([{"name": COOKIE, "value": cookie, "url": f"{url}/console"}])
     page = context.new_page()
     network, sizes = context.new_cdp_session(page), []

@@ -257,7 +257,7 @@ def ticks(control: ControlProcesses) -> tuple[float, float]:
 def publish_s(control: ControlProcesses) -> float:
     """Seconds until routes.json shows one more change."""
     with control.database.write() as state:
-        routes.changed(state)
+        routes.changed(state, "d-1234")
     started = time.perf_counter()
     routes.publish(control.database, control.store)
     return time.perf_counter() - started

@@ -52,6 +52,8 @@ def arguments(
     description: str,
     *,
     quality: bool = False,
+    only: bool = False,
+    again: bool = False,
     postgres: bool = False,
     assumptions: Mapping[str, tuple[float, str]] | None = None,
 ) -> argparse.Namespace:
@@ -65,6 +67,12 @@ def arguments(
         parser.add_argument("--base", default="base", help="shipped base model, or a bundle's folder")
         parser.add_argument("--picture", type=Path, help="draw the figures there")
         parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    if again:
+        parser.add_argument(
+            "--again", type=Path, metavar="FILE", help="an earlier run's results: its evidence is judged"
+        )
+    if only:
+        parser.add_argument("--only", nargs="+", metavar="NAME", help="these alone; their figures are not the whole's")
     if postgres:
         parser.add_argument("--postgres", metavar="URL", help="measure there too: postgresql://user@host/postgres")
     if assumptions is not None:

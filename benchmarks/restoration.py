@@ -26,6 +26,7 @@ from udair.config import Tone
 from udair.data.images import ImageArray, pixel_hash
 from udair.data.patches import PatchSource, to_array, to_tensor
 from udair.data.tasks import CLASSES, make_batch
+from udair.estimation.noise import haar_level
 from udair.inference import restore
 
 # Published, RGB, one model for all tasks: plain NAFNet, PromptIR, MoCE-IR (three-task tables).
@@ -99,9 +100,14 @@ def main() -> None:
     figures["code_probe_accuracy"] = Figure(_probe(bundle, options), "share", 0.93, 0.99)
     figures |= _cost(bundle, 1 if options.quick else 5)
     publish(
-        "restoration", figures, options, base={"name": bundle.name, "digest": bundle.digest}, sets=rows, public=PUBLIC,
+        "restoration",
+        figures,
+        options,
+        base={"name": bundle.name, "digest": bundle.digest},
+        sets=rows,
+        public=PUBLIC,
         scored_images=sorted(scored),
-    )  # fmt: skip
+    )
     if options.picture:
         from pictures import bars
 
@@ -151,16 +157,9 @@ def _bm3d(bundle: Bundle, options: argparse.Namespace, limit: int | None) -> dic
     gains = []
     for noisy, truth in zip(_noisy(clean, 25, options.seed), clean, strict=True):
         plane = to_plane(noisy)
-        theirs = to_image(np.asarray(bm3d.bm3d_rgb(plane, _noise_level(plane))))
+        theirs = to_image(np.asarray(bm3d.bm3d_rgb(plane, haar_level(plane))))
         gains.append(psnr(_restored(bundle, noisy, "keep"), truth) - psnr(theirs, truth))
     return {"bm3d_gain_db": Figure.mean_of(gains, "dB at sigma 25", 1.0, None, options.seed)}
-
-
-def _noise_level(plane: np.ndarray) -> float:
-    """Standard deviation of white noise: median of the finest diagonal Haar details (Donoho and Johnstone 1994)."""
-    even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
-    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
-    return float(np.median(np.abs(diagonal)) / 0.6745)
 
 
 @torch.no_grad()

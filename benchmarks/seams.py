@@ -29,7 +29,8 @@ from udair.bundle import Bundle
 from udair.config import Tone
 from udair.data.images import ImageArray
 from udair.data.patches import to_tensor
-from udair.inference import SMALLEST_TILE, plan, restore
+from udair.inference import restore
+from udair.tiling import SMALLEST_TILE, plan
 
 REAL = {"dark": "real/lowlight", "hazy": "real/haze", "rainy": "real/rain"}
 TONE: Tone = "restore"

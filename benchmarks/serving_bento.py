@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import bentoml
-from serving_peers import decoded, encoded, forward, model_of
+from serving_peers import adapter_named, adapters_of, decoded, encoded, forward, model_of
 
 _LOGS = {"access": {"enabled": False}}
 
@@ -19,11 +19,14 @@ class Restorer:
 
     def __init__(self) -> None:
         self.model = model_of(os.environ["BENCH_BUNDLE"])
+        self.adapters = adapters_of(self.model)
         self.folder = Path(tempfile.mkdtemp())
 
     @bentoml.api(route="/restore")
     def restore(self, images: Path, context: bentoml.Context) -> Path:
         """Encoded image in, encoded image out."""
         out = Path(context.temp_dir) / "restored.png"
-        out.write_bytes(encoded(forward(self.model, [decoded(images.read_bytes())])[0]))
+        chosen = adapter_named(context.request.headers.get("x-domain", ""))
+        restored = forward(self.model, [decoded(images.read_bytes())], self.adapters, [chosen])
+        out.write_bytes(encoded(restored[0]))
         return out

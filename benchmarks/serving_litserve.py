@@ -6,7 +6,9 @@ import os
 import litserve
 import torch
 from fastapi import Request, Response
-from serving_peers import MAX_BATCH, WINDOW_S, decoded, encoded, forward, model_of
+from serving_peers import MAX_BATCH, WINDOW_S, adapter_named, adapters_of, decoded, encoded, forward, model_of
+
+Asked = tuple[torch.Tensor, int]
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]
@@ -15,18 +17,20 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:
         """Load the model, in each worker."""
         self.model = model_of(os.environ["BENCH_BUNDLE"])
+        self.adapters = adapters_of(self.model)
 
-    def decode_request(self, request: Request) -> torch.Tensor:
-        """A file of a form: LitServe reads forms and JSON only."""
-        return decoded(request["images"].file.read())
+    def decode_request(self, request: Request) -> Asked:
+        """A file of a form, named as its adapter: LitServe reads forms and JSON only."""
+        return decoded(request["images"].file.read()), adapter_named(request["images"].filename)
 
-    def batch(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    def batch(self, inputs: list[Asked]) -> list[Asked]:
         """`forward` stacks them."""
         return inputs
 
-    def predict(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
+    def predict(self, asked: list[Asked] | Asked) -> list[torch.Tensor]:
         """Restore a batch, or the one image that came alone."""
-        return forward(self.model, images if isinstance(images, list) else [images])
+        together = asked if isinstance(asked, list) else [asked]
+        return forward(self.model, [image for image, _ in together], self.adapters, [chosen for _, chosen in together])
 
     def unbatch(self, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """As it is."""

@@ -4,7 +4,10 @@ python benchmarks/serving_peers.py NAME PORT BUNDLE WORKERS
 
 NAME is fastapi, litserve or bentoml; each is run as its documentation recommends for a model of one thread
 per worker: processes as workers, and batches where the framework makes them. An image comes as a file of
-a form, to FastAPI as the body of a POST, and goes back as PNG. No keys are checked and no domain is looked up: that is our cost alone.
+a form, to FastAPI as the body of a POST, and goes back as PNG. No keys are checked: that is our cost alone.
+
+With BENCH_ADAPTERS a request names one of so many adapters, which every worker holds, and a batch mixes them by the same
+row a sample as ours: the work of the model is equal. Without, none has an adapter, and ours alone does.
 """
 
 # No `from __future__ import annotations`: FastAPI looks at the classes of the parameters.
@@ -12,6 +15,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +29,29 @@ MAX_BATCH, WINDOW_S = 4, 0.01
 def model_of(folder: str) -> Any:
     """The bundle's model, as fast as our own replica runs it."""
     from udair.bundle import load_bundle
+    from udair.models.served import as_served
 
     torch.set_num_threads(1)
-    return load_bundle(Path(folder)).model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return as_served(load_bundle(Path(folder)).model)
+
+
+def adapters_of(model: Any) -> list[Any]:
+    """Rows of BENCH_ADAPTERS adapters; every number of them is in use."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(like: torch.Tensor, size: float) -> torch.Tensor:
+        return size * torch.randn(like.shape, generator=generator)
+
+    row = model.identity()
+    return [
+        replace(row, film_BF=noise(row.film_BF, 0.01), readout_BOC=noise(row.readout_BOC, 0.001))
+        for _ in range(int(os.environ.get("BENCH_ADAPTERS", "0")))
+    ]
+
+
+def adapter_named(name: str) -> int:
+    """The adapter that a file's name, or a domain's, asks for: ``d7`` and ``d7.jpg`` are 7."""
+    return int("".join(filter(str.isdigit, name)) or "0")
 
 
 def decoded(body: Any) -> torch.Tensor:
@@ -40,16 +64,22 @@ def decoded(body: Any) -> torch.Tensor:
 
 def encoded(image_CHW: torch.Tensor) -> bytes:
     """PNG, with the compression that our own answers have."""
+    from udair.data.images import PNG_LEVEL
+
     array = (image_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=4)
+    Image.fromarray(array).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
 @torch.inference_mode()
-def forward(model: Any, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Restore images of one size together."""
-    return list(model(torch.stack(list(images))))
+def forward(
+    model: Any, images: Sequence[torch.Tensor], adapters: Sequence[Any] = (), chosen: Sequence[int] = ()
+) -> list[torch.Tensor]:
+    """Restore images of one size together, each with its adapter where there are some."""
+    from udair.models.modulation import stack
+
+    return list(model(torch.stack(list(images)), stack([adapters[at] for at in chosen]) if adapters else None))
 
 
 def fastapi_app() -> Any:
@@ -57,13 +87,14 @@ def fastapi_app() -> Any:
     from fastapi import FastAPI, Request, Response
 
     model, app = model_of(os.environ["BENCH_BUNDLE"]), FastAPI()
+    adapters = adapters_of(model)
 
     @app.post("/restore")
     async def restore(request: Request) -> Response:
-        body = await request.body()
+        body, chosen = await request.body(), adapter_named(request.query_params.get("domain", ""))
 
         def work() -> bytes:
-            return encoded(forward(model, [decoded(body)])[0])
+            return encoded(forward(model, [decoded(body)], adapters, [chosen])[0])
 
         import anyio
 

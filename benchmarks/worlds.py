@@ -38,6 +38,8 @@ class World:
         adapt_truths: Clean versions of `adapt`, for the oracle alone.
         shifted: False for the control inside the source domain.
         tone: The intent that its truth is right with.
+        references: Unpaired good pictures that a customer might have; of other scenes than any above.
+        tone_aim: Brightness that a person asks for.
     """
 
     name: str
@@ -48,6 +50,8 @@ class World:
     adapt_truths: list[ImageArray]
     shifted: bool = True
     tone: Tone = "keep"
+    references: tuple[ImageArray, ...] = ()
+    tone_aim: float | None = None
 
 
 def to_plane(image: ImageArray) -> Plane:
@@ -182,7 +186,10 @@ def damages(data: Path) -> dict[str, Damage]:
     }
 
 
-RESTORED = ("dark_cast", "fog_shake_noise", "sots_haze")  # what their truth has is what tone restored means
+# Their truth is daylight without veil or cast: what tone restored means.
+RESTORED = ("heavy_rain", "dark_cast", "fog_shake_noise", "sots_haze")
+REFERENCES = 12  # CBSD68 scenes that no job sees degraded
+AIM = 0.45
 
 
 def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed: int = 0) -> list[World]:
@@ -195,7 +202,8 @@ def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed
         test: Test pairs of each world at most.
         seed: Of the damages.
     """
-    unlabelled = [centre(image, side) for image in folder(data, "test/CBSD68/target", count)]
+    scenes = [centre(image, side) for image in folder(data, "test/CBSD68/target")]
+    unlabelled, references = scenes[:count], tuple(scenes[-REFERENCES:])
     truths = [centre(image, side) for image in folder(data, "test/Kodak24/target", test)]
     made = []
     for index, (name, damage) in enumerate(damages(data).items()):
@@ -205,12 +213,19 @@ def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed
         split = len(seen) * 3 // 4
         made.append(
             World(
-                name, seen[:split], seen[split:], inputs, truths, unlabelled[:split], not name.startswith("control"),
+                name,
+                seen[:split],
+                seen[split:],
+                inputs,
+                truths,
+                unlabelled[:split],
+                not name.startswith("control"),
                 "restore" if name in RESTORED else "keep",
             )
-        )  # fmt: skip
+        )
     made += _cameras(unlabelled, truths, seed)
     made += _small(made)
+    made += _told(made, references)
     for name, path in (("polyu", "test/PolyU_real_noise"), ("sots_haze", "test/SOTS_indoor")):
         degraded, clean = ([centre(image, side) for image in images] for images in pairs(data, path))
         split = scene_split(data, path, "_")
@@ -223,23 +238,42 @@ def worlds(data: Path, *, side: int = 256, count: int = 56, test: int = 24, seed
     return made
 
 
+def _told(made: list[World], references: tuple[ImageArray, ...]) -> list[World]:
+    """Worlds of which somebody said how they should look, and what is told of one that needs nothing."""
+    told = [
+        replace(world, name=f"{world.name}_references", references=references)
+        for world in made
+        if world.name in ("dark_cast", "fog_shake_noise", "camera_soft_iso3200")
+    ]
+    dark = next(world for world in made if world.name == "dark_cast")
+    plain = next(world for world in made if world.name == "control_sigma25")
+    control = replace(plain, name="control_restore_references", tone="restore", references=references)
+    return [*told, replace(dark, name="dark_cast_aim", tone_aim=AIM), control]
+
+
 def _cameras(unlabelled: list[ImageArray], truths: list[ImageArray], seed: int) -> list[World]:
     """A camera at five gains, one that sees softer scenes, and its control: the lowest gain there is."""
     made = []
     for name, iso, scale in (
-        *((f"camera_iso{iso}", iso, 1) for iso in ISO_STEPS), ("camera_soft_iso3200", 3200, 2), ("control_iso100", 100, 1),
-    ):  # fmt: skip
+        *((f"camera_iso{iso}", iso, 1) for iso in ISO_STEPS),
+        ("camera_soft_iso3200", 3200, 2),
+        ("control_iso100", 100, 1),
+    ):
         rng = np.random.default_rng([seed, 100 + iso, scale])
         scenes, tested = ([_softer(image, scale) for image in images] for images in (unlabelled, truths))
         seen = [shoot(image, iso, rng) for image in scenes]
         split = len(seen) * 3 // 4
         made.append(
             World(
-                name, seen[:split], seen[split:], [shoot(i, iso, rng) for i in tested],
-                [shoot(i, None, rng) for i in tested], [shoot(i, None, rng) for i in scenes[:split]],
+                name,
+                seen[:split],
+                seen[split:],
+                [shoot(i, iso, rng) for i in tested],
+                [shoot(i, None, rng) for i in tested],
+                [shoot(i, None, rng) for i in scenes[:split]],
                 not name.startswith("control"),
             )
-        )  # fmt: skip
+        )
     return made
 
 
@@ -263,7 +297,12 @@ def _small(made: list[World]) -> list[World]:
             gate=world.gate[:2],
             adapt_truths=world.adapt_truths[:6],
         )
-        little = replace(world, name=f"{world.name}_160px", adapt=[centre(i, 160) for i in world.adapt],
-                         gate=[centre(i, 160) for i in world.gate], adapt_truths=[centre(i, 160) for i in world.adapt_truths])  # fmt: skip
+        little = replace(
+            world,
+            name=f"{world.name}_160px",
+            adapt=[centre(i, 160) for i in world.adapt],
+            gate=[centre(i, 160) for i in world.gate],
+            adapt_truths=[centre(i, 160) for i in world.adapt_truths],
+        )
         some += [few, little]
     return some

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from udair_platform.client import Client, Conflict, GateRejected, JobFailed
 
-QUICK = {"steps": 10, "match_trials": 40}
+QUICK = {"steps": 10}
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -137,3 +138,27 @@ def test_what_is_said_after_an_error_is_for_errors_that_there_are(generated: dic
 
     codes = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", generated["api.md"]))
     assert set(_NEXT) <= codes
+
+
+def test_what_it_restores_says_what_was_measured() -> None:
+    """Each row with a set or a domain of the results' files has their figures."""
+    results = ROOT / "benchmarks/results"
+    sets = json.loads((results / "restoration.json").read_text())["sets"]
+    worlds = json.loads((results / "adaptation.json").read_text())["worlds"]
+    said, measured = {}, {}
+    for line in (DOCS / "what-it-restores.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and (name := cells[1].strip("`")) in sets:
+            row = sets[name]
+            harmed, camera = f"{row['harmed_share']:.0%}".replace("%", " %"), f"{row['input']:.2f}"
+            said[name] = cells[2:6]
+            clean = name.endswith("_clean")
+            measured[name] = [row["tone"], *(("–",) if clean else (camera,)), f"{row['restored']:.2f}"]
+            measured[name].append("–" if clean else harmed)
+        elif len(cells) == 6 and (name := cells[0].strip("`")) in worlds:
+            psnr = worlds[name]["psnr_db"]
+            said[name] = cells[1:5]
+            measured[name] = [f"{psnr[which]:.2f}" for which in ("input", "base", "served", "oracle")]
+    assert said == measured
+    assert set(sets) < set(said), "every measured set is on the page"
+    assert len(said) > len(sets) + 5

@@ -27,7 +27,7 @@ def clone(tmp_path: Path) -> Path:
     for name in listed.stdout.split():
         if name.startswith(("udair/__init__", "jobs/", "platform/", "k8s/")) or "/" not in name:
             (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / "clone" / name)
+            shutil.copy(ROOT / name, tmp_path / "clone" / name, follow_symlinks=False)
     return tmp_path / "clone"
 
 

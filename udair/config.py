@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from udair.errors import ConfigError
 
 AlignedParameters = Literal["projection+bias", "projection", "bias"]
+TestTimeMethod = Literal["flat_places", "alignment"]
 Reset = Literal["request", "stream"]
 # What a restoration may change. Pixels cannot tell a dark scene from a dark exposure, so people say which is meant:
 # keep leaves exposure, colour and haze as they are; restore corrects them.
@@ -50,6 +51,27 @@ def check_settings(owner: str, settings: Any) -> None:
             _within(owner, item.name, value, limits["ge"], limits["le"])
         if "multiple_of" in limits and value % limits["multiple_of"]:
             raise ConfigError(f"{owner}.{item.name} is {value}; expected a multiple of {limits['multiple_of']}.")
+
+
+# Mean brightness, in (0, 1), that a person may ask for: beyond these a picture is nearly black or nearly white.
+LEAST_AIM, MOST_AIM = 0.05, 0.95
+
+
+def check_aim(tone: str, aim: float | None) -> float | None:
+    """The mean brightness that a person asks for, if any.
+
+    Raises:
+        ConfigError: It is out of range, or the tone is kept as it is.
+    """
+    if aim is None:
+        return None
+    _within("domain", "tone_aim", aim, LEAST_AIM, MOST_AIM)
+    if tone != "restore":
+        raise ConfigError(
+            f"tone_aim is {aim:g} and tone is {tone!r}; expected an aim where tone is 'restore' only. "
+            "Set tone to restore, or take the aim away."
+        )
+    return aim
 
 
 def check_tone(tone: str) -> Tone:
@@ -222,7 +244,6 @@ class RecipeConfig:
     batch: int = setting(8, "patches per training step", ge=1, le=256)
     patch: int = setting(64, "side of a training patch, pixels", ge=32, le=512, multiple_of=16)
     learning_rate: float = setting(5e-3, "of Adam on the adapter's parameters", ge=1e-8, le=1)
-    match_trials: int = setting(600, "degradations tried while matching the target's own", ge=0, le=10_000)
     budget_s: float = setting(
         1800.0, "time after which an adaptation gives up and keeps the base model, seconds", ge=0.001, le=86_400
     )
@@ -236,16 +257,20 @@ class RecipeConfig:
 
 @dataclass(frozen=True)
 class TestTimeConfig:
-    """Test-time adaptation by correlation alignment; off unless a caller asks for it.
+    """Test-time adaptation to each image; off unless a caller asks for it.
 
-    The defaults are what a sweep over a rainy domain left of it (docs/log.md): anything stronger harms there.
-    Search a domain of your own (`sweep=tta`) before you use it.
+    By ``flat_places``, a picture gets no more of the model's change than its own flat places bear out. By ``alignment``
+    it is what the paper describes; the defaults are what a sweep over a rainy domain left of it (docs/log.md): anything
+    stronger harms there. Search a domain of your own (`sweep=tta`) before you use that.
     """
 
     __test__ = False  # pytest: not a test class
     __pydantic_config__ = _STRICT
 
-    steps: int = setting(1, "Adam steps for each image; 0: off", ge=0, le=1000)
+    steps: int = setting(1, "Adam steps for each image; 0: off, whatever the method", ge=0, le=1000)
+    method: TestTimeMethod = setting(
+        "flat_places", "flat_places: as much of the change as a picture's flat places bear out; alignment: the paper's"
+    )
     learning_rate: float = setting(5e-4, "of Adam", ge=1e-8, le=10)
     parameters: AlignedParameters = setting("bias", "which part of the row moves")
     reset: Reset = setting(

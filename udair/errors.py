@@ -4,6 +4,7 @@
     ├── ConfigError        a setting is out of range
     ├── ShapeError         a tensor has the wrong axes
     ├── ImageError         bytes that are no usable image        (.reason, a closed set)
+    ├── DoorBusy           an image was not decoded, through no fault of its own
     ├── BundleError        a base model on disk is incomplete or altered
     ├── AdapterError       an adapter is damaged, or made for another base model
     └── AdaptationError    a target set cannot be adapted to     (.reason, a closed set)
@@ -47,6 +48,10 @@ class ImageError(UdairError, ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class DoorBusy(UdairError):
+    """An image was not decoded, through no fault of its own: there was no room or no processor for it."""
 
 
 class BundleError(UdairError):

@@ -11,13 +11,11 @@ import argparse
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from udair.adaptation.matching import match_gaps
 from udair.bundle import load_bundle, save_bundle
 from udair.checkpoint import CLOCK
 from udair.config import ModelConfig, TrainConfig
@@ -62,8 +60,6 @@ def publish_bundle(
     # Generated scenes: the base model carries nobody's photographs to its customers.
     scenes = dead_leaves(replay_scenes, replay_side, seed=seed)
     replay = torch.stack([torch.from_numpy(scene).permute(2, 0, 1) for scene in scenes])
-    held_out = replay[len(replay) * 3 // 4 :].to(model.enter.weight.device).float() / 255
-    statistics = replace(statistics, match_gap_CC=match_gaps(model, source, held_out))
     return save_bundle(folder, name, model, statistics, replay, card)
 
 
@@ -138,9 +134,15 @@ def main() -> None:
         card["mixed"] = {"with": earlier.digest, "share": options.share, "codes_share": options.codes_share}
     card |= json.loads(options.card.read_text()) if options.card else {}
     digest = publish_bundle(
-        options.out, options.name, model, source,
-        replay_scenes=options.replay_scenes, replay_side=options.replay_side, seed=options.seed, card=card,
-    )  # fmt: skip
+        options.out,
+        options.name,
+        model,
+        source,
+        replay_scenes=options.replay_scenes,
+        replay_side=options.replay_side,
+        seed=options.seed,
+        card=card,
+    )
     seen = training_list([*options.data, *([options.pairs] if options.pairs else [])])
     (options.out / TRAINING_LIST).write_text("\n".join(seen) + "\n")
     print(f"{options.name} {digest}, trained on {len(seen)} images")

@@ -5,14 +5,11 @@ Axes: G degradation classes, D code width, K codes, F NIQE features, 3 colour ch
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from udair.data.degradations import FAMILIES
 from udair.data.patches import PatchSource
 from udair.data.tasks import CLASSES, make_batch
 from udair.errors import BundleError
@@ -36,8 +33,6 @@ class SourceStats:
         clean_mean_3, clean_spread_3: Mean of clean images' mean colours, and their deviation.
         clean_contrast_3: Mean standard deviation of clean images' pixels.
         niqe_mean_F, niqe_cov_FF: Natural-scene statistics of clean photographs.
-        match_gap_CC: How differently photographs and replay scenes look with the very same degradation:
-            row and column are its families, 0 for none. Ones where it was not measured.
     """
 
     centre_GD: Tensor
@@ -53,14 +48,6 @@ class SourceStats:
     clean_contrast_3: Tensor
     niqe_mean_F: Tensor
     niqe_cov_FF: Tensor
-    match_gap_CC: Tensor = field(default_factory=lambda: torch.ones(len(FAMILIES) + 1, len(FAMILIES) + 1))
-
-    def match_gap(self, chain: Sequence[str]) -> float:
-        """Distance that a perfect match of a chain of families has; of longer chains, the nearest pair's."""
-        order = list(FAMILIES)
-        places = [order.index(name) + 1 for name in chain] or [0]
-        pairs = list(itertools.combinations(places, 2)) or [(0, places[0])]
-        return min(float(self.match_gap_CC[a, b]) for a, b in pairs)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Named tensors for safetensors."""
@@ -73,11 +60,11 @@ class SourceStats:
         Raises:
             BundleError: A statistic is missing.
         """
-        required = [item.name for item in fields(cls) if item.default_factory is MISSING]
-        missing = [name for name in required if name not in tensors]
+        names = [item.name for item in fields(cls)]
+        missing = [name for name in names if name not in tensors]
         if missing:
             raise BundleError(f"source statistics lack {missing}; publish the base model again.")
-        return cls(**{item.name: tensors[item.name] for item in fields(cls) if item.name in tensors})
+        return cls(**{name: tensors[name] for name in names})
 
 
 @torch.no_grad()

@@ -7,11 +7,14 @@ input reaches a job only through these models, never through Hydra or a command 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from udair.config import RecipeConfig, Tone
+from udair.config import LEAST_AIM, MOST_AIM, RecipeConfig, Tone, check_aim
+from udair.errors import ConfigError
+
+ToneAim = Annotated[float, Field(ge=LEAST_AIM, le=MOST_AIM)]
 
 Phase = Literal[
     "VALIDATING",
@@ -41,6 +44,7 @@ Reason = Literal[
     "DATA_EMPTY",
     "DATA_UNREADABLE",
     "ACCESS_DENIED",
+    "SOURCE_NOT_FOUND",
     "TOO_FEW_IMAGES",
     "USER_CANCELLED",
     "NO_CAPACITY",
@@ -64,6 +68,7 @@ RETRY_CLASS: dict[Reason, RetryClass] = {
     "DATA_EMPTY": "USER",
     "DATA_UNREADABLE": "USER",
     "ACCESS_DENIED": "USER",
+    "SOURCE_NOT_FOUND": "USER",
     "TOO_FEW_IMAGES": "USER",
     "USER_CANCELLED": "USER",
     "NO_CAPACITY": "CAPACITY",
@@ -139,8 +144,23 @@ class AdaptSpec(StrictModel):
         12, ge=0, le=1000, description="images of the domain that are published before and after; 0: none"
     )
     tone: Tone = Field("keep", description="the intent that the adapter is made for")
+    tone_aim: ToneAim | None = Field(
+        None, description="mean brightness of restored pictures that a person wants; with tone restore only"
+    )
+    reference_uri: str | None = Field(
+        None, description="prefix of good pictures of the same place or kind, in no order; read with the source's role"
+    )
+    reference_endpoint_url: str | None = Field(None, description="S3 endpoint of reference_uri, if not AWS")
     recipe: RecipeConfig = RecipeConfig()
     limits: LimitsSpec = LimitsSpec()
+
+    @model_validator(mode="after")
+    def _aim_fits(self) -> AdaptSpec:
+        try:
+            check_aim(self.tone, self.tone_aim)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class Progress(StrictModel):
@@ -160,6 +180,27 @@ class PhaseRecord(StrictModel):
 
     phase: Phase
     seconds: float
+
+
+class Curve(StrictModel):
+    """A figure of every step of the training, or the means of as many steps as make the points few."""
+
+    name: str
+    steps: list[int] = Field(description="of the training, so far, at the end of each point")
+    values: list[float]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Curve:
+        if len(self.steps) != len(self.values):
+            raise ValueError(f"{len(self.steps)} steps have {len(self.values)} values; expected one each.")
+        return self
+
+
+class CurveSet(StrictModel):
+    """`curves.json` beside an attempt, overwritten as it trains."""
+
+    schema_version: Literal[1] = 1
+    curves: list[Curve] = []
 
 
 class Skipped(StrictModel):
@@ -214,6 +255,8 @@ class AdaptResult(StrictModel):
     reason: Reason | None = None
     detail: str = ""
     snapshot: SnapshotSummary | None = None
+    references: SnapshotSummary | None = Field(None, description="of the good pictures, if the domain names any")
+    words: list[str] = Field([], description="what was found, in plain sentences; the first lines of every report")
     candidate_uri: str | None = None
     manifest: Manifest | None = None
     evidence: dict[str, Any] | None = Field(None, description="udair.adaptation.gate.Evidence.to_dict()")

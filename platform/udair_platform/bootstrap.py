@@ -19,13 +19,13 @@ from udair_platform.documents import routes
 from udair_platform.errors import PlatformError, SettingsError
 from udair_platform.operations import first_start
 from udair_platform.settings import Settings, load_settings
-from udair_platform.state.database import Database, open_database
+from udair_platform.state.database import Database, migrate, open_database
 from udair_platform.telemetry import configure, logger
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-    from udair_platform.serving.deployment import ServingConfig
+    from udair_platform.serving.endpoint import ServingConfig
 
 _log = logger("bootstrap")
 
@@ -49,12 +49,17 @@ def prepare(settings: Settings) -> tuple[Database, Storage, bytes, first_start.F
     return database, store, signing_key, made
 
 
+def run_migrate(settings: Settings) -> None:
+    """Bring the database to the newest schema, and end."""
+    migrate(settings.database_url)
+    _log.info("the database has the newest schema")
+
+
 def run_api(settings: Settings) -> None:
     """Serve the control API until a signal."""
-    import uvicorn
-
     from udair_platform.api.app import create_app
-    from udair_platform.console.app import create_console
+    from udair_platform.console.app import mount_console
+    from udair_platform.http.server import serve_http
 
     database, store, signing_key, _ = prepare(settings)
     app = create_app(
@@ -64,15 +69,8 @@ def run_api(settings: Settings) -> None:
         signing_key=signing_key,
         previous_signing_key=_previous_signing_key(settings),
     )
-    app.mount("/console", create_console(app.state.context))
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
+    mount_console(app)
+    serve_http(app, settings.api_host, settings.api_port)
 
 
 def run_scheduler(settings: Settings) -> None:
@@ -97,19 +95,30 @@ def run_scheduler(settings: Settings) -> None:
 
 
 def run_serving(settings: Settings) -> None:
-    """Deploy the Serve application on the cluster at UDAIR_RAY_GCS and stay until a signal."""
+    """Serve pixels until a signal: on the Ray cluster at UDAIR_RAY_GCS, or without one in this process alone."""
+    host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
+    previous = settings.previous_signing_key_path
+    if previous:
+        first_start.read_signing_key(previous)  # refuse to start rather than to refuse requests
+    cluster = os.environ.get("UDAIR_RAY_GCS")
+    if cluster:
+        _serve_on(cluster, settings, host, int(port))
+    else:
+        from udair_platform.serving.endpoint import serve_alone
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has ended
+        serve_alone(_serving_config(settings), host, int(port))
+
+
+def _serve_on(cluster: str, settings: Settings, host: str, port: int) -> None:
     import ray
     from ray import serve
 
     from udair_platform.serving.deployment import APP, build_app
 
     stop = _stop_on_signal()
-    host, _, port = settings.serve_url.removeprefix("http://").rpartition(":")
-    previous = settings.previous_signing_key_path
-    if previous:
-        first_start.read_signing_key(previous)  # refuse to start rather than to refuse requests
-    ray.init(address=os.environ["UDAIR_RAY_GCS"], namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
-    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": int(port)})
+    ray.init(address=cluster, namespace="udair", log_to_driver=False, logging_level=logging.WARNING)
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     serve.run(build_app(_serving_config(settings)), name=APP, route_prefix="/", blocking=False)
     _log.info("serving", url=settings.serve_url)
     stop.wait()
@@ -130,7 +139,7 @@ def serving_app(arguments: dict[str, str]) -> Application:
 def _serving_config(settings: Settings) -> ServingConfig:
     from udair.weights import read_manifest
     from udair_jobs.published.base_models import local_folder
-    from udair_platform.serving.deployment import ServingConfig
+    from udair_platform.serving.endpoint import ServingConfig
     from udair_platform.serving.model.config import BackboneConfig
     from udair_platform.serving.routing.autoscaling import Scaling
 
@@ -146,6 +155,7 @@ def _serving_config(settings: Settings) -> ServingConfig:
         slots=settings.serve_slots,
         threads=settings.serve_threads,
         window_s=settings.drift_window_s,
+        metrics_names=settings.metrics_names,
     )
     return ServingConfig(
         backbone,
@@ -155,12 +165,14 @@ def _serving_config(settings: Settings) -> ServingConfig:
         source_endpoint_url=settings.s3_endpoint_url,
         scaling=Scaling(settings.serve_min_replicas, settings.serve_max_replicas),
         gpus=settings.serve_gpus,
-        colocated=not settings.serve_gpus,
+        hold_s=settings.serve_hold_s,
+        ingress_resources={"ingress": 0.01} if settings.serve_ingress_on_head else {},
+        colocated=not settings.serve_gpus and settings.serve_min_replicas > 0,
     )
 
 
 ALIVE = "scheduler.alive"  # touched at every turn of the reconciler: what a liveness probe looks at
-ROLES = {"api": run_api, "scheduler": run_scheduler, "serving": run_serving}
+ROLES = {"api": run_api, "scheduler": run_scheduler, "serving": run_serving, "migrate": run_migrate}
 
 
 def main(arguments: list[str]) -> int:

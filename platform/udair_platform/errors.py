@@ -20,6 +20,7 @@
     │   ├── AliasMoved         ALIAS_MOVED           409  compare-and-set lost
     │   ├── GateRejected       GATE_REJECTED         409  the gate does not let this version serve
     │   ├── QuotaExceeded      QUOTA_EXCEEDED        409  the tenant has as many as it may have
+    │   ├── BudgetSpent        BUDGET_SPENT          409  the tenant's budget of the month is spent; no new job starts
     │   ├── StaleWrite         STALE_WRITE           409  somebody else changed the row first
     │   ├── RequestInProgress  REQUEST_IN_PROGRESS   409  the same idempotency key is being served
     │   └── VersionInUse       VERSION_IN_USE        409  an alias or a share of the traffic points at it
@@ -182,6 +183,12 @@ class QuotaExceeded(Conflict):
     """The tenant has as many as it may have."""
 
     code, title = "QUOTA_EXCEEDED", "The tenant's quota is used up"
+
+
+class BudgetSpent(Conflict):
+    """The tenant's budget of this month is spent: no new job starts."""
+
+    code, title = "BUDGET_SPENT", "The tenant's budget of this month is spent"
 
 
 class StaleWrite(Conflict):

@@ -135,8 +135,8 @@ def _strings(value: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
-def _decode(text: str) -> bytes:
+def _decode(encoded: str) -> bytes:
     try:
-        return decode(text)
+        return decode(encoded)
     except ValueError:
         raise KeyInvalid("The key is malformed; its parts are not base64url.") from None

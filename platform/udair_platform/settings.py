@@ -6,6 +6,7 @@ the Ray token are read from the environment by the libraries that use them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,11 @@ class Settings(BaseSettings):
     store_uri: str = Field("", description="the platform's own objects; default: store/ under home")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of store_uri, if not AWS")
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint of customers' buckets, if not AWS")
-    allow_local_sources: bool = Field(False, description="accept file:// domains: the API's users may read files")
+    allow_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="folders, ':' between them, in which file:// domains may be: the API's users may read what is there",
+    )
+    allow_local_sources: bool = Field(False, description="accept file:// domains anywhere, as allow_folders=/ does")
     require_source_role: bool = Field(False, description="read tenants' buckets with roles of theirs only")
     signing_key_path: Path | None = Field(None, description="32 random bytes, mode 0600; made on first start")
 
@@ -60,8 +65,12 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="address that the API listens at; put TLS in front of it")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
     serve_url: str = Field("http://127.0.0.1:8000", description="where clients reach the data plane")
-    serve_min_replicas: int = Field(1, ge=1, description="backbones that always run; zero is not offered")
+    serve_min_replicas: int = Field(1, ge=0, description="backbones that always run; 0: a request starts the first")
     serve_max_replicas: int = Field(1, ge=1, description="most backbones that autoscaling may run")
+    serve_hold_s: float = Field(45.0, gt=0, description="how long a request is held while the first backbone starts")
+    serve_ingress_on_head: bool = Field(
+        False, description="ingresses run where Ray's resource `ingress` is: on a head that offers it"
+    )
     serve_slots: int = Field(1024, ge=1, description="adapters resident in each backbone")
     serve_threads: int = Field(0, ge=0, description="CPU threads of a forward pass; 0 is torch's default")
     serve_gpus: float = Field(0.0, ge=0, description="GPUs of each backbone")
@@ -71,6 +80,9 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(1200, ge=0, description="requests of one key; 0 is no limit")
     failed_auth_per_minute: int = Field(100, ge=0, description="refused keys of one address; 0 is no limit")
     metrics_public: bool = Field(False, description="answer /metrics without a key")
+    metrics_names: bool = Field(
+        False, description="name domains in the data plane's metrics, whose exporter asks for no key; else digests"
+    )
 
     oidc_issuer: str | None = Field(None, description="OpenID provider whose tokens are good, as tokens name it")
     oidc_audience: str = Field("", validate_default=True, description="whom tokens must be for")
@@ -81,7 +93,9 @@ class Settings(BaseSettings):
         default_factory=lambda: {role: role for role in get_args(Role)}, description="the provider's role=ours,…"
     )
 
-    price_per_job_hour: float = Field(0.0, ge=0, description="for the console's usage page; 0 shows hours only")
+    price_per_job_hour: float = Field(
+        0.0, ge=0, description="for the usage page and budgets of money; 0 shows hours only"
+    )
     price_per_model_hour: float = Field(0.0, ge=0, description="the same, of an hour of restoring images")
     price_currency: str = Field("", max_length=8, description="written behind prices, e.g. EUR")
 
@@ -106,6 +120,10 @@ class Settings(BaseSettings):
     cancel_timeout_s: float = Field(60.0, gt=0, description="longest wait for a cancelled job to stop")
     approval_timeout_s: float = Field(
         30 * 86_400.0, gt=0, description="a version that the gate could not judge is rejected after this long"
+    )
+
+    served_weeks: int = Field(
+        8, ge=1, le=1000, description="weeks for which figures of what was served are kept; by the hour after two days"
     )
 
     webhook_interval_s: float = Field(1.0, gt=0, description="pause between two turns of the webhooks")
@@ -136,6 +154,18 @@ class Settings(BaseSettings):
             raise ValueError("whom tokens must be for, since UDAIR_OIDC_ISSUER is set")
         return value
 
+    @field_validator("allow_folders", mode="before")
+    @classmethod
+    def _folder_list(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+    @field_validator("allow_folders")
+    @classmethod
+    def _absolute_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not all(folder.is_absolute() for folder in value):
+            raise ValueError("expected absolute folders, ':' between them")
+        return value
+
     @field_validator("oidc_roles", mode="before")
     @classmethod
     def _role_pairs(cls, value: Any) -> Any:
@@ -164,6 +194,11 @@ class Settings(BaseSettings):
         values["store_uri"] = values.get("store_uri") or str(home / "store")
         values["signing_key_path"] = values.get("signing_key_path") or home / "signing.key"
         return values
+
+    @property
+    def local_folders(self) -> tuple[Path, ...]:
+        """Where domains may be folders of this machine."""
+        return (Path("/"),) if self.allow_local_sources else self.allow_folders
 
     @property
     def signing_key_file(self) -> Path:

@@ -16,9 +16,16 @@ class Purpose(StrEnum):
     """What a signature is for: the bytes that come before what is signed."""
 
     API_KEY = "udair-key-1."
-    PAGE_TOKEN = "udair-page-1."  # noqa: S105 - a prefix, no secret
+    PAGE_TOKEN = "udair-page-2."  # noqa: S105 - a prefix, no secret
+    PAGE_MASK = "udair-page-mask-1."
     CONSOLE_SESSION = "udair-console-1."
+    CONSOLE_LOGIN = "udair-login-1."
     CONSOLE_FORM = "udair-form-1."
+    UPLOAD = "udair-upload-1."
+    TRIAL = "udair-trial-1."
+    SHARE = "udair-share-1."
+    EXPORT = "udair-export-1."
+    RECEIPT = "udair-receipt-1."
     WEBHOOK = "udair-webhook-1/"
 
 
@@ -56,6 +63,9 @@ def encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def decode(text: str) -> bytes:
-    """What `encode` was given. Raises ValueError."""
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+def decode(encoded: str) -> bytes:
+    """What `encode` was given. Raises ValueError for whatever `encode` does not write: a token has one text."""
+    data = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    if encode(data) != encoded:
+        raise ValueError("not the base64url text of its bytes")
+    return data

@@ -5,17 +5,12 @@
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from browser import DESK, PATIENCE_S, PHONE, Visit, is_accessible, log_in, shoot, until, watched
 
 from udair.data.images import encode_png
 from udair_jobs.storage import open_storage
@@ -23,53 +18,10 @@ from udair_jobs.sweep.report import write_table
 from udair_jobs.sweep.specs import Choices, Range, SweepResult, SweepSpec, Trial
 from udair_platform.client import ApiError, Client
 from udair_platform.demo.customer import night_camera, photographs, uploads
-from udair_platform.local.platform import LocalOptions, LocalPlatform
+from udair_platform.local.options import LocalOptions
+from udair_platform.local.platform import LocalPlatform
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-JOB_S = 300.0
-MAX_BYTES = 150_000
-
-
-@dataclass
-class Visit:
-    """A browser window that is logged in, and what went wrong in it."""
-
-    page: object
-    url: str
-    troubles: list[str] = field(default_factory=list)
-
-    def go(self, path: str) -> None:
-        """Open a page of the console, and wait until nothing more is loaded."""
-        answer = self.page.goto(f"{self.url}/console{path}")
-        assert answer is not None
-        assert answer.ok, f"{path}: {answer.status}"
-        self.page.wait_for_load_state("load")
-        self.page.wait_for_timeout(250)  # charts are drawn
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    from playwright.sync_api import sync_playwright
-
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    if found is None:
-        pytest.fail("no Chromium found; install it: apt-get install -y --no-install-recommends chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +31,9 @@ def platform(s3, tmp_path_factory) -> Iterator[LocalPlatform]:
     seen = [night_camera(photo, rng) for photo in photographs(None, 36)]
     for key, data in uploads(seen).items():
         s3.put(bucket, f"night/{key}", data)
-    options = LocalOptions(tmp_path_factory.mktemp("home"), port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url)
+    options = LocalOptions(
+        tmp_path_factory.mktemp("home"), port=0, serve_port=0, s3_endpoint_url=s3.endpoint_url, launcher="ray"
+    )
     with LocalPlatform(options) as running, Client(running.url, running.api_key) as client:
         client.domains.create(
             "night-cams", f"s3://{bucket}/night/", description="Nachtschicht · équipe de nuit · ночная смена"
@@ -103,19 +57,19 @@ def platform(s3, tmp_path_factory) -> Iterator[LocalPlatform]:
 def visit(chromium, platform) -> Iterator[Visit]:
     """One window for the whole journey."""
     context = chromium.new_context(viewport=DESK, color_scheme="light")
-    made = _watched(context, platform)
-    _log_in(made, platform.api_key)
+    made = watched(context, platform)
+    log_in(made, platform.api_key)
     yield made
     context.close()
 
 
 def test_logging_in_is_done_with_the_keyboard_and_a_wrong_key_is_refused(chromium, platform):
     context = chromium.new_context(viewport=DESK)
-    visit = _watched(context, platform)
+    visit = watched(context, platform)
     page = visit.page
     page.goto(f"{platform.url}/console/domains/night-cams")
     assert page.url.startswith(f"{platform.url}/console/login"), "who is not logged in is asked to"
-    _is_accessible(page, "login")
+    is_accessible(page, "login")
     page.keyboard.type("ak_wrong")  # the field has the focus
     page.keyboard.press("Enter")
     page.wait_for_selector("[role=alert]")
@@ -135,12 +89,12 @@ def test_a_domain_is_adapted_looked_at_promoted_and_rolled_back(visit, platform)
     job = page.url
 
     # Live: nobody reloads, and the page follows the job.
-    page.wait_for_selector("#now .state.running", timeout=JOB_S * 1000)
-    _until(page, "document.querySelectorAll('[data-events] li').length >= 3")
-    _until(page, "document.querySelector('#now progress').value > 20")
-    _until(page, "document.querySelector('[data-log-text]').textContent.length > 20")
-    _shoot(page, "console-job", height=690)  # the log below names folders of this machine
-    page.wait_for_selector("a:has-text('Look at it')", timeout=JOB_S * 1000)
+    page.wait_for_selector("#now .state.running", timeout=PATIENCE_S * 1000)
+    until(page, "document.querySelectorAll('[data-events] li').length >= 3")
+    until(page, "document.querySelector('#now progress').value > 20")
+    until(page, "document.querySelector('[data-log-text]').textContent.length > 20")
+    shoot(page, "console-job", height=690)  # the log below names folders of this machine
+    page.wait_for_selector("a:has-text('Look at it')", timeout=PATIENCE_S * 1000)
     assert "succeeded" in page.inner_text("#now")
     page.click("a:has-text('Look at it')")
     page.wait_for_url("**/versions/1")
@@ -170,11 +124,11 @@ def test_a_domain_is_adapted_looked_at_promoted_and_rolled_back(visit, platform)
     assert len(set(places)) == 1, "all pictures show the same place"
     assert places[0].startswith("2,0,0,2,"), "and they are zoomed"
     assert places[0] != "2,0,0,2,0,0", "and moved"
-    _until(
+    until(
         page, "[...document.querySelectorAll('.panes img')].every((image) => image.complete && image.naturalWidth > 0)"
     )
     visit.go("/domains/night-cams/versions/1")
-    _shoot(page, "console")
+    shoot(page, "console")
 
     # Promoted after a confirmation, and undone.
     page.click("summary:has-text('Promote')")
@@ -194,9 +148,69 @@ def test_a_domain_is_adapted_looked_at_promoted_and_rolled_back(visit, platform)
         page.wait_for_selector(f".done:has-text('{'Version 1' if number == '1' else 'The source model'} serves now.')")
     _is_served(platform, "0")
     visit.go("/domains/night-cams")
-    _shoot(page, "console-domain")
+    shoot(page, "console-domain")
     assert job.split("/")[-1] in page.content()
     assert not visit.troubles
+
+
+def test_two_versions_are_compared_on_the_same_pictures(chromium, visit, platform):
+    with Client(platform.url, platform.api_key) as client:
+        job = client.domains.get("night-cams").adapt(snapshot="latest", steps=60).wait(timeout_s=PATIENCE_S)
+        assert job.version == 2, job.detail
+    page = visit.page
+    visit.go(f"/domains/night-cams/jobs/{job.id}")
+    assert page.locator(".plot").count() == 4, "both losses, the gain, and what is left of the noise"
+    page.locator("#training").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, document.querySelector('#training').getBoundingClientRect().top + scrollY - 20)")
+    shoot(page, "console-training", height=640)
+
+    visit.go("/domains/night-cams")
+    page.click("text='Compare two'")
+    page.wait_for_url("**/compare")
+    page.select_option("[name=a]", "1")
+    page.select_option("[name=b]", "2")
+    page.click("button:has-text('Compare')")
+    page.wait_for_url("**/compare?a=1&b=2")
+    until(page, "[...document.querySelectorAll('.slider img')].every((one) => one.complete && one.naturalWidth > 0)")
+    sides = ["[slot=first]", "[slot=second]"]
+    before = [page.get_attribute(side, "src") for side in sides]
+    assert ["/versions/1/" in before[0], "/versions/2/" in before[1]] == [True, True]
+    assert "serves now" not in page.inner_text(".figures"), "the base model does"
+    page.click("button:has-text('Next')")
+    after = [page.get_attribute(side, "src") for side in sides]
+    assert all(old != new for old, new in zip(before, after, strict=True)), "both go on"
+    assert page.inner_text("[data-named=first]") == "version 1"
+    assert page.get_attribute("[slot=first]", "alt").endswith(", version 1")
+    page.keyboard.press("PageDown")
+    page.wait_for_timeout(500)
+    shoot(page, "console-compare")
+    page.select_option("[data-side=first]", "camera")
+    assert page.inner_text("[data-named=first]") == "camera"
+    page.click("text=Side by side")
+    until(page, "[...document.querySelectorAll('.panes img')].every((one) => one.complete && one.naturalWidth > 0)")
+    assert page.eval_on_selector_all(".panes figcaption", "all => all.map((one) => one.textContent)") == [
+        "camera",
+        "base model",
+        "version 1",
+        "version 2",
+    ]
+    page.fill("#key", page.get_attribute("#keys option", "value"))
+    page.click("button:has-text('Restore by both')")
+    page.wait_for_selector("h2:has-text('One picture, tried with both')", timeout=PATIENCE_S * 1000)
+    until(page, "[...document.querySelectorAll('.slider img')].every((one) => one.complete && one.naturalWidth > 0)")
+    is_accessible(page, "a picture that was tried with both")
+    assert not visit.troubles
+
+    for viewport in (DESK, PHONE):
+        context = chromium.new_context(viewport=viewport, java_script_enabled=False)
+        plain = watched(context, platform)
+        log_in(plain, platform.api_key)
+        plain.go("/domains/night-cams/compare?a=1&b=2")
+        left, right = (plain.page.locator(side).bounding_box() for side in sides)
+        assert left["y"] == right["y"], "without script side by side"
+        assert left["x"] + left["width"] <= right["x"]
+        assert min(left["width"], right["width"]) > 100
+        context.close()
 
 
 def test_a_job_that_fails_says_why_although_its_events_never_come(visit):
@@ -204,12 +218,12 @@ def test_a_job_that_fails_says_why_although_its_events_never_come(visit):
     page.route("**/stream", lambda route: None)  # asked for, and never answered
     visit.go("/domains/empty-cams")
     page.click("button:has-text('Adapt now')")
-    page.wait_for_selector(".problem:has-text('DATA_EMPTY')", timeout=JOB_S * 1000)
+    page.wait_for_selector(".problem:has-text('DATA_EMPTY')", timeout=PATIENCE_S * 1000)
     assert "Next: Put images there and run it again." in page.inner_text(".problem")
     page.unroute("**/stream")
     visit.go("/")
-    assert "A job of empty-cams failed" in page.inner_text(".concerns")
-    _shoot(page, "console-overview")
+    assert "The images of empty-cams cannot be read" in page.inner_text(".concerns")
+    shoot(page, "console-overview")
     assert not visit.troubles
 
 
@@ -218,20 +232,25 @@ def test_every_page_is_accessible_narrow_enough_and_loads_nothing_from_elsewhere
     jobs = visit.page.eval_on_selector_all("tbody tr td:first-child a", "links => links.map((link) => link.pathname)")
     visit.go("/domains/night-cams/snapshots")
     snapshot = visit.page.get_attribute("tbody a", "href")
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     paths = [
         "/",
         "/domains",
         "/domains?prefix=night",
         "/domains?prefix=none",
+        "/try?domain=night-cams",
         "/domains/night-cams",
         "/domains/empty-cams",
         "/domains/night-cams/snapshots",
         snapshot,
         "/domains/night-cams/versions/1",
+        "/domains/night-cams/compare?a=1&b=2",
+        "/domains/night-cams/compare?a=0&b=1",
+        "/domains/empty-cams/compare",
         *jobs,
         "/jobs",
         "/sweeps",
+        "/sweeps?domain=night-cams&kind=tta",
         "/sweeps/tta-night",
         "/serving",
         "/usage",
@@ -240,19 +259,19 @@ def test_every_page_is_accessible_narrow_enough_and_loads_nothing_from_elsewhere
     ]
     for scheme, viewport in (("light", DESK), ("dark", DESK), ("light", PHONE)):
         context = chromium.new_context(viewport=viewport, color_scheme=scheme)
-        seen = _watched(context, platform)
-        _log_in(seen, platform.api_key)
+        seen = watched(context, platform)
+        log_in(seen, platform.api_key)
         for path in paths:
             seen.go(path.removeprefix("/console"))
-            _is_accessible(seen.page, f"{path} ({scheme}, {viewport['width']} px)")
+            is_accessible(seen.page, f"{path} ({scheme}, {viewport['width']} px)")
             wide = seen.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= viewport["width"], f"{path} is {wide} px wide on {viewport['width']} px"
         if (scheme, viewport) == ("dark", DESK):
             seen.go("/domains/night-cams/versions/1")
-            _shoot(seen.page, "console-version-dark")
+            shoot(seen.page, "console-version-dark")
         if viewport is PHONE:
             seen.go("/")
-            _shoot(seen.page, "console-overview-phone")
+            shoot(seen.page, "console-overview-phone")
         assert not seen.troubles, scheme
         context.close()
 
@@ -261,54 +280,12 @@ def test_a_page_that_is_open_when_its_key_is_revoked_leads_to_the_login(chromium
     with Client(platform.url, platform.api_key) as client:
         key = client.keys.create("for a while", role="viewer")
         context = chromium.new_context(viewport=DESK)
-        visit = _watched(context, platform)
-        _log_in(visit, key.token)
+        visit = watched(context, platform)
+        log_in(visit, key.token)
         visit.go("/jobs")
         client.keys.revoke(key.kid)
         visit.page.wait_for_url("**/console/login?**", timeout=20_000)
         context.close()
-
-
-def _until(page, condition: str) -> None:
-    """Wait for a condition in the page. `wait_for_function` would evaluate a string, which the policy forbids."""
-    deadline = time.monotonic() + JOB_S
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, f"not so within {JOB_S:.0f} s: {condition}"
-        page.wait_for_timeout(100)
-
-
-def _watched(context, platform: LocalPlatform) -> Visit:
-    """A new window; errors on its console and requests to elsewhere are its troubles."""
-    page = context.new_page()
-    visit = Visit(page, platform.url)
-    page.on("console", lambda said: visit.troubles.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: visit.troubles.append(str(error)))
-    page.on(
-        "request",
-        lambda asked: None if asked.url.startswith((platform.url, "data:")) else visit.troubles.append(asked.url),
-    )
-    return visit
-
-
-def _log_in(visit: Visit, key: str) -> None:
-    visit.page.goto(f"{visit.url}/console/")
-    visit.page.fill("#key", key)
-    visit.page.click("button:has-text('Log in')")
-    visit.page.wait_for_selector("nav[aria-label=Main]")
-
-
-def _is_accessible(page, what: str) -> None:
-    """No serious or critical finding of axe-core. It is injected by the debugger, which the policy does not bind."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    grave = [
-        f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-    assert not grave, f"{what}:\n" + "\n".join(grave[:10])
 
 
 def _is_served(platform: LocalPlatform, version: str) -> None:
@@ -318,19 +295,6 @@ def _is_served(platform: LocalPlatform, version: str) -> None:
         while client.restore(image, "night-cams").version != version:
             assert time.monotonic() < deadline, f"version {version} was not served"
             time.sleep(0.3)
-
-
-def _shoot(page, name: str, height: int | None = None) -> None:
-    folder = os.environ.get("UDAIR_SCREENSHOTS")
-    if folder is None:
-        return
-    page.wait_for_timeout(300)
-    image, sink = Image.open(io.BytesIO(page.screenshot())).convert("RGB"), io.BytesIO()
-    image = image.crop((0, 0, image.width, height or image.height))
-    image.save(sink, "WEBP", quality=82, method=6)
-    assert len(sink.getvalue()) < MAX_BYTES, name
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    (Path(folder) / f"{name}.webp").write_bytes(sink.getvalue())
 
 
 def _write_sweep(uri: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -14,25 +13,27 @@ from pathlib import Path
 import numpy as np
 import torch
 import uvicorn
+from route_document import put_routes
 
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_to_bytes
 from udair.bundle import load_bundle
 from udair.data.images import DecodeLimits
 from udair.data.patches import to_array
+from udair.models.served import as_served
 from udair.weights import packaged
 from udair_jobs.storage import open_storage
-from udair_platform.documents.store_paths import ROUTES
 from udair_platform.keys import Claims, issue
 from udair_platform.local.ports import free_ports
 from udair_platform.serving.http.app import create_ingress
 from udair_platform.serving.model.config import BackboneConfig
 from udair_platform.serving.model.replica import Backbone
-from udair_platform.serving.routing.table import Router
+from udair_platform.serving.routing.router import Router
 
 MARK = "UDAIR_TEST_PLANE"  # in the environment of a Ray cluster that tests began: their process
 
 KEY, PREVIOUS_KEY = b"k" * 32, b"p" * 32
 BUNDLE = load_bundle(packaged("tiny"))
+SERVED = as_served(BUNDLE.model)
 
 
 def bearer(**claims) -> dict[str, str]:
@@ -46,10 +47,15 @@ class Plane:
     Args:
         folder: For everything that is not in the store.
         store: The platform's store; below `folder` if None.
+        limits: Of one image.
+        key: The signing key, of a control plane beside it.
+        clock: Seconds since the epoch.
         config: Of the backbone, where it differs.
     """
 
-    def __init__(self, folder, store=None, **config) -> None:
+    stream_idle_s = 30.0
+
+    def __init__(self, folder, store=None, limits=None, key=KEY, clock=time.time, **config) -> None:
         self.store = store or open_storage(str(folder / "store"))
         self.source = open_storage(str(folder / "photos"))
         self.adapters: dict[str, Adapter] = {}
@@ -71,10 +77,10 @@ class Plane:
         async def describe(name):
             return self.backbone.describe(name)
 
-        limits = DecodeLimits(max_bytes=300_000, max_pixels=200_000)
+        limits = limits or DecodeLimits(max_bytes=300_000, max_pixels=200_000)
         self.app = create_ingress(
             Router(self.store, poll_s=0.0),
-            KEY,
+            key,
             infer,
             "udair-tiny",
             store=self.store,
@@ -82,6 +88,8 @@ class Plane:
             limits=limits,
             describe=describe,
             body_timeout_s=1.0,
+            stream_idle_s=self.stream_idle_s,
+            clock=clock,
         )
 
     def entry(self, name: str, adapter: Adapter | None, version: int = 1, data: bytes | None = None) -> dict:
@@ -101,13 +109,11 @@ class Plane:
     def write(self, revoked=()) -> None:
         self._generation += 1
         document = {
-            "schema_version": 1,
             "generation": self._generation,
-            "domains": self._routes,
             "base_model": {"name": "udair-tiny", "digest": BUNDLE.digest, "uri": "packaged:tiny"},
             "revoked_keys": revoked if isinstance(revoked, dict) else list(revoked),
         }
-        self.store.put(ROUTES, json.dumps(document).encode())
+        put_routes(self.store, document, {"d-00": self._routes})
         self.known()
 
     def known(self) -> None:
@@ -147,7 +153,7 @@ def make_image(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
 
 def offline(image: np.ndarray, adapter: Adapter | None) -> np.ndarray:
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    return to_array(BUNDLE.model(tensor, adapter.row if adapter else None)[0])
+    return to_array(SERVED(tensor, adapter.row if adapter else None)[0])
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> int:

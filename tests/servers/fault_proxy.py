@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ class Fault:
         drop: Close the connection without an answer.
         status: Answer with this status and S3 error `code` instead of asking the store.
         keep_bytes: Promise the whole body, send this many bytes of it, and close.
+        without: Leave these headers out of the answer, and elements of these names out of its XML.
     """
 
     delay_s: float = 0.0
@@ -29,6 +31,7 @@ class Fault:
     status: int = 0
     code: str = "InternalError"
     keep_bytes: int | None = None
+    without: tuple[str, ...] = ()
     requests: int | None = None
     seconds: float | None = None
     matches: Callable[[str, str], bool] = lambda method, path: True
@@ -108,7 +111,7 @@ class FaultProxy:
             upstream.endheaders(body)
             answer = upstream.getresponse()
             content = answer.read()
-            size = int(answer.headers.get("Content-Length", len(content)))
+            size: int | None = int(answer.headers.get("Content-Length", len(content)))
             passed = [
                 (name, value)
                 for name, value in answer.getheaders()
@@ -116,6 +119,13 @@ class FaultProxy:
             ]
         finally:
             upstream.close()
+        if fault.without:
+            passed = [(name, value) for name, value in passed if name not in fault.without]
+            if answer.headers.get("Content-Type", "").endswith("xml"):
+                for name in fault.without:
+                    content = re.sub(rf"<{name}>.*?</{name}>".encode(), b"", content, flags=re.DOTALL)
+            size = None if "Content-Length" in fault.without else len(content)
+            request.close_connection = request.close_connection or size is None
         cut = fault.keep_bytes is not None and len(content) > fault.keep_bytes
         request.answer(answer.status, passed, size, content[: fault.keep_bytes] if cut else content)
         request.close_connection = request.close_connection or cut
@@ -127,11 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         raise NotImplementedError
 
-    def answer(self, status: int, headers: list[tuple[str, str]], size: int, content: bytes) -> None:
+    def answer(self, status: int, headers: list[tuple[str, str]], size: int | None, content: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
-        if status != 204:
+        if status != 204 and size is not None:
             self.send_header("Content-Length", str(size))
         self.end_headers()
         self.wfile.write(content)

@@ -28,6 +28,11 @@ class Fuse:
     burnt: int = 0
     where: list[str] = field(default_factory=list)
 
+    @property
+    def blown(self) -> bool:
+        """Whether it has."""
+        return 0 <= self.at < self.burnt
+
     def burn(self, what: str) -> None:
         self.burnt += 1
         self.where.append(what)

@@ -49,6 +49,7 @@ class KubernetesDouble:
         bookmark_s: Time between two bookmarks of a watch.
         slow_s: Added to every request.
         logs: What pods/log answers, by (namespace, pod, container).
+        silent: Names of pods whose kubelets do not answer.
         watches: Watches under way.
         writes: Method and query of every request that was no GET.
     """
@@ -59,6 +60,7 @@ class KubernetesDouble:
         self.folder = folder
         self.bookmark_s, self.slow_s = 0.2, 0.0
         self.logs: dict[tuple[str, str, str], str] = {}
+        self.silent: set[str] = set()
         self.watches = 0
         self.writes: list[tuple[str, dict[str, str]]] = []
         self.refusals: list[StatusError] = []
@@ -317,6 +319,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _log(self, target: Target, query: dict[str, str]) -> str:
         pod = self.double.store.get(target.kind, target.namespace, target.name)
+        ends = time.monotonic() + 10  # then a server gives a kubelet up
+        while target.name in self.double.silent:
+            time.sleep(0.02)
+            if time.monotonic() > ends:
+                raise StatusError(500, "InternalError", "net/http: TLS handshake timeout")
         container = query.get("container") or pod["spec"]["containers"][0]["name"]
         known = self.double.logs.get((target.namespace, target.name, container))
         if known is None:

@@ -21,7 +21,7 @@ import yaml
 from kubernetes import client, config
 from kubernetes_api import KubernetesDouble
 from kubernetes_operator import GROUP, VERSION, OperatorDouble
-from kubernetes_schema import KUBERAY, kuberay_crd
+from kubernetes_schema import GATEWAY, KUBERAY, published_crd
 
 _CRDS = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 Rules = Iterable[tuple[str, str, Iterable[str]]]
@@ -70,17 +70,23 @@ class Cluster:
 
     def install_crds(self) -> None:
         """KubeRay's definitions, by server-side apply: they are too large for any other."""
-        for plural in KUBERAY:
-            name = f"{plural}.{GROUP}"
+        self._define(map(published_crd, KUBERAY))
+        wait_for(self.has_crds)
+
+    def install_gateway(self) -> None:
+        """Those of the Gateway API."""
+        self._define(published_crd(plural, "gateway.networking.k8s.io") for plural in GATEWAY)
+
+    def _define(self, definitions: Iterable[dict[str, Any]]) -> None:
+        for one in definitions:
             self.custom.patch_cluster_custom_object(
                 *_CRDS,
-                name,
-                kuberay_crd(plural),
+                one["metadata"]["name"],
+                one,
                 field_manager="udair-tests",
                 force=True,
                 _content_type="application/apply-patch+yaml",
             )
-        wait_for(self.has_crds)
 
     def has_crds(self) -> bool:
         """Whether RayJobs can be listed."""

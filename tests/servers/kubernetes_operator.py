@@ -38,6 +38,35 @@ class OperatorDouble:
         """All of them."""
         return self._rays.list_namespaced_custom_object(GROUP, VERSION, self.namespace, "rayjobs")["items"]
 
+    def adopt(self, service: str) -> None:
+        """The first reconcile of a RayService, an Update of the whole: a finalizer, and what Go writes for an empty struct."""
+        kind = (GROUP, VERSION, self.namespace, "rayservices")
+        found = self._rays.get_namespaced_custom_object(*kind, service)
+        found["metadata"]["finalizers"] = [FINALIZER.replace("rayjob", "rayservice")]
+        for group in found["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+            group.setdefault("scaleStrategy", {})
+        self._rays.replace_namespaced_custom_object(*kind, service, found, field_manager="kuberay-operator")
+
+    def serve(self, service: str, cluster: str, *, pending: str = "", application: str = "RUNNING") -> None:
+        """A later reconcile of a RayService: which of its clusters serves, and which is being built."""
+        kind = (GROUP, VERSION, self.namespace, "rayservices")
+        found = self._rays.get_namespaced_custom_object(*kind, service)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "NonZeroServeEndpoints", "lastTransitionTime": now}
+        status = {
+            "observedGeneration": found["metadata"]["generation"],
+            "numServeEndpoints": 1,
+            "activeServiceStatus": {
+                "rayClusterName": cluster,
+                "applicationStatuses": {"udair": {"status": application}},
+            },
+            "pendingServiceStatus": {"rayClusterName": pending or None},
+            "conditions": [ready | {"message": "Number of serve endpoints is greater than 0"}],
+        }
+        self._rays.patch_namespaced_custom_object_status(
+            *kind, service, {"status": status}, field_manager="kuberay-operator"
+        )
+
     def status(self, name: str, **status: Any) -> None:
         """Write into the status subresource, as the operator does."""
         self._rays.patch_namespaced_custom_object_status(
@@ -140,8 +169,11 @@ class OperatorDouble:
                     {"metadata": {"finalizers": None}},
                 )
 
-    def work(self, run: Callable[[Object], str]) -> None:
-        """One pass over everything: reap, start what is new, and `run` it: its end, or "" while it runs."""
+    def work(self, run: Callable[[Object], str | None]) -> None:
+        """One pass over everything: reap, start what is new, and `run` it: its end, "" while it runs, or None.
+
+        None is a RayJob whose pods do not come up: nobody who watches ever sees it run.
+        """
         self.reap()
         for job in self.rayjobs():
             name, phase = job["metadata"]["name"], (job.get("status") or {}).get("jobDeploymentStatus", "")
@@ -149,8 +181,10 @@ class OperatorDouble:
                 continue
             if phase == "":
                 self.start(name)
+            outcome = run(job)
+            if outcome is not None and phase != "Running":
                 self.run(name)
-            if outcome := run(job):
+            if outcome:
                 self.end(name, outcome, "AppFailed" if outcome == "FAILED" else "")
 
     def _pod(self, cluster: Object, name: str, group: str, role: str, template: Object) -> None:

@@ -17,16 +17,23 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from kubernetes_status import Object, StatusError, bad_request, invalid
 
-DATA = Path(__file__).parents[1] / "data" / "kuberay-1.7.0"
+DATA = Path(__file__).parents[1] / "data"
+OPERATORS = {
+    "ray.io": "kuberay-1.7.0",
+    "gateway.networking.k8s.io": "gateway-api-1.6.1",
+    "kueue.x-k8s.io": "kueue-0.19.2",
+    "monitoring.coreos.com": "prometheus-operator-0.93.0",
+}
+GATEWAY = ("gateways", "httproutes")
 KUBERAY = ("rayclusters", "rayjobs", "rayservices")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 
 
-def kuberay_crd(plural: str) -> Object:
-    """The definition that KubeRay 1.7.0 publishes."""
-    return json.loads(gzip.decompress((DATA / f"{plural}.ray.io.json.gz").read_bytes()))
+def published_crd(plural: str, group: str = "ray.io") -> Object:
+    """The definition that its makers publish, of the version in `OPERATORS`."""
+    return json.loads(gzip.decompress((DATA / OPERATORS[group] / f"{plural}.{group}.json.gz").read_bytes()))
 
 
 class Definition:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,3 +68,21 @@ def end_attempts(folder: Path) -> None:
         pid, _, began = claim.read_text().strip().partition(" ")
         if start_time(int(pid)) == began:
             os.killpg(int(pid), signal.SIGKILL)
+
+
+def listens(pid: int) -> set[tuple[str, int]]:
+    """Addresses and ports that a process listens on, TCP; ``::`` and ``0.0.0.0`` are all of this machine's."""
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(link))
+    found = set()
+    for family, name in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                address, _, port = fields[1].partition(":")
+                raw = bytes.fromhex(address)
+                words = [raw[at : at + 4][::-1] for at in range(0, len(raw), 4)]  # the kernel writes words backwards
+                found.add((socket.inet_ntop(family, b"".join(words)).removeprefix("::ffff:"), int(port, 16)))
+    return found

@@ -7,8 +7,9 @@ import torch
 
 from udair.config import ModelConfig
 from udair.errors import ConfigError, ShapeError
-from udair.inference import Restoration, forward_tiles, plan, restore
+from udair.inference import Restoration, forward_tiles, restore
 from udair.models.restorer import Restorer
+from udair.tiling import plan
 
 SMALL_BUDGET = 6_000_000
 
@@ -99,7 +100,8 @@ def test_a_plan_tells_the_memory_that_is_taken(budget):
     program = f"""
 import resource, torch
 from udair.bundle import load_bundle
-from udair.inference import plan, restore
+from udair.inference import restore
+from udair.tiling import plan
 from udair.weights import packaged
 torch.set_num_threads(1)
 model = load_bundle(packaged("tiny"), replay=False).model

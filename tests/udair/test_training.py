@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from udair.bundle import load_bundle
+from udair.captured import CapturedStep
 from udair.config import ModelConfig, TrainConfig
 from udair.data.images import encode_png
 from udair.data.patches import PatchSource, read_folder
 from udair.data.tasks import CLASSES, FAINT_SIGMA, make_batch
 from udair.errors import BundleError, ConfigError
 from udair.training import SourceTrainer, validation_psnr_db
-from udair.training.captured import CapturedStep
 from udair.training.guard import MOST_ROLLBACKS, SHRINK, Guard
 from udair.weights import packaged
 from udair.weights.shards import SHARD_BYTES
@@ -269,9 +269,20 @@ def test_the_command_line_trains_continues_and_profiles(scenes, tmp_path):
     for number, scene in enumerate(scenes[:4]):
         (photographs / f"{number}.png").write_bytes(encode_png(scene))
     words = [
-        "--data", str(photographs), str(photographs), "--out", str(tmp_path / "run"), "--size", "tiny", "--batch", "2",
-        "--patch", "32", "--finish-patch", "48",
-    ]  # fmt: skip
+        "--data",
+        str(photographs),
+        str(photographs),
+        "--out",
+        str(tmp_path / "run"),
+        "--size",
+        "tiny",
+        "--batch",
+        "2",
+        "--patch",
+        "32",
+        "--finish-patch",
+        "48",
+    ]
 
     def run(*more: str) -> str:
         command = [sys.executable, "-m", "udair.training", *words, *more]

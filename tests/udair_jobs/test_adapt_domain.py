@@ -9,6 +9,7 @@ import pytest
 from heartbeats import read_progress
 from pydantic import ValidationError
 
+from udair.adaptation import recipe
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.gate import Evidence, GatePolicy, judge
 from udair.config import RecipeConfig
@@ -25,7 +26,7 @@ from udair_jobs.runtime.results import RESULT, read_result
 from udair_jobs.specs import AdaptSpec, LimitsSpec
 from udair_jobs.storage import StorageUnavailable, open_storage
 
-QUICK = RecipeConfig(steps=2, batch=2, patch=32, match_trials=4, budget_s=30)
+QUICK = RecipeConfig(steps=2, batch=2, patch=32, budget_s=30)
 
 
 @pytest.fixture
@@ -123,10 +124,11 @@ def test_a_prefix_of_images_becomes_a_verified_candidate(finished):
     assert read_result(output) == result
 
 
-def test_with_fewer_images_than_the_policy_asks_for_the_gate_cannot_say(finished):
+def test_of_fewer_images_than_are_needed_no_adapter_is_made_and_nobody_is_asked(finished):
     evidence = Evidence.from_dict(finished[1].evidence)
     assert evidence.target_images == 5
-    assert judge(evidence, GatePolicy()).verdict == "INCONCLUSIVE"
+    assert judge(evidence, GatePolicy()).verdict == "NOT_NEEDED"
+    assert "of its pictures 5 can be used, and 8 are needed" in finished[1].words[0]
 
 
 def test_what_was_refused_and_what_changed_since_the_snapshot_is_listed(finished):
@@ -203,12 +205,28 @@ def test_no_image_leaves_the_customers_bucket_where_that_is_not_wanted(spec, sou
     assert not any(name.endswith(".webp") for name in names)
 
 
-def test_a_single_image_succeeds_and_the_gate_cannot_say(spec, source, picture):
+def test_a_single_image_succeeds_and_changes_nothing(spec, source, picture):
     fill(source, picture, count=1)
     result = run(spec())
     assert result.state == "SUCCEEDED", result.detail
     assert (result.snapshot.adapt_images, result.snapshot.gate_images) == (1, 0)
-    assert judge(Evidence.from_dict(result.evidence), GatePolicy()).verdict == "INCONCLUSIVE"
+    assert judge(Evidence.from_dict(result.evidence), GatePolicy()).verdict == "NOT_NEEDED"
+
+
+def test_the_adaptation_is_given_the_quantisation_table_of_each_image(spec, source, picture, monkeypatch):
+    for number in range(6):
+        source.put(f"{number}.jpg", picture(number, size=(96, 80), kind="JPEG"))
+    fill(source, picture, count=4)
+    given = {}
+
+    def seen(bundle, images, *args, **named):
+        given.update(images=images, tables=named["jpeg_tables"])
+        raise AdaptationError("NAN_LOSS", "seen enough")
+
+    monkeypatch.setattr(recipe, "adapt", seen)
+    assert run(spec()).detail == "seen enough"
+    assert len(given["tables"]) == len(given["images"]) > 0
+    assert {type(table) for table in given["tables"]} == {bytes, type(None)}
 
 
 def test_an_empty_prefix_fails_with_data_empty(spec):
@@ -226,7 +244,7 @@ def test_a_prefix_of_non_images_fails_and_lists_them(spec, source):
 
 def test_a_missing_bucket_fails_with_access_denied(spec, s3):
     job = spec(source_uri="s3://no-such-bucket-here/cams", source_endpoint_url=s3.endpoint_url)
-    assert_failed(run(job), "ACCESS_DENIED", "bucket 'no-such-bucket-here' does not exist", job)
+    assert_failed(run(job), "SOURCE_NOT_FOUND", "bucket 'no-such-bucket-here' does not exist", job)
 
 
 def test_wrong_credentials_fail_with_access_denied_and_do_not_leak(spec, strict_s3, monkeypatch):

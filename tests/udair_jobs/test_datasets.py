@@ -71,6 +71,17 @@ def test_objects_that_changed_or_vanished_since_the_snapshot_are_skipped_and_lis
     ]
 
 
+def test_every_image_brings_the_table_of_its_file(source, tmp_path, picture):
+    for number, kind in enumerate(("JPEG", "JPEG", "PNG", "JPEG")):
+        source.put(f"{number}.{kind.lower()}", picture(number, kind=kind))
+    snapshot = snapshot_of(source, tmp_path)
+    source.put("0.jpeg", picture(9, kind="JPEG"))  # skipped: the tables must not slip
+    loaded = load_images(source, snapshot.rows)
+    assert loaded.keys == ["1.jpeg", "2.png", "3.jpeg"]
+    assert [table is not None for table in loaded.jpeg_tables] == [True, False, True]
+    assert len(loaded.images) == len(loaded.jpeg_tables)
+
+
 def test_a_store_that_ignores_if_match_is_caught_by_the_content_hash(source, tmp_path, picture):
     class Lenient:
         uri = source.uri

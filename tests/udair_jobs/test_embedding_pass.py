@@ -38,7 +38,7 @@ def spec(tmp_path, base_model, picture):
         snapshot_uri=str(tmp_path / "snapshot"),
         output_uri=str(tmp_path / "out"),
         embed_workers=2,
-        recipe=RecipeConfig(steps=1, batch=2, patch=32, match_trials=2),
+        recipe=RecipeConfig(steps=1, batch=2, patch=32),
     )
 
 

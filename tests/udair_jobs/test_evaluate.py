@@ -1,4 +1,4 @@
-"""Scores on labelled sets: what is compared, what is left out, what counts as harm."""
+"""Restorations compared, with the truth and without: what is left out, what counts as harm, what would be served."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_scores_are_those_of_the_restored_files(place):
     score = result.sets["noise"]
     assert (score.images, score.skipped) == (4, 1)
     assert [(item.key, item.reason) for item in result.skipped] == [("a/4.png", "NO_LABEL")]
-    assert score.adapted_psnr_db is None
+    assert {"input", "keep", "restore", "served"} <= set(score.columns)
+    assert "adapted" not in score.columns
+    assert (score.base, score.served_as) == ("keep", "base model")
     model = load_bundle(Path(spec.base_uri)).model
     expected = []
     for number in range(4):
@@ -75,9 +77,9 @@ def test_scores_are_those_of_the_restored_files(place):
         )
         restored = to_array(restore(model, to_tensor([noisy])[0]))
         expected.append(float(psnr_db(to_tensor([restored]), to_tensor([scene]))[0]))
-    assert score.source_psnr_db == pytest.approx(np.mean(expected), abs=1e-3)
+    assert score.columns["keep"].psnr_db == pytest.approx(np.mean(expected), abs=1e-3)
     rows = pq.read_table(io.BytesIO(open_storage(spec.output_uri).get("scores.parquet"))).to_pylist()
-    assert [row["source_psnr_db"] for row in rows] == pytest.approx(expected, abs=1e-3)
+    assert [row["keep_psnr_db"] for row in rows] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_harmful_adapter_harms_every_image(place, tmp_path):
@@ -91,15 +93,19 @@ def test_a_harmful_adapter_harms_every_image(place, tmp_path):
     result = evaluate(spec.model_copy(update={"adapter_uri": folder.uri}))
     score = result.sets["noise"]
     assert result.adapter_digest == manifest.digest
-    assert score.harmed_share == 1.0
-    assert score.gain_low_db < score.gain_db < -1
-    assert score.gain_db == pytest.approx(score.adapted_psnr_db - score.source_psnr_db, abs=1e-6)
+    adapted, base = score.columns["adapted"], score.columns["keep"]
+    assert adapted.harmed_vs_base_share == 1.0
+    assert adapted.gain_low_db < adapted.gain_db < -1
+    assert adapted.gain_db == pytest.approx(adapted.psnr_db - base.psnr_db, abs=1e-6)
+    # No evidence was published beside it: it is not served.
+    assert score.served_as == "base model"
+    assert score.columns["served"] == base
 
 
 def test_test_time_adaptation_is_scored_as_an_adapter_is(place):
     _, _, spec = place
-    tuned = spec.model_validate(spec.model_dump() | {"test_time": {"steps": 2, "crop": 32}})
-    assert evaluate(tuned).sets["noise"].gain_db is not None
+    tuned = spec.model_validate(spec.model_dump() | {"test_time": {"method": "alignment", "steps": 2, "crop": 32}})
+    assert evaluate(tuned).sets["noise"].columns["adapted"].gain_db is not None
 
 
 def test_a_clean_version_of_another_size_is_listed(place):
@@ -128,7 +134,8 @@ def test_the_command_line_prints_a_table(place, capsys):
     sets = [f"+sets.noise.source_uri={source.uri}", f"+sets.noise.clean_uri={clean.uri}"]
     assert main([*given, *sets, "test_time.steps=1", "test_time.crop=32"]) == 0
     out = capsys.readouterr().out
-    assert "noise " in out
+    assert "noise: 4 pictures, 1 skipped" in out
+    assert "served: base model" in out
     assert "1 skipped" in out
     assert main(given) == 2
     assert "sets" in capsys.readouterr().err
@@ -152,3 +159,58 @@ def test_a_damaged_base_model_is_said_and_not_a_traceback(place, tmp_path, capsy
     given = [f"base_uri={damaged}", f"output_uri={spec.output_uri}", f"source_endpoint_url={spec.source_endpoint_url}"]
     assert main([*given, *sets]) == 2
     assert "INVALID_SPEC: " in capsys.readouterr().err
+
+
+def test_without_the_truth_it_says_what_pixels_say(place):
+    source, _, spec = place
+    untrue = EvaluateSpec.model_validate(spec.model_dump() | {"sets": {"mine": {"source_uri": source.uri}}})
+    score = evaluate(untrue).sets["mine"]
+    assert (score.images, score.skipped) == (5, 0)
+    assert all(column.psnr_db is None and column.gain_db is None for column in score.columns.values())
+    assert 5 < score.columns["input"].noise_left < 25  # sigma 25, of the mean channel
+    assert score.columns["input"].tone_moved == 0
+    sheet = Image.open(io.BytesIO(open_storage(untrue.output_uri).get("mine.jpg")))
+    assert sheet.width > 256 * len(score.columns)
+    assert np.asarray(sheet)[60:120, :200].std() > 5
+
+
+def test_it_adapts_to_every_second_picture_and_scores_the_others(tmp_path, base_model, s3):
+    bucket = s3.bucket()
+    source, clean = (open_storage(f"s3://{bucket}/{name}", endpoint_url=s3.endpoint_url) for name in ("in", "truth"))
+    rng = np.random.default_rng(0)
+    for number, scene in enumerate(dead_leaves(20, 96, seed=9)):
+        source.put(f"{number:02}.png", png(np.clip(scene + rng.normal(0, 25, scene.shape), 0, 255).astype(np.uint8)))
+        clean.put(f"{number:02}.png", png(scene))
+    spec = EvaluateSpec.model_validate(
+        {
+            "sets": {"a": {"source_uri": source.uri, "clean_uri": clean.uri}, "b": {"source_uri": source.uri}},
+            "source_endpoint_url": s3.endpoint_url,
+            "base_uri": str(base_model[0]),
+            "output_uri": str(tmp_path / "out"),
+            "adapt": True,
+            "recipe": {"steps": 4},
+            "classical": "none",
+        }
+    )
+    scores = evaluate(spec).sets
+    assert scores["a"].images == scores["b"].images == 10
+    assert "oracle" in scores["a"].columns
+    assert "oracle" not in scores["b"].columns
+    assert any(word.startswith("Noise: ") for word in scores["a"].words)
+    assert (scores["a"].served_as == "adapter") == (scores["a"].why == "")
+    rows = pq.read_table(io.BytesIO(open_storage(spec.output_uri).get("scores.parquet"))).to_pylist()
+    assert {row["key"] for row in rows} == {f"{number:02}.png" for number in range(1, 20, 2)}
+    assert {row["oracle_psnr_db"] is None for row in rows if row["set"] == "b"} == {True}
+
+
+def test_adapting_and_a_given_adapter_exclude_each_other(place):
+    with pytest.raises(ValueError, match="adapt=true makes an adapter of its own"):
+        EvaluateSpec.model_validate(place[2].model_dump() | {"adapt": True, "adapter_uri": "somewhere"})
+
+
+def test_a_classical_method_that_is_not_installed_is_said(place, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    spec = place[2]
+    with pytest.raises(JobError, match="pip install opencv-python-headless"):
+        evaluate(spec.model_copy(update={"classical": "opencv"}))
+    assert not {"bm3d", "opencv"} & set(evaluate(spec).sets["noise"].columns)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import replace
 
 import pytest
+from pyarrow import parquet
 
 from udair_jobs.errors import JobError
 from udair_jobs.images import manifests
@@ -51,6 +53,17 @@ def test_parquet_keeps_everything(rows):
     assert header == HEADER
     assert again == ManifestRows.of(rows)
     assert again != ManifestRows.of(rows[1:])
+
+
+def test_a_manifest_of_a_release_without_tables_still_reads(rows):
+    rows[1] = replace(rows[1], jpeg_table=bytes(64))
+    table = parquet.read_table(io.BytesIO(to_parquet(HEADER, rows)))
+    assert table["jpeg_table"].to_pylist()[:3] == [None, bytes(64), None]
+    earlier = io.BytesIO()
+    parquet.write_table(table.drop_columns(["jpeg_table"]), earlier)
+    _, again = from_parquet(earlier.getvalue(), where="x")
+    assert list(again) == [replace(row, jpeg_table=None) for row in rows]
+    assert again.digest() == ManifestRows.of(rows).digest()
 
 
 def test_a_manifest_without_rows_is_one_too():

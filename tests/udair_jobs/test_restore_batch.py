@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import odd_images
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from udair.bundle import load_bundle
 from udair.data.images import decode
 from udair.data.patches import to_array, to_tensor
 from udair.inference import restore
+from udair.models.served import as_served
 from udair_jobs.errors import JobError
 from udair_jobs.published.candidates import publish_candidate
 from udair_jobs.restore_batch.__main__ import main
@@ -28,6 +30,7 @@ from udair_jobs.restore_batch.job import restore_batch
 from udair_jobs.restore_batch.rows import rows_from_parquet
 from udair_jobs.restore_batch.specs import BatchSpec
 from udair_jobs.runtime.command_line import compose, to_plain
+from udair_jobs.specs import LimitsSpec
 from udair_jobs.storage import ObjectInfo, open_storage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -70,7 +73,7 @@ def test_every_image_comes_out_restored_under_its_name(s3, base_model, picture):
     assert result.skipped_by_reason == {"NOT_AN_IMAGE": 1, "TRUNCATED": 1}
     names = [item.key for item in output.list() if not item.key.startswith("_udair/")]
     assert names == ["day/one.png", "day/upright.jpg"]
-    model = load_bundle(base_model[0]).model
+    model = as_served(load_bundle(base_model[0]).model)
     image = decode(source.get("day/one.png"))
     with torch.inference_mode():
         expected = to_array(restore(model, to_tensor([image])[0]))
@@ -87,6 +90,39 @@ def test_every_image_comes_out_restored_under_its_name(s3, base_model, picture):
     assert rows["day/upright.jpg"].niqe_before is None  # too small to say
     assert rows["notes.txt"].reason == "NOT_AN_IMAGE"
     assert not list(output.at("_udair/parts").list())
+
+
+def test_a_batch_tells_a_folder_of_its_own_what_it_does_and_how_it_ended(place, picture, tmp_path, capfd):
+    source, output, spec = place
+    source.put("a.png", picture(1, size=(48, 48)))
+    kept = open_storage(str(tmp_path / "kept"))
+    result = restore_batch(spec.model_copy(update={"kept_uri": kept.uri, "scores": False}))
+    assert BatchSpec.model_validate_json(kept.get("spec.json")).source_uri == source.uri
+    assert b'"progress_percent": 100.0' in kept.get("progress.json")
+    assert kept.get("result.json") == output.get("_udair/result.json") == result.model_dump_json(indent=2).encode()
+    assert "1 objects" in capfd.readouterr().err
+
+
+def test_odd_files_come_out_whole_or_are_refused_before_the_model(place):
+    source, output, spec = place
+    rgba = np.random.default_rng(0).integers(128, 256, (64, 64, 4), dtype=np.uint8)
+    source.put("alpha.tif", odd_images.tiff(rgba, tags={338: ("H", (2,))}))
+    source.put("two.jpg", odd_images.two_pictures())
+    source.put("dim.tif", odd_images.tiff(np.full((64, 64), 4000, np.uint16)))
+    source.put("scans.jpg", odd_images.many_scans(500))
+    source.put("moving.gif", b"GIF89a")
+    source.put("long.tif", odd_images.tiff(np.zeros((16_400, 8, 3), np.uint8)))
+    result = restore_batch(spec.model_copy(update={"format": "webp", "scores": False}))
+    assert (result.state, result.restored) == ("SUCCEEDED", 2)
+    reasons = {row.key: row.reason for row in rows_of(output) if row.state == "SKIPPED"}
+    refused = dict.fromkeys(("dim.tif", "moving.gif", "long.tif"), "UNSUPPORTED")
+    assert reasons == refused | {"scans.jpg": "TOO_COSTLY"}
+    same = restore_batch(spec.model_copy(update={"scores": False, "limits": LimitsSpec(max_image_pixels=100_000)}))
+    assert (same.restored, same.skipped_by_reason["TOO_MANY_PIXELS"]) == (2, 1)
+    for name, format in (("alpha.tif", "TIFF"), ("two.jpg", "JPEG")):
+        with Image.open(io.BytesIO(output.get(name))) as image:
+            assert (image.format, image.mode) == (format, "RGB")
+            image.load()
 
 
 def test_what_is_done_is_left_alone_and_what_changed_is_done_again(place, picture):

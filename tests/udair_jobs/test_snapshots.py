@@ -6,7 +6,9 @@ import io
 import itertools
 import threading
 
+import odd_images
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from udair_jobs.errors import JobCancelled, JobError
@@ -51,6 +53,8 @@ def test_every_bad_object_is_counted_and_listed_and_none_is_fatal(source, target
         "notes.txt": (b"hello", "NOT_AN_IMAGE"),
         "half.jpg": (picture(9, size=(200, 200), kind="JPEG")[:-900], "TRUNCATED"),
         "bomb.png": (bomb, "TOO_MANY_PIXELS"),
+        "scans.jpg": (odd_images.many_scans(500), "TOO_COSTLY"),
+        "moving.gif": (b"GIF89a", "UNSUPPORTED"),
         "dot.png": (picture(10, size=(1, 1)), "TOO_SMALL"),
         "void.png": (b"", "EMPTY_OBJECT"),
         "zz-copy.png": (picture(1), "DUPLICATE"),
@@ -72,7 +76,7 @@ def test_every_bad_object_is_counted_and_listed_and_none_is_fatal(source, target
     assert rows["zz-copy.png"].detail == "has the same content as plain.png"
     assert "900000000 pixels" in rows["bomb.png"].detail
     summary = snapshot.summary
-    assert (summary.objects, summary.images, summary.skipped) == (15, 8, 7)
+    assert (summary.objects, summary.images, summary.skipped) == (17, 8, 9)
     assert summary.adapt_images + summary.gate_images == 8
     assert summary.skipped_by_reason == {reason: 1 for _, reason in bad.values()}
     assert set(summary.skipped_by_reason) <= set(REASONS)
@@ -98,9 +102,20 @@ def test_the_manifest_is_parquet_with_the_promised_columns(source, target, pictu
         "status",
         "reason",
         "detail",
+        "jpeg_table",
     ]
     assert sorted(table["split"].to_pylist()) == ["adapt", "gate"]
     assert table["etag"].to_pylist()[0] == source.head("a.png").etag
+
+
+def test_the_manifest_keeps_the_quantisation_table_of_every_jpeg(source, target, picture):
+    source.put("a.jpg", picture(1, kind="JPEG"))
+    source.put("b.png", picture(2))
+    source.put("c.jpg", b"\xff\xd8\xff no picture")
+    rows = by_key(take(source, target))
+    with Image.open(io.BytesIO(picture(1, kind="JPEG"))) as image:
+        assert rows["a.jpg"].jpeg_table == bytes(image.quantization[0])
+    assert (rows["b.png"].jpeg_table, rows["c.jpg"].jpeg_table) == (None, None)
 
 
 def test_folder_markers_are_not_objects(s3, target, picture):
@@ -132,11 +147,11 @@ def test_a_prefix_of_non_images_is_data_unreadable_and_says_what_was_there(sourc
     assert load_snapshot(target) is None
 
 
-def test_a_missing_bucket_is_access_denied(s3, target):
+def test_a_missing_bucket_is_called_missing(s3, target):
     source = open_storage("s3://no-such-bucket-here/cams", endpoint_url=s3.endpoint_url)
     with pytest.raises(JobError, match="bucket 'no-such-bucket-here' does not exist") as caught:
         take(source, target)
-    assert caught.value.reason == "ACCESS_DENIED"
+    assert caught.value.reason == "SOURCE_NOT_FOUND"
 
 
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])

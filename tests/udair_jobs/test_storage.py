@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from udair_jobs.storage import (
     AccessDenied,
@@ -21,6 +23,7 @@ from udair_jobs.storage import (
     arrow_filesystem,
     open_storage,
 )
+from udair_jobs.storage.s3_errors import mapped
 
 
 @pytest.fixture(params=["folder", "s3", pytest.param("radosgw", marks=pytest.mark.radosgw)])
@@ -247,6 +250,15 @@ def test_missing_credentials_are_access_denied(s3, monkeypatch):
     store = open_storage("s3://bucket/p", endpoint_url=s3.endpoint_url)
     with pytest.raises(AccessDenied, match="set AWS_ACCESS_KEY_ID"):
         list(store.list())
+
+
+@pytest.mark.parametrize("operation", ["GetObject", "AssumeRole"])
+def test_whatever_botocore_takes_for_transient_is_transient(operation):
+    codes = {*ThrottledRetryableChecker._THROTTLED_ERROR_CODES, *TransientRetryableChecker._TRANSIENT_ERROR_CODES}
+    for code in sorted(codes):
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        error = mapped(ClientError(answer, operation), "s3://b/k", bucket="b", endpoint_url=None)
+        assert isinstance(error, StorageUnavailable), code
 
 
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])

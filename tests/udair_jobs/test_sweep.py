@@ -81,7 +81,6 @@ def spec(tmp_path, domain, base_model):
         trials=5,
         pairs=4,
         side=96,
-        match_trials=20,
     )
 
 
@@ -91,7 +90,7 @@ def test_every_trial_ends_with_a_score_or_a_reason_and_the_default_is_one(spec):
         | {
             "kind": "recipe",
             "base_uri": "packaged:tiny",  # an untrained one gives every trial the same score
-            "fixed": {"steps": 4, "batch": 2, "match_trials": 10},
+            "fixed": {"steps": 4, "batch": 2},
             "space": {
                 "learning_rate": {"low": 0.0005, "high": 0.05, "log": True},
                 "patch": {"choices": [32, 64]},
@@ -224,7 +223,7 @@ def test_the_best_values_are_an_override_that_jobs_take(tmp_path, domain, base_m
     given = ["--config-dir", str(swept), "+tuned=best", f"base_uri={base_model[0]}", f"source_uri={domain[0].uri}"]
     assert restore_main([*given, f"output_uri={tmp_path / 'out'}", "workers=1"]) == 0
     (swept / "tuned" / "best.yaml").write_text(
-        "# @package _global_\nrecipe:\n  alignment:\n    projection_rank: 2\n  steps: 1\n  match_trials: 5\n"
+        "# @package _global_\nrecipe:\n  alignment:\n    projection_rank: 2\n  steps: 1\n"
     )
     assert adapt_main([*given, f"output_uri={tmp_path / 'adapted'}"]) == 0
 
@@ -249,6 +248,7 @@ def test_a_killed_sweep_goes_on_with_what_it_had_not_finished(spec, tmp_path):
     assert finished <= {row["trial_id"] for row in rows if row["state"] == "COMPLETED"}
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_was_found(tmp_path, domain, base_model, capsys):
     given = [
         "sweep=tta",
@@ -258,7 +258,6 @@ def test_the_command_line_says_what_was_found(tmp_path, domain, base_model, caps
         "trials=4",
         "pairs=4",
         "side=96",
-        "match_trials=10",
         "space.steps.high=8",
     ]
     assert main(given) == 0

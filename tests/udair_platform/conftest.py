@@ -69,9 +69,11 @@ GOOD = Evidence(
     drift=0.0,
     clipped_share_growth=0.0,
     finite=True,
+    harmed_share=0.0,
 )
 HARMFUL = replace(GOOD, matched_gain_db=-2.0, source_loss_db=1.5)
 TOO_FEW = replace(GOOD, target_images=3)
+UNCHANGED = replace(GOOD, identity=True, matched_gain_db=0.0)
 
 
 class Clock:
@@ -254,6 +256,13 @@ class Plane:
             self.clock.forward(90)
         return self.job(id)
 
+    def printed(self, id: str, within_s: float = 10) -> str:
+        """What is kept of what the job printed, once anything is: it is copied beside the turns."""
+        ends = time.monotonic() + within_s
+        while not (text := self.client.get(f"/v1/domains/-/jobs/{id}/logs").text) and time.monotonic() < ends:
+            time.sleep(0.02)
+        return text
+
     def version(self, domain: Domain, evidence: Evidence = GOOD) -> int:
         """A new version of `domain` with that evidence, through a whole job; its number."""
         self.launcher.evidence = evidence
@@ -380,7 +389,7 @@ def plane(make_plane: Callable[..., Plane]) -> Plane:
 @pytest.fixture
 def evidence() -> dict[str, Evidence]:
     """Evidence by the verdict that the standard policy gives it."""
-    return {"PASSED": GOOD, "FAILED": HARMFUL, "INCONCLUSIVE": TOO_FEW}
+    return {"PASSED": GOOD, "FAILED": HARMFUL, "INCONCLUSIVE": TOO_FEW, "NOT_NEEDED": UNCHANGED}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -163,3 +164,18 @@ def test_admin_key_can_be_had_by_whoever_may_read_the_signing_key(
 
     assert tokens[0] == tokens[1] != fresh
     assert tokens[0].startswith("ak_")
+
+
+@pytest.mark.parametrize("name", ["store/../payload", "/etc/hostname", "../payload", "store/a/../../payload"])
+def test_a_backup_that_climbs_out_of_its_folder_is_refused(lived, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    back_up(lived.settings, copy, now=lived.clock())
+    for place in (copy / "payload", tmp_path / "payload"):
+        place.write_bytes(b"climbed")
+    (copy / "store" / "a").mkdir()
+    said = json.loads((copy / "backup.json").read_text())
+    said["files"][name] = hashlib.sha256((copy / name).read_bytes()).hexdigest()
+    (copy / "backup.json").write_text(json.dumps(said))
+    with pytest.raises(Invalid, match="leads out of the backup"):
+        restore(elsewhere(tmp_path), copy)
+    assert not (tmp_path / "elsewhere").exists()

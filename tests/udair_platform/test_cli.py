@@ -17,7 +17,7 @@ from command_line import SOURCE, start, udair, words
 def test_journey_of_a_customer(live, tmp_path: Path) -> None:
     out, err = udair(live, "domain", "create", "foggy-cams", "--source", SOURCE)
     assert "domain  foggy-cams" in out
-    assert "udair run -d foggy-cams" in err
+    assert "udair run foggy-cams" in err
 
     out, err = udair(live, "run", "-d", "foggy-cams", "--steps", "5")
     assert ["version", "foggy-cams@1"] in words(out)
@@ -120,6 +120,18 @@ def test_gate_that_cannot_say_is_a_complete_run(live, evidence) -> None:
     assert "INCONCLUSIVE; what served before still serves" in err
 
 
+def test_a_domain_that_needs_no_adapter_is_told_so_and_nobody_has_to_decide(live, evidence) -> None:
+    live.plane.launcher.evidence = evidence["NOT_NEEDED"]
+    live.plane.domain()
+
+    out, err = udair(live, "run", "-d", "foggy-cams")
+    assert ["gate", "NOT_NEEDED"] in words(out)
+    assert "nothing to promote" in err
+    assert "FAILED" not in out + err
+    _, err = udair(live, "promote", "foggy-cams@1", code=1)
+    assert "To serve the base model, promote foggy-cams@0" in err
+
+
 def test_failed_job_is_exit_code_3(live) -> None:
     live.plane.launcher.script = ["DATA_EMPTY"]
     live.plane.domain()
@@ -194,9 +206,8 @@ def test_people_decide_what_the_gate_could_not(live, evidence) -> None:
         (("job", "show", "j-none"), 5, "NOT_FOUND"),
         (("domain", "create", "X", "--source", SOURCE), 1, "VALIDATION_FAILED"),
         (("domain", "create", "foggy-cams", "--source", "http://x"), 1, "VALIDATION_FAILED"),
-        (("domain", "create", "foggy-cams"), 1, "source_uri is missing"),
         (("promote", "foggy-cams"), 2, "NAME@VERSION"),
-        (("run",), 2, "--domain"),
+        (("run",), 2, "NAME is missing"),
         (("nonsense",), 2, "nonsense"),
         (("key", "create", "x", "-s", "root"), 1, "scopes"),
         (("key", "create", "x"), 2, "--role"),

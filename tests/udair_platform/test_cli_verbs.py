@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import select
 import subprocess
 import sys
+import threading
 
 import pytest
 import yaml
@@ -34,6 +38,11 @@ def test_a_run_says_what_it_will_do_and_a_recipe_can_be_set(live) -> None:
     assert "KEY=VALUE" in err
     _, err = udair(live, "run", "-d", "foggy-cams", "--set", "stepz=1", code=1)
     assert "stepz" in err
+    _, err = udair(live, "run", "-d", "foggy-cams", "--set", "steps=[", code=2)
+    assert "is no value; expected e.g. steps=200" in err
+    help_, _ = udair(live, "run", "--help")
+    example = re.search(r"Of the recipe, e\.g\.\s+([a-z_.]+=[0-9]+)\.", help_).group(1)
+    udair(live, "run", "-d", "foggy-cams", "--set", example, "--detach")
 
 
 def test_versions_are_compared_explained_and_taken_home(two_versions, tmp_path) -> None:
@@ -44,7 +53,7 @@ def test_versions_are_compared_explained_and_taken_home(two_versions, tmp_path) 
     out, _ = udair(live, "version", "lineage", "foggy-cams@2")
     assert "alignment=steps=7" in out
     folder = tmp_path / "mine"
-    out, err = udair(live, "version", "pull", "foggy-cams@2", "--out", str(folder), "-o", "json")
+    out, err = udair(live, "version", "pull", "foggy-cams@2", "--out", str(folder), "--output", "json")
     assert "every digest is right" in err
     for file in json.loads(out):
         assert hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest() == file["sha256"]
@@ -80,9 +89,29 @@ def test_aliases_and_routes_are_moved_and_moved_back(two_versions) -> None:
     out, _ = udair(live, "route", "show", "foggy-cams")
     assert ["state", "CANARYING"] in words(out)
     assert ["shadow", "foggy-cams@1", "3", "%"] in words(out), "a canary takes nothing away"
-    out, _ = udair(live, "route", "set", "foggy-cams", "--shadow", "1:5")
-    assert ["canary", "-"] in words(out)
+    out, _ = udair(live, "route", "set", "foggy-cams", "--shadow", "1:5", "--pinned")
+    assert ["canary", "foggy-cams@2", "10", "%"] in words(out), "nor does a shadow"
     assert ["shadow", "foggy-cams@1", "5", "%"] in words(out)
+    out, _ = udair(live, "route", "set", "foggy-cams", "--canary-auto-rollback")
+    assert words(out)[-1][:4] == ["rolls", "back", "a", "canary"]
+    out, _ = udair(live, "promote", "foggy-cams@2", "--canary", "20", "-o", "json")
+    assert json.loads(out)["canary_auto_rollback"] is True, "nor does either take that away"
+    out, _ = udair(live, "route", "set", "foggy-cams", "--no-canary-auto-rollback")
+    assert words(out)[-1] == ["pinned", "yes"]
+    out, err = udair(live, "route", "set", "foggy-cams", "--canary", "")
+    assert words(out)[-3:] == [["canary", "-"], ["shadow", "foggy-cams@1", "5", "%"], ["pinned", "yes"]]
+    assert err.strip() == "champion alone: udair route set foggy-cams --canary '' --shadow ''"
+    out, _ = udair(live, "route", "set", "foggy-cams", "--shadow", "", "--no-pinned")
+    assert words(out)[-3:] == [["canary", "-"], ["shadow", "-"], ["pinned", "no"]]
+    udair(live, "route", "set", "foggy-cams", "--min-ready", "2")
+    udair(live, "domain", "update", "foggy-cams", "--description", "coast")
+    out, _ = udair(live, "route", "set", "foggy-cams", "--shadow", "1:5")
+    assert ["min", "ready", "2"] in words(out), "what is not given stays"
+    udair(live, "domain", "update", "foggy-cams", "--min-ready", "1")
+    out, _ = udair(live, "route", "show", "foggy-cams", "-o", "json")
+    assert (json.loads(out)["min_ready"], json.loads(out)["shadow"]) == (1, {"version": 1, "percent": 5.0})
+    _, err = udair(live, "domain", "update", "foggy-cams", "--min-ready", "-1", code=2)
+    assert "--min-ready" in err
     _, err = udair(live, "route", "set", "foggy-cams", "--shadow", "one", code=2)
     assert "VERSION:PERCENT" in err
 
@@ -211,7 +240,7 @@ def test_doctor_names_domains_that_are_not_served_by_what_was_promoted(two_versi
     (found,) = [item for item in json.loads(out) if item["check"].startswith("domain")]
     assert (found["check"], found["result"]) == ("domain foggy-cams", "warn")
     assert found["found"] == "version 1 was made for tone keep, and the domain's is restore"
-    assert "udair run -d foggy-cams" in found["remedy"]
+    assert "udair run foggy-cams" in found["remedy"]
 
 
 def test_programs_get_json_yaml_or_names(two_versions) -> None:
@@ -244,3 +273,40 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(live) -> None:
     command = f"{sys.executable} -m udair_platform.cli domain list -o json --home {live.home} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[", "")
+
+
+@pytest.mark.parametrize("output", ["yaml", "name", "json"])
+def test_events_that_are_followed_come_in_the_form_that_was_asked_for(live, output) -> None:
+    process = start(live, "events", "--follow", "-o", output)
+    timer = threading.Timer(60, process.kill)  # nothing comes: the read below ends, and the test with it
+    timer.start()
+    told = ""
+    try:
+        for number in range(200):
+            live.plane.domain(f"foggy-cams-{number}")
+            ready, _, _ = select.select([process.stdout], [], [], 0.2)
+            if ready:
+                told = os.read(process.stdout.fileno(), 2**16).decode()
+                break
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+    first = told.split("---\n")[1] if output == "yaml" else told.splitlines()[0]
+    if output == "name":
+        assert first.isdigit()
+    else:
+        event = (yaml.safe_load if output == "yaml" else json.loads)(first)
+        assert event["kind"].partition(".")[0] in ("domain", "alias")
+    assert (output == "json") is first.startswith("{")
+
+
+def test_tenants_are_made_listed_and_limited_by_who_runs_the_platform(tmp_path) -> None:
+    home = ("--home", str(tmp_path / "home"))
+    out, err = udair(None, "admin", "tenant", "create", "globex", *home)
+    assert ["tenant", "globex"] in words(out)
+    assert words(out)[1][1].startswith("ak_")
+    assert "not shown again" in err
+    udair(None, "admin", "tenant", "limit", "globex", "--max-domains", "3", *home)
+    out, _ = udair(None, "admin", "tenant", "list", *home, "-o", "json")
+    assert {tenant["id"]: tenant["max_domains"] for tenant in json.loads(out)}["globex"] == 3

@@ -55,6 +55,19 @@ def test_the_order_is_home_profile_environment_default(config, tmp_path, monkeyp
     assert where.find("http://given", "ak_given").origin == "arguments"
 
 
+def test_a_platform_in_this_folder_comes_before_the_default_profile(config, tmp_path, monkeypatch) -> None:
+    where.write_profile("default", "http://default", "ak_default")
+    (tmp_path / ".udair").mkdir()
+    (tmp_path / ".udair" / "client.json").write_text(json.dumps({"url": "http://here", "api_key": "ak_here"}))
+    assert where.find().url == "http://default"
+    monkeypatch.chdir(tmp_path)
+    assert (where.find().url, where.find().api_key) == ("http://here", "ak_here")
+    assert where.find(profile="default").url == "http://default"
+    monkeypatch.setenv("UDAIR_URL", "http://environment")
+    monkeypatch.setenv("UDAIR_API_KEY", "ak_environment")
+    assert where.find().url == "http://environment"
+
+
 @pytest.mark.parametrize("text", ["[profiles", "profiles = 3", "[profiles]\nharbour = 3"])
 def test_a_file_that_is_damaged_is_said(config, text: str) -> None:
     config.parent.mkdir()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
 
 import pytest
+from jinja2 import Template
+from pydantic import BaseModel
 
 from udair_jobs.storage import open_storage
+from udair_platform import console
 from udair_platform.console.app import create_console
 from udair_platform.console.session import COOKIE, LASTS_S
 
@@ -39,6 +45,7 @@ PAGES = (
     "/domains",
     "/domains/foggy-cams",
     "/domains/foggy-cams/versions/1",
+    "/domains/foggy-cams/compare",
     "/domains/foggy-cams/snapshots",
     "/jobs",
     "/sweeps",
@@ -46,6 +53,7 @@ PAGES = (
     "/usage",
     "/audit",
     "/keys",
+    "/try?domain=foggy-cams",
 )
 
 
@@ -74,6 +82,48 @@ def test_every_page_is_shown_and_keeps_to_itself(plane):
         assert re.search(r'<html lang="en">.*<main id="main">', answer.text, re.DOTALL)
     assert f"version {number}" in shown[2].text
     assert "held" in shown[3].text
+
+
+def test_templates_are_handed_values_of_the_contract_and_no_rows_of_the_database(plane, monkeypatch):
+    handed: dict[str, dict[str, object]] = {}
+    render = Template.render
+
+    def watched(template: Template, **values: object) -> str:
+        handed[template.name or ""] = handed.get(template.name or "", {}) | values
+        return render(template, **values)
+
+    monkeypatch.setattr(Template, "render", watched)
+    number, api = plane.version(plane.domain()), {"Authorization": f"Bearer {plane.admin_token}"}
+    for path, body in (
+        ("/v1/domains/foggy-cams/jobs", {}),
+        ("/v1/webhooks", {"url": "https://hooks.example/udair", "kinds": ["*"]}),
+        (f"/v1/domains/foggy-cams/versions/{number}:promote", {}),
+    ):
+        plane.client.post(path, json=body, headers=api).raise_for_status()
+    _log_in(plane)
+    job, snapshot = (
+        plane.client.get(f"/v1/domains/foggy-cams/{noun}", headers=api).json()[noun][-1]["id"]
+        for noun in ("jobs", "snapshots")
+    )
+    rest = (f"/domains/foggy-cams/{place}" for place in (f"jobs/{job}", f"snapshots/{snapshot}", "snapshots"))
+    assert {plane.client.get(f"/console{path}").status_code for path in (*PAGES, *rest)} == {200}
+    templates = {path.name for path in Path(console.__file__).with_name("templates").glob("*.html")}
+    # The last two read files of their own: a sweep's, and a picture's that was tried.
+    bare = {"layout.html", "macros.html", "error.html", "login.html", "welcome.html"}
+    assert templates - handed.keys() == {*bare, "sweep.html", "trial.html"}
+    for name, values in handed.items():
+        for value in _all_of(values):
+            assert not type(value).__module__.startswith("udair_platform.entities"), (name, value)
+
+
+def _all_of(value: object) -> Iterator[object]:
+    yield value
+    if isinstance(value, Mapping):
+        yield from (one for item in value.values() for one in _all_of(item))
+    elif isinstance(value, list | tuple | set):
+        yield from (one for item in value for one in _all_of(item))
+    elif is_dataclass(value) or isinstance(value, BaseModel):
+        yield from (one for item in vars(value).values() for one in _all_of(item))
 
 
 @pytest.mark.parametrize("key", ["", "ak_none", "ak_a.b.c", "x" * 4000, "ak_\u00e9"])
@@ -107,10 +157,23 @@ def test_a_session_ends_with_its_time_and_with_its_key(plane):
     assert plane.client.get("/console/").status_code == 303
 
 
+def test_a_copied_cookie_ends_with_the_logout(plane):
+    _log_in(plane)
+    copied = plane.client.cookies[COOKIE]
+    token = _form_token(plane)
+    plane.clock.forward(5)
+    assert plane.client.post("/console/logout", data={"form_token": token}, follow_redirects=False).status_code == 303
+    plane.client.cookies.set(COOKIE, copied, path="/console")
+    answer = plane.client.get("/console/domains", follow_redirects=False)
+    assert (answer.status_code, "/console/login" in answer.headers.get("location", "")) == (303, True)
+    _log_in(plane)
+    assert plane.client.get("/console/domains").status_code == 200
+
+
 def test_a_forged_cookie_is_no_session(plane):
     _log_in(plane)
     good = plane.client.cookies[COOKIE]
-    for bad in (good[:-2] + "AA", "A" * len(good), "", "%%%"):
+    for bad in (("B" if good[0] == "A" else "A") + good[1:], "A" * len(good), "", "%%%"):
         plane.client.cookies.set(COOKIE, bad, path="/console")
         plane.client.cookies.delete(COOKIE)
         plane.client.cookies.set(COOKIE, bad)
@@ -216,6 +279,19 @@ def test_a_key_of_some_domains_sees_those_only(plane):
     assert plane.client.get("/console/domains/theirs-cams").status_code == 404
     for path in ("/audit", "/keys", "/sweeps", "/sweeps/any"):
         assert plane.client.get(f"/console{path}").status_code == 403, "it would see more than itself"
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**20, -(2**64)])
+def test_numbers_that_no_database_counts_to_are_no_faults_of_ours(plane, number):
+    plane.version(plane.domain())
+    _log_in(plane)
+    token = _form_token(plane)
+    for path in (f"/versions/{number}", f"/versions/{number}/pictures/gallery-000-source.webp"):
+        assert plane.client.get(f"/console/domains/foggy-cams{path}").status_code in (404, 422), path
+    form = {"form_token": token, "version": number, "if_current": 0, "reason": "x"}
+    for path in ("/promote", f"/versions/{number}/approve"):
+        answer = plane.client.post(f"/console/domains/foggy-cams{path}", data=form)
+        assert 400 <= answer.status_code < 500, (path, answer.status_code)
 
 
 def test_another_tenant_sees_nothing(plane):

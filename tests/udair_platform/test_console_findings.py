@@ -139,7 +139,7 @@ def test_a_gallery_shows_a_page_of_thumbnails_and_one_picture_large(plane):
     first = read(plane, base)
     assert first.count("/thumbs/") == 24
     assert "60 images" in words(first)
-    assert "bild 0 für alle.png, source model" in first
+    assert "bild 0 für alle.png, base model" in first
     for option in ("served before", "camera", "this version"):
         assert option in first
     last = read(plane, f"{base}?image=59")

@@ -38,7 +38,7 @@ def test_pages_of_an_empty_platform_say_what_to_do_first(plane):
         ("/", "udair domain create"),
         ("/domains", "udair domain create"),
         ("/jobs", "udair run"),
-        ("/sweeps", "udair_jobs.sweep"),
+        ("/sweeps", "udair sweep run tta"),
         ("/serving", "No replica has reported"),
         ("/usage", "Nothing was used yet"),
         ("/domains?prefix=zzz", "begins with “zzz”"),
@@ -62,6 +62,16 @@ def test_every_reason_of_a_failure_is_explained_with_a_next_step(plane):
         assert step.endswith(".")
 
 
+def test_a_job_that_waits_shows_what_for(plane):
+    job = plane.submit(plane.domain())
+    with plane.database.write() as state:
+        waiting = replace(state.jobs.get("acme", job.id), state=JobState.PROVISIONING, reason="NO_CAPACITY")
+        state.jobs.save(replace(waiting, detail="0/3 nodes are available: insufficient nvidia.com/gpu"))
+    text = words(read(plane, f"/domains/foggy-cams/jobs/{job.id}"))
+    assert "NO_CAPACITY 0/3 nodes are available: insufficient nvidia.com/gpu" in text
+    assert "Next:" not in text, "nobody has to do anything yet"
+
+
 def test_a_job_shows_how_far_it_is_and_what_it_printed(plane):
     domain = plane.domain()
     plane.launcher.script = ["run"]
@@ -73,6 +83,7 @@ def test_a_job_shows_how_far_it_is_and_what_it_printed(plane):
         text = read(plane, path)
         assert 'value="40.0"' in text, path
         assert "data-refresh" in text, path
+    assert plane.printed(job.id)
     key = f"{store_paths.attempt('acme', domain.name, job.id, 1)}/{store_paths.LOG}"
     plane.store.put(key, "zeile eins – ü\n".encode())
     with plane.database.write() as state:
@@ -89,6 +100,7 @@ def test_events_and_log_of_a_running_job_come_as_streams_and_a_slow_reader_holds
     plane.reconciler.tick()
     plane.clock.forward(5)
     plane.reconciler.tick()
+    assert plane.printed(job.id)
     plane.store.put(f"{store_paths.attempt('acme', domain.name, job.id, 1)}/{store_paths.LOG}", b"first\nsecond\n")
     url = serve(plane.client.app)
     base = f"{url}/console/domains/{domain.name}/jobs/{job.id}"
@@ -103,7 +115,7 @@ def test_events_and_log_of_a_running_job_come_as_streams_and_a_slow_reader_holds
                 if "job.RUNNING" in kinds:
                     break
         assert kinds[0] == "job.QUEUED"
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": "1.6"}
         with browser.stream("GET", f"{base}/log", headers=headers) as log:
             data = next(line for line in log.iter_lines() if line.startswith("data: "))
         assert data == "data: second", "it goes on where the browser was"

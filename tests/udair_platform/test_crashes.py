@@ -11,8 +11,8 @@ from udair_platform.documents import routes
 from udair_platform.entities.job import JobState
 
 
-def live(plane, fuse: Fuse, job_id: str, during: Callable[[int], None] = lambda _: None) -> None:
-    """Tick until the job is done; after each death a new reconciler, once the lease has run out."""
+def live(plane, fuse: Fuse, job_id: str, during: Callable[[int], None] = lambda _: None) -> int:
+    """Tick until the job is done; after each death a new reconciler, once the lease has run out; the number of deaths."""
 
     def born():
         return plane.restarted(
@@ -21,18 +21,21 @@ def live(plane, fuse: Fuse, job_id: str, during: Callable[[int], None] = lambda 
             launcher=MortalLauncher(plane.launcher, fuse),
         )
 
-    reconciler, settled = born(), 0
+    reconciler, settled, deaths = born(), 0, 0
     for turn in range(60):
         try:
             reconciler.tick()
+            reconciler.rest()
+            if fuse.blown and not deaths:
+                raise Killed("in a thread beside the turn, where logs are copied")
         except Killed:
-            reconciler = born()
+            reconciler, deaths = born(), deaths + 1
             plane.clock.forward(16)
         during(turn)
         plane.clock.forward(20)
         settled += plane.job(job_id).done  # one more tick after the end: routes follow
         if settled > 1:
-            return
+            return deaths
     pytest.fail(f"not done after 60 ticks: {plane.job(job_id)}")
 
 
@@ -68,8 +71,7 @@ def test_killed_at_any_step_exactly_one_version_results(make_plane, script, atte
         plane, fuse = make_plane(), Fuse(at)
         plane.launcher.script = list(script)
         job = plane.submit(plane.domain())
-        live(plane, fuse, job.id)
-        assert fuse.burnt > at, "the fuse never blew"
+        assert live(plane, fuse, job.id) == 1
         check(plane, job.id, attempts=attempts)
 
 
@@ -86,7 +88,8 @@ def test_killed_at_every_step_in_turn(make_plane) -> None:
                 raise Killed(what)
             fuse.burnt += 1
 
-    live(plane, Relentless(), job.id)
+    deaths = live(plane, Relentless(), job.id)
+    assert deaths == fuse.at > 5
     check(plane, job.id, attempts=1)
 
 
@@ -102,13 +105,14 @@ def test_killed_at_any_step_of_a_cancellation(make_plane) -> None:
     plane, fuse = make_plane(), Fuse()
     plane.launcher.script = ["run"]
     job = plane.submit(plane.domain())
-    live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id))
+    assert live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id)) == 0
+    assert fuse.burnt >= 14  # the walk below has enough places to die
 
     for at in range(fuse.burnt):
         plane, fuse = make_plane(), Fuse(at)
         plane.launcher.script = ["run"]
         job = plane.submit(plane.domain())
-        live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id))
+        assert live(plane, fuse, job.id, cancel_in_second_tick(plane, job.id)) == 1
         assert plane.job(job.id).state is JobState.CANCELLED
         with plane.database.read() as state:
             assert state.versions.page("acme", job.domain_id) == []

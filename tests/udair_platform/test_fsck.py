@@ -206,3 +206,25 @@ def test_fifty_versions_are_as_few_questions_as_one(sound) -> None:
     check(sound)
 
     assert len(asked) == before
+
+
+@pytest.mark.parametrize("damage", ["begin", "pages"])
+def test_a_damaged_database_is_a_sentence(sound, on_postgres, capsys, damage: str) -> None:
+    if on_postgres:
+        pytest.skip("a file is damaged here")
+    sound.database.close()
+    file = sound.settings.home / "control.db"
+    for extra in ("-wal", "-shm"):
+        file.with_name(file.name + extra).unlink(missing_ok=True)
+    data = bytearray(file.read_bytes())
+    first = 0 if damage == "begin" else 4096
+    data[first : first + 100 if damage == "begin" else len(data)] = b"\xff" * (
+        100 if damage == "begin" else len(data) - first
+    )
+    file.write_bytes(data)
+    with pytest.raises(SystemExit) as ended:
+        main(["admin", "fsck", "--home", str(sound.settings.home)])
+    assert ended.value.code not in (0, None)
+    said = capsys.readouterr().err
+    assert "The database is damaged" in said
+    assert "Traceback" not in said

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from udair.adaptation.gate import POLICIES, Evidence
+from udair.adaptation.gate import POLICIES, Evidence, Verdict
 from udair_platform.contract.domains import GateRules
 from udair_platform.entities.version import VersionState
 from udair_platform.errors import CandidateInvalid, Invalid
@@ -69,4 +70,4 @@ def test_what_is_no_evidence_is_refused(value: object) -> None:
 
 def test_every_verdict_has_a_state() -> None:
     assert gate.STATE_AFTER["INCONCLUSIVE"] is VersionState.PENDING_APPROVAL
-    assert set(gate.STATE_AFTER) == {"PASSED", "FAILED", "INCONCLUSIVE", "WAIVED"}
+    assert set(gate.STATE_AFTER) == set(get_args(Verdict))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from udair_platform.errors import KeyExpired, KeyInvalid
 from udair_platform.keys import LEEWAY_S, Claims, issue, new_kid, new_signing_key, verify
 from udair_platform.roles import ROLES, SCOPES, role_of
+from udair_platform.signing import Purpose, encode, sign
 
 SIGNING_KEY = bytes(range(32))
 CLAIMS = Claims("abcdef123456", "acme", ("domain:read", "job:run"), ("foggy-cams",), 2_000_000_000)
@@ -70,6 +71,54 @@ def test_unknown_scope_and_short_signing_key_are_refused() -> None:
         issue(b"short", CLAIMS)
 
 
+def test_a_key_allows_what_it_says_and_reaches_every_domain_unless_it_names_some() -> None:
+    reader = Claims("abcd", "acme", ("domain:read",))
+
+    assert reader.allows("domain:read")
+    assert not reader.allows("domain:write")
+    assert reader.reaches("foggy-cams")
+    assert verify(SIGNING_KEY, issue(SIGNING_KEY, reader), now=0) == reader
+    nowhere = Claims("abcd", "acme", ("domain:read",), ())
+    assert verify(SIGNING_KEY, issue(SIGNING_KEY, nowhere), now=0) == nowhere
+    assert not nowhere.reaches("foggy-cams")
+
+
+def test_a_key_without_an_expiry_never_ends() -> None:
+    for_ever = Claims("abcd", "acme", ("admin",))
+
+    assert verify(SIGNING_KEY, issue(SIGNING_KEY, for_ever), now=1e12) == for_ever
+
+
+def test_a_key_is_read_up_to_the_length_that_proxies_let_through() -> None:
+    body = "A" * 4
+    kid = "a" * ((4096 - len(f"ak_.{body}.")) % 4 + 4)
+
+    def of_size(size: int) -> str:
+        return f"ak_{kid}.{body}.".ljust(size, "A")
+
+    with pytest.raises(KeyInvalid, match="signature of key"):
+        verify(SIGNING_KEY, of_size(4096), now=0)
+    with pytest.raises(KeyInvalid, match="malformed; expected ak_"):
+        verify(SIGNING_KEY, of_size(4097), now=0)
+
+
+def test_signed_claims_of_another_name_are_refused() -> None:
+    """Nothing issues such a key; who has the signing key could."""
+    payload = {"kid": "eve123456789", "tenant": "acme", "scopes": ["admin"], "domains": None, "exp": None}
+    body = encode(json.dumps(payload).encode())
+    signature = encode(sign(SIGNING_KEY, Purpose.API_KEY, f"abcdef123456.{body}".encode()))
+
+    with pytest.raises(KeyInvalid, match="claims of another key"):
+        verify(SIGNING_KEY, f"ak_abcdef123456.{body}.{signature}", now=0)
+
+
+def test_new_names_and_keys_are_long_enough_to_be_guessed_by_nobody() -> None:
+    assert len({new_kid() for _ in range(100)}) == 100
+    assert {len(new_kid()) for _ in range(10)} == {12}
+    assert len({new_signing_key() for _ in range(100)}) == 100
+    assert LEEWAY_S == 30  # docs/security.md
+
+
 def test_admin_has_every_scope_and_domains_limit_it() -> None:
     admin = Claims(new_kid(), "acme", ("admin",), ("foggy-cams",))
 
@@ -95,6 +144,25 @@ def test_keys_of_the_previous_signing_key_are_good_while_it_is_named() -> None:
             verify(fresh, token, now=0, previous=previous)
     with pytest.raises(KeyInvalid, match="5 bytes"):
         verify(fresh, token, now=0, previous=b"short")
+
+
+def test_roles_and_scopes_are_those_that_are_documented() -> None:
+    assert SCOPES == (
+        "domain:read",
+        "domain:write",
+        "job:run",
+        "version:approve",
+        "restore:invoke",
+        "metrics:read",
+        "admin",
+    )
+    assert ROLES == {
+        "viewer": ("domain:read",),
+        "operator": ("domain:read", "domain:write", "job:run", "restore:invoke"),
+        "approver": ("domain:read", "version:approve"),
+        "admin": ("admin",),
+    }
+    assert role_of(("version:approve", "domain:read")) == "approver"
 
 
 def test_roles_hold_known_scopes_and_only_the_admin_submits_and_approves() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from udair_platform.contract.domains import GateRules
+from udair_platform.entities.alias import CANDIDATE
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.registered_model import RegisteredModel
 from udair_platform.entities.version import VersionState
@@ -85,6 +87,20 @@ def test_inconclusive_version_serves_only_where_the_rules_allow_it(plane, eviden
     assert promote(plane, domain, number) == number
     with plane.database.read() as state:
         assert state.versions.get("acme", domain.id, number).state is VersionState.ACTIVE
+
+
+@pytest.mark.parametrize("images", [40, 3])
+def test_a_version_that_changes_nothing_is_settled_and_never_a_candidate(plane, evidence, images) -> None:
+    domain = plane.domain(limits={"min_images": 20})
+    number = plane.version(domain, replace(evidence["NOT_NEEDED"], target_images=images))
+
+    with pytest.raises(InvalidState, match="changes nothing"):
+        promote(plane, domain, number)
+    with plane.database.read() as state:
+        version = state.versions.get("acme", domain.id, number)
+        assert (version.state, version.verdict) == (VersionState.ARCHIVED, "NOT_NEEDED")
+        assert state.aliases.find("acme", domain.id, CANDIDATE) is None
+        assert not state.versions.unsettled("acme", size=10)
 
 
 def test_promoting_what_serves_changes_nothing(plane) -> None:

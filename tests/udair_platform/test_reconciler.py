@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from udair_jobs.specs import AdaptResult, AdaptSpec
 from udair_jobs.storage import StorageUnavailable
@@ -68,7 +69,7 @@ def test_progress_is_shown_while_it_runs(plane) -> None:
     job = plane.job(job.id)
     assert (job.state, job.phase, job.progress_percent) == (JobState.RUNNING, "ADAPTING", 40)
     assert job.metrics == {"loss": 0.5}
-    assert plane.client.get(f"/v1/domains/-/jobs/{job.id}/logs").text == f"log of {job.id}-1\n"
+    assert plane.printed(job.id) == f"log of {job.id}-1\n"
     before = plane.job(job.id).row_version
     plane.reconciler.tick()
     assert plane.job(job.id).row_version == before  # no news, no write
@@ -297,6 +298,18 @@ def test_second_reconciler_waits_until_the_first_is_silent(plane) -> None:
     plane.clock.forward(16)
     assert other.tick()
     assert not plane.reconciler.tick()
+
+
+def test_it_is_logged_who_holds_the_lease_and_whom_one_waits_for(plane) -> None:
+    with capture_logs() as lines:
+        assert plane.reconciler.tick()
+        other = plane.restarted()
+        assert not any(other.tick() for _ in range(3))
+        plane.clock.forward(3600)
+        assert other.tick()
+    said = [(line["event"], line["holder"]) for line in lines if "lease" in line["event"]]
+    first = plane.reconciler.holder
+    assert said == [("lease taken", first), ("waiting for the lease", first), ("lease taken", other.holder)]
 
 
 def test_released_lease_is_taken_at_once(plane) -> None:

@@ -1,4 +1,4 @@
-"""Domains adapted at their times and when they drift; priorities; what a tenant may use."""
+"""Domains adapted at their times and when they drift."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udair_platform.contract.domains import Schedule
-from udair_platform.entities.job import Job, JobState, Priority
-from udair_platform.entities.tenant import Quota
 from udair_platform.errors import Invalid
-from udair_platform.scheduler import policy
-from udair_platform.services import schedules, tenants
+from udair_platform.services import schedules
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -144,79 +141,6 @@ def test_usage_and_drift_are_told(plane):
     assert drift["windows"][0]["images"] == 64
     plane.clock.forward(3600)
     assert plane.client.get("/v1/domains/night-cams/usage").json()["replicas"] == 0, "its replica is gone"
-
-
-def _job(seq: int, state=JobState.QUEUED, tenant="acme", priority=Priority.NORMAL, age_s=0.0) -> Job:
-    then = NOW - timedelta(seconds=age_s)
-    return Job(
-        f"j-{seq}", tenant, "d-1", "s-1", "b", "d", "u", "me", then, then, state=state, seq=seq, priority=priority
-    )
-
-
-def _admitted(*jobs: Job, room: int = 2, **limits: int) -> list[str]:
-    return [job.id for job in policy.admit(jobs, now=NOW, max_concurrent=room, most_of=limits.get)]
-
-
-def test_the_more_urgent_goes_first_and_waiting_makes_urgent():
-    low, normal, high = _job(1, priority=Priority.LOW), _job(2), _job(3, priority=Priority.HIGH)
-    assert _admitted(low, normal, high, room=3) == ["j-3", "j-2", "j-1"]
-    old = _job(4, priority=Priority.LOW, age_s=3 * policy.AGING_S)
-    assert _admitted(high, old, room=1) == ["j-4"]
-
-
-def test_urgency_takes_nothing_from_other_tenants():
-    mine = [_job(seq, priority=Priority.HIGH) for seq in range(1, 5)]
-    assert _admitted(*mine, _job(9, tenant="globex", priority=Priority.LOW), room=2) == ["j-1", "j-9"]
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(list(JobState)), st.sampled_from(["acme", "globex"]), st.sampled_from(list(Priority))
-        ),
-        max_size=30,
-    ),
-    st.integers(1, 8),
-    st.integers(0, 4),
-)
-def test_a_tenants_limit_is_never_exceeded_and_room_is_not_wasted(states, room, most):
-    jobs = [_job(seq, state, tenant, priority) for seq, (state, tenant, priority) in enumerate(states)]
-    chosen = set(_admitted(*jobs, room=room, acme=most))
-    for tenant, limit in (("acme", most), ("globex", None)):
-        mine = [job for job in jobs if job.tenant == tenant]
-        busy = sum(job.state in policy.BUSY for job in mine)
-        started = sum(job.id in chosen for job in mine)
-        waiting = sum(job.state in policy._WAITING for job in mine)
-        if limit is not None:
-            assert started == 0 or busy + started <= limit
-        else:
-            all_busy = sum(job.state in policy.BUSY for job in jobs)
-            assert started == waiting or len(chosen) + all_busy >= room
-
-
-def test_a_tenants_queue_and_domains_are_bounded(make_plane):
-    plane = make_plane(tenant_max_queued_jobs=2, tenant_max_domains=2)
-    _create(plane, "one-cams")
-    _create(plane, "two-cams")
-    third = plane.client.post("/v1/domains", json={"name": "three-cams", "source_uri": "s3://acme/cams"})
-    assert (third.status_code, third.json()["code"]) == (409, "QUOTA_EXCEEDED")
-    for name in ("one-cams", "two-cams"):
-        assert plane.client.post(f"/v1/domains/{name}/jobs", json={}).status_code == 202
-    full = plane.client.post("/v1/domains/one-cams/jobs", json={}, headers={"Idempotency-Key": "k"})
-    assert (full.status_code, full.json()["code"]) == (409, "QUOTA_EXCEEDED")
-    with plane.database.write() as state:
-        tenants.limit(state, "acme", Quota(queued_jobs=3))
-    assert plane.client.post("/v1/domains/one-cams/jobs", json={}, headers={"Idempotency-Key": "k"}).status_code == 202
-
-
-def test_a_tenant_is_made_with_a_key_of_its_own(plane):
-    with plane.change() as tx:
-        tenant, token = tenants.create(tx, plane.signing_key, "initech")
-    headers = {"Authorization": f"Bearer {token}"}
-    assert plane.client.get("/v1/platform", headers=headers).json()["tenant"] == tenant.id == "initech"
-    assert plane.client.get("/v1/domains", headers=headers).json()["domains"] == []
-    with plane.change() as tx, pytest.raises(Invalid):
-        tenants.create(tx, plane.signing_key, "../etc")
 
 
 def test_a_job_that_has_ended_is_run_again_on_the_same_images(plane):

@@ -21,7 +21,6 @@ from sqlalchemy.exc import IntegrityError
 from udair_platform.entities.job import JobState
 from udair_platform.errors import (
     AlreadyExists,
-    LeaseLost,
     NotFound,
     SettingsError,
     StaleWrite,
@@ -182,25 +181,6 @@ def test_name_is_free_again_after_deletion_and_for_other_tenants(plane, other_te
     plane.domain("foggy-cams")
 
 
-def test_lease_passes_on_when_it_expires_and_fences_the_old_holder(plane) -> None:
-    clock = plane.clock
-
-    def acquire(holder: str) -> int | None:
-        with plane.database.write() as state:
-            return state.leases.acquire("test", holder, now=clock(), ttl_s=15)
-
-    assert acquire("a") == 1
-    assert acquire("b") is None
-    clock.forward(10)
-    assert acquire("a") == 1
-    clock.forward(10)
-    assert acquire("b") is None
-    clock.forward(6)
-    assert acquire("b") == 2
-    with pytest.raises(LeaseLost), plane.database.write() as state:
-        state.leases.check("test", "a", 1)
-
-
 def test_locked_database_is_unavailable_not_broken(empty_database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("udair_platform.state.engines.BUSY_TIMEOUT_S", 0.05)
     url = empty_database()
@@ -283,3 +263,20 @@ def test_a_database_of_the_last_of_the_six_first_revisions_is_opened_as_it_is(tm
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     with open_database(f"sqlite:///{path}").read() as state:
         assert state.tenants.get("acme").created_time.year == 2026
+
+
+def test_a_database_of_a_newer_version_says_so_and_its_own_version_takes_it_back(empty_database) -> None:
+    url = empty_database()
+    migrate(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        newest = MigrationContext.configure(connection).get_current_revision()
+    migrate(url, "0008")
+    with engine.begin() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == "0008"
+    migrate(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SettingsError, match=f"9999.*This version's schema is {newest}.*admin migrate --to {newest}"):
+        migrate(url)
+    engine.dispose()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -40,8 +42,15 @@ def _newest(plane) -> int:
         return state.events.newest(ALL_TENANTS)
 
 
-async def _take(stream, count: int) -> list:
-    found = []
+async def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        await asyncio.sleep(0.005)
+
+
+async def _take(stream, count: int, found: list | None = None) -> list:
+    found = [] if found is None else found
     async with aclosing(stream):
         async for event in stream:
             found.append(event)
@@ -56,8 +65,9 @@ def test_a_listener_that_comes_late_reads_pages_and_then_the_news(plane):
     feed = Feed(plane.database, poll_s=0.01, kept=50)
 
     async def scenario():
-        taking = asyncio.create_task(_take(feed.follow(Filter("acme"), begin), 1500))
-        await asyncio.sleep(0.05)
+        read: list[Event] = []
+        taking = asyncio.create_task(_take(feed.follow(Filter("acme"), begin), 1500, read))
+        await _until(lambda: len(read) == 1200)
         await asyncio.to_thread(_record, plane, 300)
         return await asyncio.wait_for(taking, 20)
 
@@ -92,7 +102,7 @@ def test_a_listener_sees_its_tenant_and_its_filter_only(plane):
 
     async def scenario():
         taking = asyncio.create_task(_take(feed.follow(Filter("acme", noun="thing", name="t-2"), None), 2))
-        await asyncio.sleep(0.05)
+        await _until(lambda: feed._poller is not None)
         await asyncio.to_thread(_record, plane, 3, tenant="globex", name="t-2")
         await asyncio.to_thread(_record, plane, 3, name="t-1")
         await asyncio.to_thread(_record, plane, 2, name="t-2")
@@ -103,11 +113,12 @@ def test_a_listener_sees_its_tenant_and_its_filter_only(plane):
 
 def test_a_database_that_is_away_for_a_moment_loses_no_event(plane, monkeypatch):
     feed = Feed(plane.database, poll_s=0.01)
-    away = threading.Event()
+    away, refused = threading.Event(), threading.Event()
     page = Feed._page
 
     def sometimes(self, wanted, after):
         if away.is_set():
+            refused.set()
             raise StateUnavailable("away")
         return page(self, wanted, after)
 
@@ -115,10 +126,10 @@ def test_a_database_that_is_away_for_a_moment_loses_no_event(plane, monkeypatch)
 
     async def scenario():
         taking = asyncio.create_task(_take(feed.follow(Filter("acme"), None), 5))
-        await asyncio.sleep(0.05)
+        await _until(lambda: feed._poller is not None)
         away.set()
         await asyncio.to_thread(_record, plane, 5)
-        await asyncio.sleep(0.1)
+        await _until(refused.is_set)
         away.clear()
         return await asyncio.wait_for(taking, 10)
 
@@ -171,12 +182,80 @@ def test_a_log_is_followed_line_by_line_to_its_end(live, events_of):
     live.plane.store.put(key, b"one\ntwo\nthree")
     path = f"/v1/domains/foggy-cams/jobs/{job.id}/logs"
     assert events_of(path) == [
-        ("1", "line", "one"),
-        ("2", "line", "two"),
-        ("3", "line", "three"),
-        ("3", "end", "SUCCEEDED"),
+        ("1.4", "line", "one"),
+        ("1.8", "line", "two"),
+        ("1.13", "line", "three"),
+        ("1.13", "end", "SUCCEEDED"),
     ]
-    assert events_of(path, last_id="2") == [("3", "line", "three"), ("3", "end", "SUCCEEDED")]
+    assert events_of(path, last_id="1.8") == [("1.13", "line", "three"), ("1.13", "end", "SUCCEEDED")]
+
+
+def test_a_log_longer_than_what_is_kept_is_followed_on_and_what_is_missing_is_said(make_plane, serve, monkeypatch):
+    monkeypatch.setattr("udair_platform.api.streams.LOG_POLL_S", 0.05)
+    plane = make_plane()
+    plane.launcher.script = ["run"]
+    job = plane.submit(plane.domain())
+    printed: list[str] = []
+    monkeypatch.setattr(
+        plane.launcher, "logs", lambda id, max_bytes: "".join(printed).encode()[-max_bytes:].decode(errors="replace")
+    )
+
+    def prints(first: int, last: int) -> None:
+        printed.extend(f"step {number} loss 0.{number:07d} {'é' * 40}\n" for number in range(first, last))
+        plane.clock.forward(11)
+        plane.reconciler.tick()
+
+    prints(0, 9_000)  # about 0.9 MiB
+    plane.reconciler.tick()
+    told: list[str] = []
+    headers = {"Authorization": f"Bearer {plane.admin_token}", "Accept": "text/event-stream"}
+    url = f"{serve(plane.client.app)}/v1/domains/foggy-cams/jobs/{job.id}/logs"
+
+    def listen() -> None:
+        with httpx.stream("GET", url, headers=headers, timeout=60) as response:
+            told.extend(line[6:] for line in response.iter_lines() if line.startswith("data: "))
+
+    def heard(number: int) -> None:
+        end = time.monotonic() + 60
+        while not any(line.startswith(f"step {number} ") for line in list(told[-9_000:])):
+            assert time.monotonic() < end, f"step {number} was never told; the last was {told[-1:]}"
+            time.sleep(0.05)
+
+    listening = threading.Thread(target=listen, daemon=True)
+    listening.start()
+    heard(8_999)
+    for first in (9_000, 12_000, 15_000):  # past what is kept, and on
+        prints(first, first + 3_000)
+        heard(first + 2_999)
+    prints(18_000, 40_000)  # more at once than is kept
+    heard(39_999)
+    plane.launcher.finish(plane.launcher.launched[0])
+    plane.settle(job.id)
+    listening.join(30)
+    assert told[-1] == "SUCCEEDED"
+    steps = [int(line.split()[1]) for line in told if line.startswith("step ")]
+    assert steps[:18_000] == list(range(18_000))
+    assert steps == sorted(set(steps)), "no line twice"
+    gaps = [at for at, line in enumerate(told) if line.endswith("bytes before this line are not kept]")]
+    assert gaps == [18_000], "one gap, and it is said where it is"
+    text = plane.client.get(f"/v1/domains/foggy-cams/jobs/{job.id}/logs").text
+    assert text.startswith("[at least ")
+    assert text.endswith(printed[-1])
+
+
+def test_a_log_goes_on_with_the_next_attempt(live, events_of):
+    job = live.client().domains.create("foggy-cams", "s3://acme/cams").adapt().wait(timeout_s=60)
+    folder = store_paths.attempt("acme", "foggy-cams", job.id, 1)
+    live.plane.store.put(f"{folder}/{store_paths.LOG}", b"one\ntwo\n")
+    with live.plane.database.write() as state:
+        state.jobs.save(replace(state.jobs.get("acme", job.id), attempt=2))
+    live.plane.store.put(f"{folder[:-1]}2/{store_paths.LOG}", b"again\n")
+    assert events_of(f"/v1/domains/foggy-cams/jobs/{job.id}/logs", last_id="1.4") == [
+        ("1.8", "line", "two"),
+        ("2.0", "line", "[attempt 2 begins]"),
+        ("2.6", "line", "again"),
+        ("2.6", "end", "SUCCEEDED"),
+    ]
 
 
 def test_what_cannot_be_streamed_is_refused_before_the_stream(live):
@@ -194,7 +273,7 @@ def test_a_stream_ends_when_its_key_is_revoked(live, monkeypatch):
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
     with httpx.stream("GET", f"{live.url}/v1/events", headers=headers, timeout=20) as response:
         lines = response.iter_lines()
-        time.sleep(0.3)
+        asyncio.run(_until(lambda: live.plane.client.app.state.context.feed._poller is not None))
         _record(live.plane)
         assert any("thing.happened" in line for line in lines if line.startswith("event"))
         with live.plane.change() as tx:

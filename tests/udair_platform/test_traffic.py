@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from udair_jobs.storage import StorageUnavailable
 from udair_platform.documents import routes, store_paths
 from udair_platform.errors import StoreDown
-from udair_platform.services.reports import BLOCKED, DRIFTED, ReportCollector
+from udair_platform.services.reports import BLOCKED, DRIFTED, STALE, UNHELD, ReportCollector
 
 ROUTE = "/v1/domains/foggy-cams/route"
 
@@ -31,8 +32,8 @@ def test_a_canary_and_a_shadow_stand_in_the_routes_until_they_are_taken_away(pla
     body = {"canary": {"version": 2, "percent": 10}, "shadow": {"version": 3, "percent": 50}, "pinned": True}
     answer = plane.client.put(ROUTE, json=body)
     assert answer.status_code == 200, answer.text
-    told = {"tone": "keep", "passthrough": "", "out_of_use": ""}
-    assert answer.json() == {**body, "state": "CANARYING", "version": 1, **told}
+    told = {"tone": "keep", "passthrough": "", "out_of_use": "", "canary_auto_rollback": False, "min_ready": 0}
+    assert answer.json() == {**body, "state": "CANARYING", "version": 1, **told, "holders": 0, "unheld": ""}
     entry = _entry(plane)
     assert (entry["version"], entry["canary"]["version"], entry["canary"]["percent"]) == (1, 2, 10)
     assert (entry["shadow"]["version"], entry["pinned"]) == (3, True)
@@ -69,6 +70,8 @@ def test_a_refused_version_may_be_a_shadow_and_never_a_canary(plane, domain, evi
         ({"canary": {"version": 99, "percent": 10}}, 404),
         ({"shadow": {"version": 99, "percent": 10}}, 404),
         ({"split": 3}, 422),
+        ({"min_ready": -1}, 422),
+        ({"min_ready": 101}, 422),
     ],
 )
 def test_bad_shares_are_refused_and_nothing_changes(plane, domain, body, status):
@@ -142,22 +145,53 @@ def test_replicas_reports_become_events_once(plane):
     assert not plane.store.exists(store_paths.report("b")), "its replica has been gone for a day"
 
 
+def test_how_many_replicas_hold_the_version_that_serves_and_why_one_does_not(plane, domain, monkeypatch):
+    assert plane.client.put(ROUTE, json={"min_ready": 2}).json()["min_ready"] == _entry(plane)["min_ready"] == 2
+    why = "5 adapters shall be held in 4 slots, which hold 3; raise UDAIR_SERVE_SLOTS, or lower min_ready"
+    for replica, held in (("a", 1), ("b", 1), ("c", 2)):
+        _report(plane, replica, held=held, unheld="")
+    _report(plane, "d", held=None, unheld=why)
+    _report(plane, "old")  # of a release that does not say
+    route = plane.client.get(ROUTE).json()
+    assert (route["version"], route["holders"], route["unheld"]) == (1, 2, why)
+    for _ in range(3):
+        plane.reconciler.tick()
+        plane.clock.forward(11)
+    assert [note["reason"] for note in _events(plane, UNHELD)] == [why], "once a day"
+    with monkeypatch.context() as away:
+        gone = StorageUnavailable("x", "gone")
+        away.setattr(type(plane.store), "list", lambda *_: (_ for _ in ()).throw(gone))
+        assert plane.client.get(ROUTE).json()["holders"] is None
+    assert plane.client.post("/v1/domains/foggy-cams:rollback", json={}).status_code == 200
+    assert plane.client.get(ROUTE).json()["holders"] is None, "the base model needs no adapter"
+
+
+def test_what_a_replica_that_is_gone_last_said_is_no_event(plane):
+    plane.domain()
+    _report(plane, "a", blocked={"version": 3, "serving": 2, "reason": "damaged"}, drift={"confirmed": True})
+
+    def told(after: timedelta) -> int:
+        return ReportCollector(plane.store, plane.change, lambda: plane.clock() + after).collect()
+
+    assert told(STALE + timedelta(seconds=1)) == 0
+    assert plane.store.exists(store_paths.report("a")), "it may come back"
+    assert told(STALE) == 2
+
+
 def test_an_unconfirmed_drift_and_a_damaged_report_are_no_events(plane):
     plane.domain()
     _report(plane, "a", drift={"crossed": True, "confirmed": False})
     plane.store.put(store_paths.report("b"), b"{")
     plane.store.put(store_paths.report("c"), b'{"time": 1764000000, "domains": 3}')
-    assert ReportCollector(plane.store, plane.change).collect(plane.clock()) == 0
+    assert ReportCollector(plane.store, plane.change, plane.clock).collect() == 0
 
 
 def test_a_store_that_is_away_is_said_and_the_reports_are_read_later(plane, monkeypatch):
-    from udair_jobs.storage import StorageUnavailable
-
     plane.domain()
     _report(plane, "a", blocked={"version": 3, "serving": 2, "reason": "damaged", "since": 1.0})
-    reports = ReportCollector(plane.store, plane.change)
+    reports = ReportCollector(plane.store, plane.change, plane.clock)
     with monkeypatch.context() as away:
         away.setattr(type(plane.store), "list", lambda *_: (_ for _ in ()).throw(StorageUnavailable("x", "gone")))
         with pytest.raises(StoreDown):
-            reports.collect(plane.clock() + timedelta(seconds=1))
-    assert reports.collect(plane.clock()) == 1
+            reports.collect()
+    assert reports.collect() == 1

@@ -23,7 +23,7 @@ from udair.errors import AdapterError
 from udair.models.modulation import Modulation
 from udair.models.restorer import Restorer
 
-FORMAT = "udair-adapter-3"
+FORMAT = "udair-adapter-4"
 # Where an adapter applies; everything else in a row is what it changes.
 SCOPE = ("scope_weight_BS", "scope_bias_B")
 
@@ -95,7 +95,7 @@ def adapter_from_bytes(
     try:
         tensors = load_tensors(data)
         facts = _facts(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdapterError(f"adapter of {len(data)} bytes is damaged: {error}; fetch it again.") from error
     if facts.get("format") != FORMAT:
         raise AdapterError(f"adapter has format {facts.get('format')!r}; expected {FORMAT!r}.")
@@ -127,7 +127,9 @@ def adapter_from_bytes(
 
 def _facts(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
-    facts: dict[str, Any] = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["udair"])
+    facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["udair"])
+    if not isinstance(facts, dict) or not isinstance(facts.get("notes", {}), dict):
+        raise ValueError("its facts are no object")
     return facts
 
 

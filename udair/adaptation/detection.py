@@ -15,7 +15,6 @@ from udair.data.tasks import CLASSES
 from udair.losses.alignment import cluster_distance
 from udair.source_stats import SourceStats
 
-CLEAN = 0.6  # share of crops that look clean above which there is nothing to adapt to
 POOLED = 0.5  # how far each class's covariance is drawn to the mean one before classes are compared
 SEPARATION = 0.55  # silhouette above which two groups of crops are two domains
 SMALLEST_GROUP = 0.15
@@ -28,7 +27,7 @@ class Detection:
     Attributes:
         in_domain_share: Share of crops that lie inside one source class, by codes and by looks. It is
             reported, not acted on: a class that holds every severity also holds shifted ones.
-        clean_share: Share of crops for which *clean* is the likeliest class.
+        clean_share: Share of crops for which *clean* is the likeliest class; reported, too.
         groups: Indices of the crops of each domain found: one group, or two for a mixed target.
         separation: Silhouette of the best split in two, -1 to 1.
     """
@@ -37,11 +36,6 @@ class Detection:
     clean_share: float
     groups: tuple[Tensor, ...]
     separation: float
-
-    @property
-    def clean(self) -> bool:
-        """True when the target carries no degradation that an adapter could learn."""
-        return self.clean_share >= CLEAN
 
 
 def detect(embedding_ND: Tensor, look_NS: Tensor, stats: SourceStats, seed: int = 0) -> Detection:

@@ -64,9 +64,7 @@ def measure_drift(
     total_K = pooled.sum(0)
     first = left.astype(float) @ pooled
     chance = _divergence(first, np.maximum(total_K - first, 0.0))
-    return Drift(
-        jensen_shannon(reference_MK.sum(0), window_NK.sum(0)), float(np.quantile(chance, 1 - significance))
-    )  # fmt: skip
+    return Drift(jensen_shannon(reference_MK.sum(0), window_NK.sum(0)), float(np.quantile(chance, 1 - significance)))
 
 
 def _divergence(p: Array, q: Array) -> Array:

@@ -8,49 +8,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from udair.adaptation.adapter import Adapter
+from udair.adaptation.adapter import SCOPE, Adapter
 from udair.adaptation.base_check import tone_shift
 from udair.adaptation.flat_places import taken_out
 from udair.adaptation.gate import Evidence
-from udair.adaptation.matching import distance, look
 from udair.adaptation.pairs import Pairs, run
+from udair.adaptation.toning import Toning
 from udair.bundle import Bundle
-from udair.data.images import ImageArray
 from udair.errors import AdapterError
 from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.modulation import Modulation
 
 BOOTSTRAPS = 200
 DISAGREEMENT_IMAGES = 8
-GATE_SIDE = 192  # pixels
-
-
-def gate_view(image: ImageArray) -> Tensor:
-    """The middle of a gate image, (3, H, W) in [0, 1] with sides of at most `GATE_SIDE`."""
-    height, width = image.shape[:2]
-    tall, wide = min(height, GATE_SIDE), min(width, GATE_SIDE)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    view = image[top : top + tall, left : left + wide]
-    return torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 255
+UNASKED = -1.0  # gain in looks of a tone curve for a domain that needs none
 
 
 class Yardstick:
     """Measures candidates against the source model, whose answers are computed once.
 
-    The intent is that of the matched pairs.
+    The intent is that of the matched pairs. What an adapter does beside a tone curve is measured behind that curve.
 
     Args:
         bundle: The base model.
-        matched: Held-out scenes with the matched degradation.
+        matched: Held-out scenes with the degradation that was found.
         source: Held-out scenes with the source domain's own degradations.
         gate_images: Target images (3, H, W) that adaptation did not see.
         target_images: Usable images in the whole snapshot.
         seed: Of the bootstrap.
+        toning: The tone curve that was found, if any was.
     """
 
     def __init__(
@@ -61,14 +53,19 @@ class Yardstick:
         gate_images: Sequence[Tensor],
         target_images: int,
         seed: int,
+        toning: Toning | None = None,
     ) -> None:
         self._bundle, self._matched, self._source = bundle, matched, source
         self._images, self._target_images, self._seed = gate_images, target_images, seed
         self._tone = matched.tone
         self._before = self._restore(None)
         self._before_features = _features(self._before)
-        self._before_taken = taken_out(gate_images, self._before, self._before)
-        self._match_distance = self._distance_to_matched()
+        self._toning = toning if toning is not None and toning.found else None
+        self._start, self._start_images = self._before, list(gate_images)
+        if self._toning is not None:
+            self._start = self._restore(self._toning.over(bundle.model.identity()))
+            self._start_images = [self._toning.pixels(image[None])[0] for image in gate_images]
+        self._start_taken = taken_out(self._start_images, self._start, self._start)
         self._before_spread = self._spread(gate_images, None)
         self._before_matched_spread = self._spread(list(matched.degraded_NCHW), None)
 
@@ -90,8 +87,8 @@ class Yardstick:
             target_images=self._target_images,
             gate_images=len(self._images),
             matched_gain_db=self._matched.gain_of(matched),
+            harmed_share=self._matched.harmed_share(matched),
             source_loss_db=-self._source.gain_db(model, row),
-            match_distance=self._match_distance,
             niqe_source=niqe_source,
             niqe_adapted=niqe_adapted,
             niqe_worsening_low=worsening_low,
@@ -100,26 +97,9 @@ class Yardstick:
             clipped_share_growth=_clipped(after) - _clipped(self._before) - known_clipping,
             finite=all(bool(torch.isfinite(image).all()) for image in after),
             identity=adapter.is_identity,
-            **(self._grounds(matched, after) if self._tone == "keep" else {}),
+            **self._grounds(row, matched, after),
             notes=tuple(f"{key}: {value}" for key, value in adapter.notes.items()),
         )
-
-    def _distance_to_matched(self) -> float:
-        """How differently the gate images look from scenes with the matched degradation, in units of
-        how differently photographs that truly have it do.
-
-        The match was searched on other images of the target; an explanation that only fits those,
-        or fits nothing, is far from these.
-        """
-        if not self._images:
-            return 0.0
-        side = min(*(min(image.shape[1:]) for image in self._images), *self._matched.degraded_NCHW.shape[2:])
-        model = self._bundle.model
-        seen, made = (
-            look(model, torch.stack([image[:, :side, :side] for image in images]))
-            for images in (self._images, self._matched.degraded_NCHW)
-        )
-        return distance(seen, made, model.config.code_dim) / self._matched.match_gap
 
     def _restore(self, row: Modulation | None) -> list[Tensor]:
         return [run(self._bundle.model, image[None], row, tone=self._tone)[0] for image in self._images]
@@ -176,18 +156,40 @@ class Yardstick:
         low = float(torch.quantile(torch.tensor(rises), 0.025)) if rises else 0.0
         return niqe(torch.cat(list(before)), mean, cov), niqe(torch.cat(list(after)), mean, cov), low
 
-    def _grounds(self, matched_NCHW: Tensor, after: Sequence[Tensor]) -> dict[str, Any]:
-        """What is judged where tone is kept, by field of `Evidence`."""
-        taken = taken_out(self._images, self._before, after)
-        shifts = [tone_shift(before, one) for before, one in zip(self._before, after, strict=True)]
+    def _grounds(self, row: Modulation, matched_NCHW: Tensor, after: Sequence[Tensor]) -> dict[str, Any]:
+        """What is judged, by field of `Evidence`."""
+        toned = bool(row.curve_B3T.any())
+        start, images, start_taken = self._start, self._start_images, self._start_taken
+        if self._toning is not None and not toned:
+            start, images = self._before, list(self._images)
+            start_taken = taken_out(images, start, start)
+        taken = taken_out(images, start, after)
+        # The base model's own means can be off, on noise it does not know: back towards the picture's, behind a tone curve
+        # if there is one, is no drift. Where tone is restored without one, the picture's are what is wrong: to undo the base
+        # model is no gain.
+        shifts = [
+            tone_shift(before, one)
+            if self._tone == "restore" and not toned
+            else min(tone_shift(before, one), tone_shift(image, one))
+            for image, before, one in zip(images, start, after, strict=True)
+        ]
         return {
             "version": 2,
+            "denoises": _changes_more_than_tone(row),
+            "retones": toned,
+            "looks_gain": self._looks_gain(row, after) if toned else 0.0,
             "matched_gain_low_db": self._matched.gain_low_db(matched_NCHW),
             "input_gain_low_db": self._matched.gain_low_db(matched_NCHW, over_input=True),
-            "flat_gain_low": taken.flat_gain_low(self._before_taken, self._seed),
-            "busy_change": taken.busy_change(self._before_taken),
+            "flat_gain_low": taken.flat_gain_low(start_taken, self._seed),
+            "busy_change": taken.busy_change(start_taken),
             "tone_shift": sum(shifts) / len(shifts) if shifts else 0.0,
         }
+
+    def _looks_gain(self, row: Modulation, after: Sequence[Tensor]) -> float:
+        """See `Toning.gain`; a tone curve that nobody's pictures or words ask for makes looks worse."""
+        if self._toning is None:
+            return UNASKED
+        return self._toning.gain(self._bundle, row, self._before, after)
 
     def _drift(self, after: Sequence[Tensor]) -> float:
         """How much further outside the clean prior's band the mean colour lies than the source model's.
@@ -215,3 +217,8 @@ def _clipped(images: Sequence[Tensor]) -> float:
     if not images:
         return 0.0
     return sum(float(((i <= 0) | (i >= 1)).float().mean()) for i in images) / len(images)
+
+
+def _changes_more_than_tone(row: Modulation) -> bool:
+    unmoved = (*SCOPE, "curve_B3T")
+    return any(bool(getattr(row, item.name).any()) for item in fields(row) if item.name not in unmoved)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from udair.bundle import Bundle
 from udair.config import RecipeConfig, Tone
+from udair.data.images import ImageArray
+from udair.data.patches import PatchSource
 from udair.errors import AdaptationError, OutOfTime
 from udair.losses.coral import coral_distance, covariance
 from udair.losses.restoration import restoration_loss
@@ -23,11 +26,37 @@ from udair.models.restorer import Restorer
 # (batch, patch side, generator) to degraded and clean patches (B, 3, side, side).
 Draw = Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
 
+CROP = 96  # side of the crops of a target that are embedded, pixels
+EMBED_CROPS = 64
+
 # Parameters that training moves, with the factor on the learning rate of each.
 TRAINED = {
     "film_BF": 1.0, "projection_BDD": 0.2, "bias_BD": 0.5, "codes_BKD": 0.2, "readout_BOC": 0.2, "gain_B": 0.5,
     "affine_B6": 0.2,
 }  # fmt: skip
+
+
+def fit_with_labels(
+    bundle: Bundle, degraded: Sequence[ImageArray], clean: Sequence[ImageArray], config: RecipeConfig, tone: Tone
+) -> Modulation:
+    """The adapter that the truth gives: what the best label-free one could reach. For benchmarks and evaluations.
+
+    Args:
+        bundle: The base model.
+        degraded, clean: (H, W, 3) uint8 arrays, pair by pair of one size.
+        config: As of an adaptation.
+        tone: The intent that `clean` is right with.
+    """
+    pairs = PatchSource.of_layers(zip(degraded, clean, strict=True))
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        embedding = bundle.model.embed(PatchSource(degraded).crops(EMBED_CROPS, CROP, generator)).embedding_BD.float()
+
+    def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        degraded_BCHW, clean_BCHW = pairs.crops(batch, patch, generator).split(3, 1)
+        return degraded_BCHW, clean_BCHW
+
+    return fit_adapter(bundle.model, draw, embedding, config, generator=generator, tone=tone)[0]
 
 
 def fit_adapter(
@@ -42,6 +71,7 @@ def fit_adapter(
     start: Modulation | None = None,
     on_step: Callable[[float, float], None] = lambda share, loss: None,
     tone: Tone = "keep",
+    distance: Callable[[Tensor, Tensor], Tensor] = restoration_loss,
 ) -> tuple[Modulation, dict[str, float]]:
     """Train the adapter alone; returns its running average and the losses.
 
@@ -60,6 +90,7 @@ def fit_adapter(
             is left out.
         on_step: Called with the share done and the loss.
         tone: The intent with which the pairs' clean patches are right.
+        distance: Of a restored batch from what is wanted.
 
     Raises:
         AdaptationError: NAN_LOSS; the source model is kept.
@@ -82,15 +113,16 @@ def fit_adapter(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (0.05 + 0.95 * decay)
         degraded, clean = draw(config.batch, config.patch, generator)
-        loss = restoration_loss(model(degraded, replace(row, **parameters), tone=tone), clean)
+        loss = distance(model(degraded, replace(row, **parameters), tone=tone), clean)
         if "projection_BDD" in parameters:
             moved_ND = embedding_ND + embedding_ND @ parameters["projection_BDD"][0].T
             loss = loss + config.coral_weight * coral_distance(cov_DD, covariance(moved_ND)) * cov_DD.shape[0] ** 2
         if not torch.isfinite(loss):
             raise AdaptationError(
-                "NAN_LOSS", f"adaptation loss is {loss.item()} at step {step}; the source model is kept. "
-                f"Lower recipe.learning_rate (now {config.learning_rate:g})."
-            )  # fmt: skip
+                "NAN_LOSS",
+                f"adaptation loss is {loss.item()} at step {step}; the source model is kept. "
+                f"Lower recipe.learning_rate (now {config.learning_rate:g}).",
+            )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)

@@ -71,14 +71,32 @@ def taken_out(images: Sequence[Tensor], base: Sequence[Tensor], restored: Sequen
     """
     rows = []
     for image, plain, after in zip(images, base, restored, strict=True):
-        spread = _fine(plain.mean(0)).square()
-        spread = F.avg_pool2d(F.pad(spread[None, None], (WINDOW // 2,) * 4, mode="reflect"), WINDOW, 1)[0, 0]
+        spread = _spread(plain)
         flat, busy = spread <= _quantile(spread, FLAT), spread >= _quantile(spread, 1 - BUSY)
         change, whole = _fine((image - after).mean(0)).square(), _fine(image.mean(0)).square()
         left = _fine(after.mean(0)).square()
         rows.append(torch.stack([change[flat].mean(), change[busy].mean(), whole[flat].mean(), left[flat].mean()]))
     table_N4 = torch.stack(rows) if rows else torch.zeros(0, 4)
     return TakenOut(*table_N4.cpu().unbind(1))
+
+
+@torch.no_grad()
+def borne_out(image_CHW: Tensor, restored_CHW: Tensor) -> float:
+    """Share, 0 to 1, of a restoration's change that leaves least in the picture's flattest places; 1 where it is too small to say."""
+    if min(image_CHW.shape[1:]) < WINDOW:
+        return 1.0
+    spread = _spread(restored_CHW)
+    flat = spread <= _quantile(spread, FLAT)
+    held, change = _fine(image_CHW.mean(0))[flat], _fine((restored_CHW - image_CHW).mean(0))[flat]
+    energy = float(change.square().mean())
+    return 1.0 if energy < LEAST_ENERGY else min(1.0, max(0.0, float(-(held * change).mean()) / energy))
+
+
+def _spread(image_CHW: Tensor) -> Tensor:
+    """Energy of what is fine around each pixel (H, W)."""
+    fine_11HW = _fine(image_CHW.mean(0)).square()[None, None]
+    spread_HW: Tensor = F.avg_pool2d(F.pad(fine_11HW, (WINDOW // 2,) * 4, mode="reflect"), WINDOW, 1)[0, 0]
+    return spread_HW
 
 
 def _fine(plane_HW: Tensor) -> Tensor:

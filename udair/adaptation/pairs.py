@@ -6,15 +6,15 @@ Axes: N images, C channels, H x W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from udair.adaptation.matching import Matched
 from udair.bundle import Bundle
 from udair.config import Tone
+from udair.data.images import ImageArray
 from udair.data.patches import PatchSource, to_array
 from udair.data.tasks import make_batch
 from udair.metrics import psnr_db
@@ -23,12 +23,23 @@ from udair.models.restorer import Restorer
 
 # Clean scenes to degraded ones, and to what a restoration should make of those.
 Degrade = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+GATE_SIDE = 192  # pixels
+HARM_DB = 0.1  # a smaller loss is none that anybody sees
 
 
 @torch.no_grad()
 def run(model: Restorer, image_NCHW: Tensor, row: Modulation | None, batch: int = 8, *, tone: Tone = "keep") -> Tensor:
     """Restore equal-sized small images in batches, each whole, as `restore` does; clamped to [0, 1]."""
     return torch.cat([model(part, row, tone=tone).clamp(0, 1) for part in image_NCHW.split(batch)])
+
+
+def gate_view(image: ImageArray) -> Tensor:
+    """The middle of a gate image, (3, H, W) in [0, 1] with sides of at most `GATE_SIDE`."""
+    height, width = image.shape[:2]
+    tall, wide = min(height, GATE_SIDE), min(width, GATE_SIDE)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    view = image[top : top + tall, left : left + wide]
+    return torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 255
 
 
 @dataclass(frozen=True)
@@ -72,14 +83,12 @@ class Pairs:
 
     Attributes:
         degraded_NCHW, clean_NCHW, source_NCHW: RGB in [0, 1].
-        match_gap: How differently photographs with this very degradation look from these.
         tone: The intent with which the clean images are right.
     """
 
     degraded_NCHW: Tensor
     clean_NCHW: Tensor
     source_NCHW: Tensor
-    match_gap: float = 1.0
     tone: Tone = "keep"
 
     @classmethod
@@ -99,6 +108,10 @@ class Pairs:
         if len(gain_N) < 2:
             return -math.inf
         return float(gain_N.mean() - 1.96 * gain_N.std() / math.sqrt(len(gain_N)))
+
+    def harmed_share(self, restored_NCHW: Tensor) -> float:
+        """Share of images that lose more than `HARM_DB` against the source model's answer."""
+        return float((self._gains_N(restored_NCHW) < -HARM_DB).float().mean())
 
     def gain_db(self, model: Restorer, row: Modulation) -> float:
         """Mean PSNR gain of an adapter over the source model, dB."""
@@ -127,40 +140,14 @@ def crop_scenes(scenes_NCHW: Tensor, count: int, side: int, generator: torch.Gen
     return torch.stack(crops)
 
 
-def degrade_mixed(
-    matches: Sequence[Matched], clean_NCHW: Tensor, generator: torch.Generator, jitter: float, tone: Tone = "keep"
-) -> tuple[Tensor, Tensor]:
-    """Each sample takes one of the matched degradations, in proportion to their weights.
+def as_the_source(tone: Tone) -> Degrade:
+    """The degradations of source training for this intent."""
 
-    Returns:
-        The degraded images, and what a restoration with this intent should make of them: the clean ones, in the
-        matched haze and light where tone is kept.
-    """
-    weights = torch.tensor([matched.weight for matched in matches])
-    which = torch.multinomial(weights, len(clean_NCHW), replacement=True, generator=generator)
-    degraded, wanted = clean_NCHW.clone(), clean_NCHW.clone()
-    for rank, matched in enumerate(matches):
-        rows = (which == rank).nonzero().squeeze(1)
-        if len(rows):
-            degraded[rows], wanted[rows] = matched.pairs(clean_NCHW[rows], generator, jitter, tone)
-    return degraded, wanted
+    def degrade(clean_NCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        drawn = make_batch(photos(clean_NCHW), len(clean_NCHW), clean_NCHW.shape[-1], generator, tone=tone)
+        return drawn.degraded_BCHW, drawn.clean_BCHW
 
-
-def as_matched(matches: Sequence[Matched], tone: Tone) -> Degrade:
-    """The matched degradations over clean scenes, a little different each time."""
-    return lambda clean_NCHW, generator: degrade_mixed(matches, clean_NCHW, generator, 0.05, tone)
-
-
-def matched_pairs(
-    bundle: Bundle, matches: Sequence[Matched], generator: torch.Generator, tone: Tone = "keep"
-) -> Pairs | None:
-    """Held-out scenes with the matched degradations; None when nothing was matched."""
-    if not matches:
-        return None
-    clean = bundle.replay_gate_NCHW.float() / 255
-    pairs = Pairs.make(bundle.model, *degrade_mixed(matches, clean, generator, 0.03, tone), tone)
-    gap = sum(m.weight * bundle.stats.match_gap(m.chain) for m in matches) / sum(m.weight for m in matches)
-    return replace(pairs, match_gap=gap)
+    return degrade
 
 
 def source_pairs(bundle: Bundle, count: int, side: int, seed: int, tone: Tone = "keep") -> Pairs:

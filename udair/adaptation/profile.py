@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from udair.adaptation.fitting import CROP
 from udair.adaptation.phase_state import PhaseState
-from udair.adaptation.target import CROP
 from udair.data.images import ImageArray
 from udair.data.patches import mirrored, to_tensor
 from udair.data.tasks import CLASSES

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from udair.adaptation.pairs import Degrade, crop_scenes, photos
+from udair.adaptation.pairs import crop_scenes, photos
 from udair.bundle import Bundle
 from udair.config import Tone
 from udair.data.tasks import make_batch
@@ -22,28 +22,21 @@ RIDGE = 0.3  # boundaries are fitted on few scenes: less follows their content
 
 
 def scoped(
-    bundle: Bundle,
-    row: Modulation,
-    crops: Tensor,
-    degrade: Degrade,
-    generator: torch.Generator,
-    tone: Tone = "keep",
+    bundle: Bundle, row: Modulation, alike_NCHW: Tensor, generator: torch.Generator, tone: Tone = "keep"
 ) -> Modulation:
-    """Limit a row to images like the target's, or like scenes with its degradation.
+    """Limit a row to images like these.
 
     Args:
         bundle: The base model, whose replay scenes stand for the source.
         row: One row; it is not changed.
-        crops: Of the target (N, 3, H, W).
-        degrade: Gives scenes its degradation.
+        alike_NCHW: Crops of the target, and scenes as its camera would have given them.
         generator: Of crops and degradations.
         tone: The intent whose source degradations are to be left out.
     """
-    count, side = len(crops), crops.shape[-1]
-    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, 2 * count, side, generator)
-    alike = torch.cat([crops, degrade(scenes[:count], generator)[0]])
-    others = make_batch(photos(scenes), 2 * count, side, generator, tone=tone).degraded_BCHW
-    return fit_scope(row, _features(bundle, alike), _features(bundle, others))
+    count, side = len(alike_NCHW), alike_NCHW.shape[-1]
+    scenes = crop_scenes(bundle.replay_train_NCHW.float() / 255, count, side, generator)
+    others = make_batch(photos(scenes), count, side, generator, tone=tone).degraded_BCHW
+    return fit_scope(row, _features(bundle, alike_NCHW), _features(bundle, others))
 
 
 @torch.no_grad()

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from udair.adaptation.adapter import Adapter
 from udair.adaptation.detection import Detection, detect
-from udair.adaptation.fitting import fit_adapter
-from udair.adaptation.matching import Matched
+from udair.adaptation.fitting import CROP, EMBED_CROPS, fit_adapter
 from udair.adaptation.pairs import Degrade, Pairs, crop_scenes
 from udair.adaptation.phase_state import PhaseStates
 from udair.adaptation.projection import align
+from udair.adaptation.scenes import Scenes
 from udair.adaptation.scope import source_pairs_inside
+from udair.adaptation.toning import Toning
 from udair.bundle import Bundle
 from udair.config import RecipeConfig, Tone
 from udair.data.images import ImageArray
@@ -28,8 +29,6 @@ from udair.models.modulation import Modulation
 
 Progress = Callable[[str, float, dict[str, float]], None]
 
-CROP = 96  # side of the crops that are embedded and matched, pixels
-EMBED_CROPS = 64
 ANCHOR_SHARE = 0.125  # of a training batch: source samples inside the scope
 ANCHOR_DRAWS = 256  # source samples among which those are looked for
 
@@ -74,6 +73,8 @@ class Run:
     states: PhaseStates | None
     identity: Adapter
     champion: Adapter | None
+    scenes: Scenes
+    toning: Toning
 
     @property
     def start(self) -> Modulation:
@@ -98,14 +99,12 @@ class Candidates:
         adapters: By name.
         held_out: Pairs that they are compared on; None where there are none.
         metrics: Figures.
-        matches: What was matched, if anything was.
         words: What was found, for people.
     """
 
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     held_out: Pairs | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    matches: Sequence[Matched] = ()
     words: Sequence[str] = ()
 
 
@@ -118,6 +117,7 @@ def anchors_of(
 
 def train_on(
     bundle: Bundle,
+    scenes: Tensor,
     degrade: Degrade,
     embedding_ND: Tensor,
     anchors: tuple[Tensor, Tensor],
@@ -132,7 +132,8 @@ def train_on(
     """Train an adapter on clean scenes that are degraded as the target is, and on a few anchors in every batch.
 
     Args:
-        bundle: The base model, with the scenes.
+        bundle: The base model.
+        scenes: Clean ones (N, 3, H, W).
         degrade: What the target does to a scene.
         embedding_ND, config, deadline, generator, on_step, start, tone: As for `fit_adapter`.
         anchors: From `anchors_of`.
@@ -140,7 +141,6 @@ def train_on(
     Raises:
         AdaptationError, OutOfTime: As for `fit_adapter`.
     """
-    scenes = bundle.replay_train_NCHW.float() / 255
 
     def draw(batch: int, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         kept = min(round(ANCHOR_SHARE * batch), len(anchors[0]))
@@ -149,6 +149,13 @@ def train_on(
         return torch.cat([degraded, anchors[0][pick]]), torch.cat([wanted, anchors[1][pick]])
 
     return fit_adapter(
-        bundle.model, draw, embedding_ND, config, generator=generator, deadline=deadline, start=start, on_step=on_step,
+        bundle.model,
+        draw,
+        embedding_ND,
+        config,
+        generator=generator,
+        deadline=deadline,
+        start=start,
+        on_step=on_step,
         tone=tone,
-    )  # fmt: skip
+    )

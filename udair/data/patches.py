@@ -107,7 +107,8 @@ def read_folder(folder: Path, limit: int | None = None) -> list[ImageArray]:
 
 def to_tensor(images: Sequence[ImageArray], device: torch.device | str = "cpu") -> Tensor:
     """Equal-sized (H, W, 3) uint8 arrays to (B, 3, H, W) floats in [0, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().to(device) / 255
+    # Bytes travel, and become floats where they arrive.
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def to_array16(image_CHW: Tensor) -> npt.NDArray[np.uint16]:
@@ -120,5 +121,10 @@ def to_array16(image_CHW: Tensor) -> npt.NDArray[np.uint16]:
 
 def to_array(image_CHW: Tensor) -> ImageArray:
     """(…, 3, H, W) floats to (…, H, W, 3) uint8, rounded and clamped."""
-    array: ImageArray = (image_CHW.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    array: ImageArray = to_bytes(image_CHW).movedim(-3, -1).cpu().numpy()
     return array
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Floats in [0, 1] to uint8 where they are, rounded and clamped."""
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)

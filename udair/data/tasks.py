@@ -44,14 +44,14 @@ CHAINS: Mapping[Tone, Sequence[tuple[str, ...]]] = {
     "restore": SOURCE_CHAINS,
     "keep": [names for names in SOURCE_CHAINS if not set(names) & set(TONE_FAMILIES)],
 }
-KEEP_SHARE = 0.45  # of a training batch: the default intent, and what fine structure is judged with
+KEEP_SHARE = 0.5  # of a training batch: the default intent, and what fine structure is judged with
 # Half of all synthetic patches carry, whatever else befell them, the faint noise that every sensor
 # leaves; its deviation is drawn log-uniformly. Without it a net learns that faint noise means low
 # light, and brightens photographs that nothing is wrong with (docs/log.md, 2026-11-25).
 FAINT_SHARE = 0.5
 FAINT_SIGMA = (0.0008, 0.02)
 # Of the patches of a class that has real pairs, how many are real.
-REAL_SHARE: Mapping[str, float] = {"rain": 0.4, "haze": 0.4, "noise": 0.1, "blur": 0.4}
+REAL_SHARE: Mapping[str, float] = {"rain": 0.4, "haze": 0.5, "noise": 0.25, "blur": 0.4}
 
 
 @dataclass(frozen=True)

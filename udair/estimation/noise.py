@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +31,9 @@ WIDE = 8.0  # deviation of the blur that stands for the scene behind the noise, 
 REACH = 10  # lags of the autocovariance that are kept, pixels: noise is not correlated further
 KNOTS = 8
 CLIPPED = 0.02  # share of values at 0 or 1 above which a patch has lost the tails of its noise
+# Where too few patches have kept them: the noise between its tenths is told by patches with so many values at 0 or 1.
+CENSORED = 0.1
+_TENTHS = 2.5631  # between the first and the last tenth of a Gaussian, in its deviations
 LEAST_PATCHES = 12
 MOST_PATCHES = 2000
 
@@ -141,27 +146,35 @@ def noise_bank(images: Sequence[ImageArray], flattest: float = 0.05) -> NoiseBan
         flattest: Share of all patches that is taken: few are flatter, many are more varied.
 
     Returns:
-        None where there are too few patches to say.
+        None where there are too few patches to say, or what they hold has been cut off at 0 and 1.
     """
-    residuals, colours, levels, image_of = [], [], [], []
+    residuals, colours, shares, image_of = [], [], [], []
     for index, image in enumerate(images):
         if min(image.shape[:2]) < SIDE:
             continue
         plane = to_tensor([image])
-        residual = plane - _blurred(plane, WIDE)
-        patches, colour = _patches(residual), _patches(plane)
+        patches, colour = _patches(plane - _blurred(plane, WIDE)), _patches(plane)
         clipped = ((colour <= 0) | (colour >= 1)).float().mean((1, 2, 3))
-        good = clipped <= CLIPPED
-        if not bool(good.any()):
-            continue
+        good = clipped <= CENSORED
         residuals.append(patches[good])
         colours.append(colour[good].mean((2, 3)))
-        levels.append(patches[good].mean(1).std((1, 2)))
+        shares.append(clipped[good])
         image_of += [index] * int(good.sum())
-    looked_at = len(image_of)
-    if looked_at < LEAST_PATCHES:
+    if len(image_of) < LEAST_PATCHES:
         return None
-    level_N, colour_NC, owner_N = torch.cat(levels), torch.cat(colours), torch.tensor(image_of)
+    every, colour_NC, share_N, owner_N = (
+        torch.cat(residuals),
+        torch.cat(colours),
+        torch.cat(shares),
+        torch.tensor(image_of),
+    )
+    whole = share_N <= CLIPPED
+    if int(whole.sum()) >= LEAST_PATCHES:
+        every, colour_NC, owner_N = every[whole], colour_NC[whole], owner_N[whole]
+    else:
+        every = _uncut(every)
+    looked_at = len(every)
+    level_N = every.mean(1).std((1, 2))
     chosen = []
     evenness = []
     for part in colour_NC.mean(1).argsort().tensor_split(min(KNOTS, max(1, looked_at // 40))):
@@ -173,9 +186,26 @@ def noise_bank(images: Sequence[ImageArray], flattest: float = 0.05) -> NoiseBan
     pick = torch.cat(chosen)  # patches of one brightness after those of another
     if len(pick) > MOST_PATCHES:
         pick = pick[torch.linspace(0, len(pick) - 1, MOST_PATCHES).long()]
-    every = torch.cat(residuals)
     images_seen = len(set(owner_N[pick].tolist()))
     return NoiseBank(every[pick], colour_NC[pick], images_seen, sorted(evenness)[len(evenness) // 2])
+
+
+def _uncut(residual_NCss: Tensor) -> Tensor:
+    """Residuals whose largest values were cut off, as strong as what lies between their tenths says."""
+    flat_NCp = residual_NCss.flatten(2)
+    low, high = (flat_NCp.quantile(tenth, 2) for tenth in (0.1, 0.9))
+    found_NC = (high - low) / _TENTHS / flat_NCp.std(2).clamp(min=1e-5)
+    return residual_NCss * found_NC[:, :, None, None]
+
+
+def haar_level(plane_HWC: npt.NDArray[np.float64]) -> float:
+    """Deviation of white noise in one picture, whatever else it shows, in the picture's unit.
+
+    Median of the finest diagonal Haar details, Donoho and Johnstone 1994; correlated noise is underestimated.
+    """
+    even = plane_HWC[: plane_HWC.shape[0] // 2 * 2, : plane_HWC.shape[1] // 2 * 2]
+    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
+    return float(np.median(np.abs(diagonal)) / 0.6745)
 
 
 def _patches(plane_1CHW: Tensor) -> Tensor:

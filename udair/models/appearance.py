@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from udair.models.padding import smoothed
+
 BLOCK = 8
 
 # The first `PHOTOMETRIC` depend on what is photographed, not only on what damaged it.
@@ -38,14 +40,14 @@ def appearance(image_BCHW: Tensor) -> Tensor:
     """
     image = image_BCHW.float()
     low = F.avg_pool2d(image, BLOCK)
-    smooth = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    smooth = smoothed(image)
     high = image - smooth
     block_deviation = F.avg_pool2d(high.square(), BLOCK).sqrt()
     floor = _quantile(block_deviation, 0.1)
     luminance = high.mean(1, keepdim=True)
     detail = F.avg_pool2d(luminance.square(), BLOCK).sqrt()
     coarse = F.avg_pool2d(smooth, 2)
-    coarse = coarse - F.avg_pool2d(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    coarse = coarse - smoothed(coarse)
     coarse_detail = F.avg_pool2d(coarse.mean(1, keepdim=True).square(), BLOCK // 2).sqrt()
     quiet = (detail <= _quantile(detail, 0.3)[:, :, None, None]).float()
     quiet = F.interpolate(quiet, scale_factor=BLOCK, mode="nearest")

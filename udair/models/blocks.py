@@ -31,6 +31,7 @@ class DenseBlock(nn.Module):
     def __init__(self, channels: int, code_dim: int, place: int, attend: bool, patch: int) -> None:
         super().__init__()
         self.patch = patch
+        self.halved = False  # convolve in bfloat16: `udair/models/served.py`
         self.place = slice(place, place + 2 * channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
@@ -65,8 +66,11 @@ class DenseBlock(nn.Module):
     def change(self, x_BCHW: Tensor, film_B2C: Tensor) -> Tensor:
         """What depends on the neighbours alone: two positions to each side."""
         scale, shift = film_B2C[:, :, None, None].chunk(2, 1)
-        y: Tensor = self.second(F.relu(torch.addcmul(shift, self.first(x_BCHW), 1 + scale), inplace=True))
-        return y
+        scale = 1 + scale
+        if self.halved:
+            x_BCHW, scale, shift = x_BCHW.bfloat16(), scale.bfloat16(), shift.bfloat16()
+        y: Tensor = self.second(F.relu(torch.addcmul(shift, self.first(x_BCHW), scale), inplace=True))
+        return y.float() if self.halved else y
 
     def gate(self, pooled_BCvv: Tensor) -> Tensor:
         """Weights of the channels in (0, 2), from their means over the whole picture or its views."""

@@ -17,7 +17,8 @@ from udair.config import ModelConfig
 from udair.models.appearance import appearance
 from udair.models.codebook import Codebook, Quantised
 from udair.models.modulation import Modulation
-from udair.models.padding import pad, window
+from udair.models.padding import pad, smoothed, window
+from udair.models.tone_curve import bends, toned
 
 STRIDE = 16
 BAND_PIXELS = 2**21  # above it a picture is looked at in bands
@@ -42,12 +43,6 @@ class Degradation(NamedTuple):
     histogram_BK: Tensor
     commitment: Tensor
     inside_B: Tensor
-
-    def samples(self) -> list[Degradation]:
-        """Each sample of the batch as a batch of one."""
-        parts = (self.embedding_BD, self.codes_BD, self.map_BDhw, self.histogram_BK, self.inside_B)
-        rows = (part.split(1) for part in parts)
-        return [Degradation(e, c, m, h, self.commitment, i) for e, c, m, h, i in zip(*rows, strict=True)]
 
 
 class DegradationEncoder(nn.Module):
@@ -80,8 +75,7 @@ class DegradationEncoder(nn.Module):
 
     def latent(self, image_BCHW: Tensor) -> Tensor:
         """Normalised latent map (B, D, H/16, W/16) before quantisation."""
-        blurred_BCHW = F.avg_pool2d(F.pad(image_BCHW, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        high_BCHW = 4.0 * (image_BCHW - blurred_BCHW)
+        high_BCHW = 4.0 * (image_BCHW - smoothed(image_BCHW))
         latent_BDhw = self.head(self.trunk(torch.cat([image_BCHW - 0.5, high_BCHW], 1)))
         return F.layer_norm(latent_BDhw.permute(0, 2, 3, 1), (latent_BDhw.shape[1],)).permute(0, 3, 1, 2)
 
@@ -104,22 +98,37 @@ class DegradationEncoder(nn.Module):
         return torch.cat(bands, 2)
 
     def forward(self, image_BCHW: Tensor, modulation: Modulation | None = None) -> Degradation:
-        """Embed a batch of any size. An adapter moves codes and projects the result."""
+        """Embed a batch of any size. An adapter moves codes and projects the result.
+
+        Whether it applies is decided on the pixels as they came; what it does, on those behind its tone curve.
+        """
+        seen = self.modulate(self._quantised(image_BCHW), image_BCHW, modulation)
+        if modulation is None or not bends(modulation.curve_B3T):
+            return seen
+        toned_BCHW = toned(image_BCHW, modulation.curve_B3T, seen.inside_B)
+        return self.modulate(self._quantised(toned_BCHW), toned_BCHW, modulation, seen.inside_B)
+
+    def _quantised(self, image_BCHW: Tensor) -> Quantised:
         height, width = image_BCHW.shape[2:]
         if self.training or len(image_BCHW) * height * width <= BAND_PIXELS:
             latent_BDhw = self.latent(pad(image_BCHW, STRIDE))
         else:
             rows = max(STRIDE, BAND_PIXELS // (len(image_BCHW) * width) // STRIDE * STRIDE)
             latent_BDhw = self.latent_in_bands(image_BCHW, rows)
-        return self.modulate(self.codebook(latent_BDhw), image_BCHW, modulation)
+        quantised: Quantised = self.codebook(latent_BDhw)
+        return quantised
 
-    def modulate(self, quantised: Quantised, image_BCHW: Tensor, modulation: Modulation | None) -> Degradation:
-        """Pool codes to the embedding, through an adapter's offsets and projection where it applies."""
+    def modulate(
+        self, quantised: Quantised, image_BCHW: Tensor, modulation: Modulation | None, inside_B: Tensor | None = None
+    ) -> Degradation:
+        """Pool codes to the embedding, through an adapter's offsets and projection where it applies: see `inside_B`."""
         map_BDhw = quantised.map_BDhw
         codes_BD = embedding_BD = map_BDhw.mean((2, 3))
-        inside_B = torch.ones_like(codes_BD[:, 0])
-        if modulation is not None:
-            inside_B = modulation.inside(scope_features(codes_BD, image_BCHW)).to(map_BDhw.dtype)
+        if modulation is None:
+            inside_B = torch.ones_like(codes_BD[:, 0])
+        else:
+            if inside_B is None:
+                inside_B = modulation.inside(scope_features(codes_BD, image_BCHW)).to(map_BDhw.dtype)
             offset_BDhw = _gather_offsets(modulation.codes_BKD, quantised.indices_Bhw)
             map_BDhw = map_BDhw + inside_B[:, None, None, None] * offset_BDhw
             codes_BD = map_BDhw.mean((2, 3))

@@ -1,7 +1,7 @@
 """What an adapter changes in the model, one row a sample: everything applies by gather or bmm.
 
 Axes: B samples, D code width, K codes, S scope features (embedding, then appearance), F restorer
-modulations (scale and shift of every norm), O outputs and C inputs of the last convolution.
+modulations (scale and shift of every norm), O outputs and C inputs of the last convolution, T knots of a tone curve.
 
 All zeros is the identity: `x * (1 + 0) + 0` is x to the last bit, so a source model and a domain
 without an adapter give the same pixels. An adapter has a scope: a half-space of image features, on
@@ -11,13 +11,15 @@ in-domain image sent to an adapted domain is not harmed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from udair.errors import ShapeError
 from udair.models.appearance import STATISTICS
+from udair.models.tone_curve import KNOTS, bends
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Modulation:
         readout_BOC: Pointwise delta of the restorer's last convolution.
         gain_B: Delta of the residual's gain.
         affine_B6: Delta of the output's scale (3) and shift (3) per colour channel.
+        curve_B3T: What a tone curve before the net adds at its knots (`udair/models/tone_curve.py`).
         scope_weight_BS: Normal of the half-space to which the row applies.
         scope_bias_B: Its offset; with zero weights and a positive offset the row applies always.
     """
@@ -43,6 +46,7 @@ class Modulation:
     readout_BOC: Tensor
     gain_B: Tensor
     affine_B6: Tensor
+    curve_B3T: Tensor
     scope_weight_BS: Tensor
     scope_bias_B: Tensor
 
@@ -65,9 +69,19 @@ class Modulation:
             torch.zeros(batch, *readout, device=device),
             torch.zeros(batch, device=device),
             torch.zeros(batch, 6, device=device),
+            torch.zeros(batch, 3, KNOTS, device=device),
             torch.zeros(batch, code_dim + len(STATISTICS), device=device),
             torch.ones(batch, device=device),
         )
+
+    @cached_property
+    def has_curve(self) -> bool:
+        """Whether a tone curve changes anything: looked at once, so not for rows that are being trained."""
+        return bends(self.curve_B3T)
+
+    def without_curve(self) -> Modulation:
+        """The same rows with curves of no knots: nobody has to ask the device whether they bend."""
+        return replace(self, curve_B3T=self.curve_B3T[:, :, :0])
 
     @property
     def batch(self) -> int:

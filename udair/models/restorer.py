@@ -24,6 +24,7 @@ from udair.models.conditions import Conditions
 from udair.models.degradation import Degradation, DegradationEncoder
 from udair.models.modulation import Modulation
 from udair.models.padding import pad
+from udair.models.tone_curve import toned
 
 # Levels that see neighbours alone; those below attend over channels and are run on whole pictures.
 SHALLOW_LEVELS = 2
@@ -155,6 +156,8 @@ class Restorer(nn.Module):
             modulation = modulation.expand(batch)
         if degradation is None:
             degradation = self.embed(image_BCHW, modulation)
+        if modulation is not None:
+            image_BCHW = toned(image_BCHW, modulation.curve_B3T, degradation.inside_B)
         given = self.conditions(degradation, modulation, tone)
         residual = self.residual(pad(image_BCHW, self.config.stride), given)
         return compose(image_BCHW, residual[:, :, :height, :width], given)

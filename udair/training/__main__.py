@@ -78,8 +78,11 @@ def _train(trainer: SourceTrainer, out: Path, averaged_only: bool) -> None:
         if time.monotonic() - shown > SHOW_S:
             shown = time.monotonic()
             speed = (trainer.steps - begun[0]) * trainer.config.batch / max(trainer.spent_s - begun[1], 1e-9)
-            print(f"step {trainer.steps} {trainer.progress:6.1%} {speed:.1f} patches/s rate {rate:.2e} "
-                  + " ".join(f"{k} {v:.4g}" for k, v in mean.items()), flush=True)  # fmt: skip
+            print(
+                f"step {trainer.steps} {trainer.progress:6.1%} {speed:.1f} patches/s rate {rate:.2e} "
+                + " ".join(f"{k} {v:.4g}" for k, v in mean.items()),
+                flush=True,
+            )
         if time.monotonic() - saved > SAVE_S:
             saved = time.monotonic()
             trainer.save(out, averaged_only=averaged_only)

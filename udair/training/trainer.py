@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from udair.captured import CapturedStep
 from udair.checkpoint import read_checkpoint, write_checkpoint
 from udair.config import ModelConfig, TrainConfig
 from udair.data.pairs import PairSource
@@ -28,7 +29,6 @@ from udair.errors import BundleError
 from udair.models.restorer import Restorer
 from udair.models.stored import read_model
 from udair.optimizer import MatrixOptimizer
-from udair.training.captured import CapturedStep
 from udair.training.guard import Guard
 from udair.training.source_model import SourceModel
 from udair.weights import read_manifest

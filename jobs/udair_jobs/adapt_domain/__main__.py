@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(result: AdaptResult) -> None:
+    for sentence in result.words:
+        print(sentence)
     if result.snapshot is not None:
         seen = result.snapshot
         print(f"snapshot   {seen.images} images: {seen.adapt_images} adapt, {seen.gate_images} gate", end="")

@@ -1,6 +1,7 @@
 """Before and after: a few of the domain's own images that no adapter was fitted on, worst first.
 
-Each picture is restored whole, as the endpoint does it (`udair.inference.restore`), and its middle is shown.
+Each picture is restored whole, as the endpoint does it (`udair.inference.restore` of the model `as_served`), and its
+middle is shown.
 
 There is no truth to compare with: the order follows naturalness (NIQE), which a person should look past.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from udair.config import Tone
 from udair.data.encoding import ImageMetadata, encode
 from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
-from udair.inference import ENDPOINT_PIECE_BYTES, restore
+from udair.inference import restore
 from udair.metrics import niqe, niqe_features
+from udair.models.served import as_served
+from udair.tiling import ENDPOINT_PIECE_BYTES
 from udair_jobs.runtime.results import to_json
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ def look_at_images(
     """Restore at most `most` images, evenly chosen, by the base model with both intents, the adapter and the champion."""
     step = max(1, math.ceil(len(images) / most)) if most else 0
     chosen = range(0, len(images), step) if step else range(0)
+    bundle = replace(bundle, model=as_served(bundle.model))
     found = [_views(bundle, images[at], keys[at], adapter, champion) for at in chosen]
     return sorted(found, key=lambda views: (-views.niqe_rise if math.isfinite(views.niqe_rise) else 0.0, views.key))
 

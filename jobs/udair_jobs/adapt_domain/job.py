@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import udair
 from udair.data.images import ImageArray
 from udair.errors import AdapterError
+from udair_jobs.adapt_domain.references import References, fetch_references, manifest_folder
 from udair_jobs.adapt_domain.specs import source_of
 from udair_jobs.errors import CandidateError, JobError, JobsError, NotFound
 from udair_jobs.images.datasets import LoadedImages, load_images
 from udair_jobs.images.manifests import Split
 from udair_jobs.images.snapshots import Snapshot, load_snapshot, take_snapshot
 from udair_jobs.published.base_models import checked_digest, local_folder
-from udair_jobs.published.candidates import ADAPTER, MANIFEST, publish_candidate, verify_candidate
+from udair_jobs.published.candidates import ADAPTER, BASE, EVIDENCE, MANIFEST, publish_candidate, verify_candidate
 from udair_jobs.runtime.cancellation import Cancellation
+from udair_jobs.runtime.curves import Curves
 from udair_jobs.runtime.failures import explain
 from udair_jobs.runtime.reporting import Reporter
 from udair_jobs.runtime.results import MAX_SKIPPED, commit_result, read_result, to_json
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
 CHECKPOINTS = "checkpoints"
-BASE = "base.json"  # how the base model compares with doing nothing
+MATCH = "match.json"
 
 
 @dataclass
@@ -47,9 +49,11 @@ class _Attempt:
     spec: AdaptSpec
     output: Storage
     reporter: Reporter
+    curves: Curves
     cancellation: Cancellation
     patience_s: float
     snapshot: SnapshotSummary | None = None
+    references: References = field(default_factory=References)
     skipped: list[Skipped] = field(default_factory=list)
 
     def store(self, uri: str) -> Storage:
@@ -78,7 +82,7 @@ def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None, patience_s
         log.info("%s has a result already: %s", output.uri, earlier.state)
         return earlier
     # A heartbeat that cannot be written now is of no use later.
-    attempt = _Attempt(spec, output, Reporter(impatient), cancellation or Cancellation(), patience_s)
+    attempt = _Attempt(spec, output, Reporter(impatient), Curves(impatient), cancellation or Cancellation(), patience_s)
     try:
         with attempt.cancellation.armed():
             result = _adapt(attempt)
@@ -90,7 +94,15 @@ def run(spec: AdaptSpec, *, cancellation: Cancellation | None = None, patience_s
             log.error("%s: %s", reason, detail)
         if isinstance(error, JobError):
             attempt.skipped.extend(error.skipped)
-        result = AdaptResult(state="FAILED", reason=reason, detail=detail, snapshot=attempt.snapshot)
+        result = AdaptResult(
+            state="FAILED",
+            reason=reason,
+            detail=detail,
+            snapshot=attempt.snapshot,
+            references=attempt.references.summary,
+            words=list(attempt.references.words),
+        )
+    attempt.curves.write()
     return commit_result(
         output,
         result.model_copy(
@@ -119,14 +131,16 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
         set_threads()
         bundle = load_bundle(base, expected_digest=spec.base_digest)
     attempt.report("VALIDATING", 1.0)
-    snapshot, adapt_images, gate = _fetch(attempt)
+    snapshot, target, gate = _fetch(attempt)
     champion = _champion(attempt, bundle)
     states = _states(attempt, champion)
-    profile = _profile(attempt, bundle, snapshot, adapt_images, states)
-    adaptation = _recipe(attempt, bundle, adapt_images, gate.images, champion, states)
+    profile = _profile(attempt, bundle, snapshot, target.images, states)
+    adaptation = _recipe(attempt, bundle, target, gate.images, champion, states)
     attempt.report("EXPORTING")
     against_nothing = check_base(bundle, gate.images, spec.tone)
-    files = _files(adaptation, profile) | {BASE: to_json(asdict(against_nothing) | {"reason": against_nothing.reason})}
+    files = _files(attempt, adaptation, profile) | {
+        BASE: to_json(asdict(against_nothing) | {"reason": against_nothing.reason})
+    }
     files |= _gallery(attempt, bundle, gate, adaptation, champion)
     manifest = publish_candidate(
         candidate, files, base_digest=spec.base_digest, code_version=udair.__version__, tone=spec.tone
@@ -135,16 +149,17 @@ def _adapt(attempt: _Attempt) -> AdaptResult:
     return _succeeded(attempt, candidate, manifest, files)
 
 
-def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], LoadedImages]:
+def _fetch(attempt: _Attempt) -> tuple[Snapshot, LoadedImages, LoadedImages]:
+    """The domain's images, to adapt to and for the gate; the attempt knows its references then, too."""
     spec, report = attempt.spec, attempt.report
     report("FETCHING")
-    source = source_of(spec, attempt.patience_s)
+    source, pinned = source_of(spec, attempt.patience_s), attempt.store(spec.snapshot_uri)
     snapshot = take_snapshot(
         source,
-        attempt.store(spec.snapshot_uri),
+        pinned,
         snapshot_id=spec.snapshot_id,
         limits=spec.limits,
-        on_progress=lambda share, counters: report("FETCHING", 0.6 * share, counters),
+        on_progress=lambda share, counters: report("FETCHING", 0.5 * share, counters),
     )
     attempt.snapshot = snapshot.summary
     attempt.skipped.extend(snapshot.skipped())
@@ -157,7 +172,7 @@ def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], LoadedImages]
             on_progress=lambda done: report("FETCHING", start + share * done),
         )
 
-    adapt, gate = load("adapt", 0.6, 0.25), load("gate", 0.85, 0.15)
+    adapt, gate = load("adapt", 0.5, 0.2), load("gate", 0.7, 0.1)
     attempt.skipped.extend(adapt.skipped + gate.skipped)
     if adapt.skipped and not adapt.images:
         first = adapt.skipped[0]
@@ -166,7 +181,16 @@ def _fetch(attempt: _Attempt) -> tuple[Snapshot, list[ImageArray], LoadedImages]
             f"none of the {len(adapt.skipped)} images to adapt to is as it was when snapshot "
             f"{spec.snapshot_id} was taken (first: {first.key}: {first.reason}). Take a new snapshot.",
         )
-    return snapshot, adapt.images, gate
+    attempt.references = fetch_references(
+        spec,
+        pinned,
+        snapshot,
+        [*adapt.images, *gate.images],
+        on_progress=lambda share: report("FETCHING", 0.8 + 0.2 * share),
+        patience_s=attempt.patience_s,
+    )
+    attempt.skipped.extend(attempt.references.skipped)
+    return snapshot, adapt, gate
 
 
 def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
@@ -181,6 +205,8 @@ def _states(attempt: _Attempt, champion: Adapter | None) -> PhaseCheckpoints:
         "snapshot": attempt.snapshot.digest,
         "recipe": asdict(spec.recipe),
         "tone": spec.tone,
+        "tone_aim": spec.tone_aim,
+        "references": attempt.references.digest,
         "limits": spec.limits.model_dump(),
         "everything_embedded": spec.embed_workers > 0,
         "champion": adapter_digest(adapter_to_bytes(champion)) if champion else None,
@@ -219,7 +245,7 @@ def _profile(
 def _recipe(
     attempt: _Attempt,
     bundle: Bundle,
-    adapt_images: list[ImageArray],
+    target: LoadedImages,
     gate_images: list[ImageArray],
     champion: Adapter | None,
     states: PhaseCheckpoints,
@@ -227,18 +253,23 @@ def _recipe(
     from udair.adaptation.recipe import adapt
 
     def on_progress(phase: str, fraction: float, metrics: dict[str, float]) -> None:
+        if phase == "ADAPTING":
+            attempt.curves.add(metrics)
         attempt.report(cast(Phase, phase), fraction, metrics)
 
     recipe = attempt.spec.recipe
     return adapt(
         bundle,
-        adapt_images,
+        target.images,
         gate_images,
         recipe,
         on_progress,
         champion=champion,
         states=states,
         tone=attempt.spec.tone,
+        references=attempt.references.images,
+        tone_aim=attempt.spec.tone_aim,
+        jpeg_tables=target.jpeg_tables,
     )
 
 
@@ -257,14 +288,17 @@ def _champion(attempt: _Attempt, bundle: Bundle) -> Adapter | None:
         return None
 
 
-def _files(adaptation: Adaptation, profile: Profile) -> dict[str, bytes]:
+def _files(attempt: _Attempt, adaptation: Adaptation, profile: Profile) -> dict[str, bytes]:
     from udair.adaptation.adapter import adapter_to_bytes
 
+    said = attempt.references.words
+    evidence = replace(adaptation.evidence, notes=(*adaptation.evidence.notes, *said))
+    words = [*adaptation.match.get("words", ()), *said]
     return {
         ADAPTER: adapter_to_bytes(adaptation.adapter),
-        "evidence.json": to_json(adaptation.evidence.to_dict()),
+        EVIDENCE: to_json(evidence.to_dict()),
         "metrics.json": to_json(adaptation.metrics),
-        "match.json": to_json(adaptation.match),
+        MATCH: to_json(adaptation.match | {"words": words}),
         "profile.json": to_json(profile.to_dict()),
     }
 
@@ -287,6 +321,9 @@ def _published_earlier(attempt: _Attempt, candidate: Storage) -> AdaptResult:
     if snapshot is not None:
         attempt.snapshot = snapshot.summary
         attempt.skipped.extend(snapshot.skipped())
+    if spec.reference_uri is not None:
+        pinned = load_snapshot(manifest_folder(attempt.store(spec.snapshot_uri), spec.reference_uri))
+        attempt.references = References(summary=pinned.summary if pinned else None)
     log.info("%s was published by an earlier process of this attempt", candidate.uri)
     return _succeeded(attempt, candidate, manifest, {name: candidate.get(name) for name in manifest.files})
 
@@ -296,9 +333,11 @@ def _succeeded(attempt: _Attempt, candidate: Storage, manifest: Manifest, files:
     return AdaptResult(
         state="SUCCEEDED",
         snapshot=attempt.snapshot,
+        references=attempt.references.summary,
+        words=json.loads(files[MATCH])["words"],
         candidate_uri=candidate.uri,
         manifest=manifest,
-        evidence=json.loads(files["evidence.json"]),
+        evidence=json.loads(files[EVIDENCE]),
         base_loses=json.loads(files[BASE])["reason"] if BASE in files else "",
         metrics={name: value for name, value in metrics.items() if value is not None},
     )

@@ -61,5 +61,15 @@ def spec_from(values: dict[str, Any]) -> AdaptSpec:
 
 def source_of(spec: AdaptSpec, patience_s: float = PATIENCE_S) -> Storage:
     """The customer's prefix, read with the rights that the spec names."""
+    return _customers(spec, spec.source_uri, spec.source_endpoint_url, patience_s)
+
+
+def references_of(spec: AdaptSpec, patience_s: float = PATIENCE_S) -> Storage:
+    """The customer's good pictures, read with the same rights."""
+    assert spec.reference_uri is not None, "asked for where there are references"
+    return _customers(spec, spec.reference_uri, spec.reference_endpoint_url, patience_s)
+
+
+def _customers(spec: AdaptSpec, uri: str, endpoint_url: str | None, patience_s: float) -> Storage:
     role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None
-    return PatientStorage(open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url, role=role), patience_s)
+    return PatientStorage(open_storage(uri, endpoint_url=endpoint_url, role=role), patience_s)

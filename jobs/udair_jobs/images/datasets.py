@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from udair.data.images import DecodeLimits, ImageArray, decode
+from udair.data.images import ImageArray
 from udair.errors import ImageError
 from udair_jobs.errors import (
     CredentialsExpired,
@@ -17,7 +17,8 @@ from udair_jobs.errors import (
     StorageUnavailable,
     TooLarge,
 )
-from udair_jobs.images.downloads import DECODING, WORKERS, in_order
+from udair_jobs.images.decoding import decode, limits_of
+from udair_jobs.images.downloads import WORKERS, in_order
 from udair_jobs.images.manifests import ManifestRow, ManifestRows
 from udair_jobs.specs import LimitsSpec, Skipped
 from udair_jobs.storage import Storage
@@ -34,11 +35,13 @@ class LoadedImages:
         images: (H, W, 3) uint8 RGB, sides at most `limits.max_side`.
         keys: Where each came from.
         skipped: Objects that changed since the snapshot.
+        jpeg_tables: The luminance table of each image's file, or None.
     """
 
     images: list[ImageArray]
     keys: list[str]
     skipped: list[Skipped]
+    jpeg_tables: list[bytes | None]
 
 
 def load_images(
@@ -61,7 +64,7 @@ def load_images(
     """
     limits = limits or LimitsSpec()
     chosen = sample(rows, limits.max_side, max_images=max_images, max_held_bytes=max_held_bytes)
-    loaded = LoadedImages([], [], [])
+    loaded = LoadedImages([], [], [], [])
 
     def load(row: ManifestRow) -> ImageArray | Skipped:
         return load_image(source, row, limits)
@@ -72,6 +75,7 @@ def load_images(
         else:
             loaded.images.append(image)
             loaded.keys.append(row.key)
+            loaded.jpeg_tables.append(row.jpeg_table)
         if on_progress is not None:
             on_progress(number / len(chosen))
     return loaded
@@ -115,9 +119,7 @@ def load_image(source: Storage, row: ManifestRow, limits: LimitsSpec) -> ImageAr
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return _changed(row, "has other content than in the snapshot")
     try:
-        with DECODING:
-            image = decode(data, DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels))
-            return centre_crop(image, limits.max_side)
+        return centre_crop(decode(data, limits_of(limits)).image, limits.max_side)
     except ImageError as error:  # the same bytes decoded before: the limits were tightened since
         return Skipped(key=row.key, reason=error.reason, detail=str(error))
 

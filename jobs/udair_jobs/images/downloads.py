@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
 from typing import TypeVar
-
-from udair_jobs.runtime.threads import thread_count
 
 # A store answers after tens of milliseconds and decoding takes a few: this many requests hide the difference.
 WORKERS = 16
-# Held while decoding: more decoders than cores are no faster, and each may hold a whole image of 150 MB.
-DECODING = BoundedSemaphore(max(2, thread_count()))
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

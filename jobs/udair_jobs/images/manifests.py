@@ -1,7 +1,7 @@
 """The rows of a snapshot, and their Parquet form.
 
 A prefix may hold a hundred thousand objects and more: `ManifestRows` keeps them as Arrow columns, about
-250 bytes each, and makes a `ManifestRow` only of what somebody looks at.
+300 bytes each, and makes a `ManifestRow` only of what somebody looks at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Status = Literal["OK", "SKIPPED"]
 
 # Rows that are Python objects at the same time, and rows of one Parquet row group.
 _GROUP_ROWS = 4096
+_TABLES = "jpeg_table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class ManifestRow:
         sha256: Of the encoded bytes; empty where they were not read.
         split: Which half of the work may see it; `none` if skipped.
         status: OK, or SKIPPED with `reason` and `detail`.
+        jpeg_table: The file's luminance quantisation table, 64 bytes row-major; None where it is no JPEG, was not
+            read, or the snapshot is of a release that did not keep it.
     """
 
     key: str
@@ -46,6 +49,7 @@ class ManifestRow:
     status: Status = "OK"
     reason: str = ""
     detail: str = ""
+    jpeg_table: bytes | None = None
 
     @property
     def usable(self) -> bool:
@@ -173,7 +177,7 @@ def from_parquet(data: bytes, *, where: str) -> tuple[ManifestHeader, ManifestRo
         header = ManifestHeader(
             metadata["udair.snapshot_id"], metadata["udair.source_uri"], float(metadata["udair.seconds"])
         )
-        return header, ManifestRows(table.select(_schema().names).cast(_schema()))
+        return header, ManifestRows(_with_tables(table).select(_schema().names).cast(_schema()))
     except (pyarrow.ArrowException, KeyError, ValueError) as error:
         raise JobError(
             "CONTROLLER_ERROR",
@@ -181,10 +185,19 @@ def from_parquet(data: bytes, *, where: str) -> tuple[ManifestHeader, ManifestRo
         ) from error
 
 
+def _with_tables(table: Any) -> Any:
+    """`table` with the column that snapshots of earlier releases lack."""
+    import pyarrow
+
+    if _TABLES in table.column_names:
+        return table
+    return table.append_column(_TABLES, pyarrow.nulls(len(table), pyarrow.binary()))
+
+
 def _schema() -> Any:
     import pyarrow
 
-    types = {"size": pyarrow.int64(), "width": pyarrow.int32(), "height": pyarrow.int32()}
+    types = {"size": pyarrow.int64(), "width": pyarrow.int32(), "height": pyarrow.int32(), _TABLES: pyarrow.binary()}
     return pyarrow.schema([(item.name, types.get(item.name, pyarrow.string())) for item in fields(ManifestRow)])
 
 

@@ -7,8 +7,9 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from udair.data.images import DecodeLimits, decode
+from udair.data.images import DecodeLimits
 from udair.errors import ImageError
+from udair.estimation.jpeg import luminance_table
 from udair_jobs.errors import (
     AccessDenied,
     CredentialsExpired,
@@ -20,7 +21,8 @@ from udair_jobs.errors import (
     StorageUnavailable,
     TooLarge,
 )
-from udair_jobs.images.downloads import DECODING, in_order
+from udair_jobs.images.decoding import decode, limits_of
+from udair_jobs.images.downloads import in_order
 from udair_jobs.images.manifests import ManifestRow, ManifestRows
 from udair_jobs.runtime.results import MAX_SKIPPED
 from udair_jobs.specs import LimitsSpec, Skipped
@@ -55,7 +57,7 @@ def scan(source: Storage, limits: LimitsSpec, on_progress: OnProgress, workers: 
             f"{source.uri} holds no object; expected images below it. Check the prefix: it is read as a folder.",
         )
     within_limit = _limit(listed, limits.max_images)
-    decode_limits = DecodeLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels)
+    decode_limits = limits_of(limits)
 
     def look(row: ManifestRow) -> ManifestRow:
         if not row.usable:
@@ -89,7 +91,9 @@ def _list(source: Storage, on_progress: OnProgress) -> ManifestRows:
 
     try:
         return ManifestRows.of(found())
-    except (NotFound, AccessDenied) as error:
+    except NotFound as error:
+        raise JobError("SOURCE_NOT_FOUND", f"cannot list the images: {error}") from error
+    except AccessDenied as error:
         raise JobError("ACCESS_DENIED", f"cannot list the images: {error}") from error
     except InvalidKey as error:
         raise JobError("INVALID_SPEC", str(error)) from error
@@ -128,10 +132,9 @@ def _examine(source: Storage, row: ManifestRow, limits: DecodeLimits) -> Manifes
         return row.skip("UNREADABLE", f"{_DENIED}{error}")
     except StorageError as error:
         return row.skip("UNREADABLE", str(error))
-    row = replace(row, sha256=hashlib.sha256(data).hexdigest())
+    row = replace(row, sha256=hashlib.sha256(data).hexdigest(), jpeg_table=luminance_table(data))
     try:
-        with DECODING:
-            height, width = decode(data, limits).shape[:2]
+        height, width = decode(data, limits).image.shape[:2]
     except ImageError as error:
         return row.skip(error.reason, str(error))
     return replace(row, width=width, height=height)

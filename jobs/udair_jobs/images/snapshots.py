@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from udair.data.images import REASONS as IMAGE_REASONS
 from udair_jobs.errors import JobError, NotFound, PreconditionFailed
 from udair_jobs.images.downloads import WORKERS
 from udair_jobs.images.manifests import ManifestHeader, ManifestRow, ManifestRows, Split, from_parquet, to_parquet
@@ -26,11 +27,7 @@ from udair_jobs.storage import Storage
 MANIFEST = "manifest.parquet"
 SUMMARY = "summary.json"
 REASONS = (
-    "NOT_AN_IMAGE",
-    "TRUNCATED",
-    "TOO_MANY_BYTES",
-    "TOO_MANY_PIXELS",
-    "TOO_SMALL",
+    *IMAGE_REASONS,
     "DUPLICATE",
     "CHANGED",
     "UNREADABLE",

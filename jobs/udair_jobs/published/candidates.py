@@ -17,6 +17,8 @@ from udair_jobs.storage import Storage
 
 MANIFEST = "MANIFEST.json"
 ADAPTER = "adapter.safetensors"
+EVIDENCE = "evidence.json"
+BASE = "base.json"  # how the base model compares with doing nothing
 # An adapter is below 1 MB; whatever is far larger is none, and is not worth reading to the end.
 MAX_FILE_BYTES = 64 * 2**20
 

@@ -18,10 +18,13 @@ from udair_jobs.restore_batch.rows import BatchRow
 from udair_jobs.restore_batch.specs import BatchResult, BatchSpec
 from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.reporting import Reporter
+from udair_jobs.runtime.watching import on_stderr
+from udair_jobs.specs import Phase
 from udair_jobs.storage import PatientStorage, Role, Storage, open_storage
 
 FOLDER = "_udair"
 RESULT = "result.json"
+SPEC = "spec.json"
 
 
 def restore_batch(spec: BatchSpec, *, cancellation: Cancellation | None = None) -> BatchResult:
@@ -46,7 +49,12 @@ def restore_batch(spec: BatchSpec, *, cancellation: Cancellation | None = None) 
     # Absolute from here on: workers run in folders of their own.
     spec = spec.model_copy(update={"source_uri": source.uri, "output_uri": output.uri})
     folder = output.at(FOLDER)
-    reporter = Reporter(folder, {"VALIDATING": 3, "LISTING": 5, "RESTORING": 90, "EXPORTING": 2})
+    kept = folder
+    if spec.kept_uri is not None:
+        kept = PatientStorage(open_storage(spec.kept_uri, endpoint_url=spec.store_endpoint_url))
+        kept.put(SPEC, spec.model_dump_json(indent=2).encode())
+    weights: dict[Phase, float] = {"VALIDATING": 3, "LISTING": 5, "RESTORING": 90, "EXPORTING": 2}
+    reporter = Reporter(kept, weights, listener=on_stderr("objects"))
     reporter.report("VALIDATING")
     base_digest, adapter_digest = _digests(spec)
     recipe = recipe_of(spec, base_digest, adapter_digest)
@@ -72,7 +80,8 @@ def restore_batch(spec: BatchSpec, *, cancellation: Cancellation | None = None) 
         }
     )
     reporter.report("EXPORTING", 1.0)
-    folder.put(RESULT, result.model_dump_json(indent=2).encode())
+    for place in {folder.uri: folder, kept.uri: kept}.values():
+        place.put(RESULT, result.model_dump_json(indent=2).encode())
     return result
 
 

@@ -42,7 +42,9 @@ def planned(
 
     try:
         listed = [item for item in source.list() if not item.key.endswith("/")]
-    except (NotFound, AccessDenied) as error:
+    except NotFound as error:
+        raise JobError("SOURCE_NOT_FOUND", f"cannot list the images: {error}") from error
+    except AccessDenied as error:
         raise JobError("ACCESS_DENIED", f"cannot list the images: {error}") from error
     if not listed:
         raise JobError("DATA_EMPTY", f"{source.uri} holds no object; expected images below it.")

@@ -19,7 +19,7 @@ class BatchRow:
     Attributes:
         key, source_etag, source_bytes, source_sha256: The object that was read.
         state: RESTORED now or UNCHANGED since an earlier run; SKIPPED (no usable image) or FAILED, with why.
-        reason, detail: Of SKIPPED and FAILED.
+        reason, detail: Of SKIPPED and FAILED; a RESTORED file that could not hold all of its original says what in detail.
         output_key, output_etag, output_bytes: The restored file.
         recipe: Digest of everything that decides the output besides the object: model, adapter, format, tiles.
         width, height: Pixels, upright.

@@ -24,6 +24,9 @@ class BatchSpec(StrictModel):
     )
     source_external_id: str | None = Field(None, description="what that role's trust policy asks for; no secret")
     output_uri: str = Field(description="prefix for the restored images; the report goes to _udair/ below it")
+    kept_uri: str | None = Field(
+        None, description="folder for spec, progress and result, e.g. where a platform's console looks; null: _udair/"
+    )
     base_uri: str = Field("packaged:base", description="the base model: packaged:NAME, a folder, or s3://...")
     adapter_uri: str | None = Field(None, description="folder of the domain's adapter; null: the base model alone")
     store_endpoint_url: str | None = Field(None, description="S3 endpoint of everything but source_uri")

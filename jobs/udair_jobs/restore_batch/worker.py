@@ -23,18 +23,21 @@ import torch
 from udair.adaptation.adapter import adapter_from_bytes
 from udair.adaptation.test_time import TestTimeStream
 from udair.bundle import load_bundle
-from udair.data.encoding import ImageMetadata, encode, read_metadata
-from udair.data.images import DecodeLimits, ImageArray, decode
+from udair.data.encoding import ImageMetadata, dropped, encode
+from udair.data.images import ImageArray
 from udair.data.patches import to_array, to_tensor
 from udair.data.tasks import CLASSES
-from udair.errors import ImageError
-from udair.inference import ENDPOINT_PIECE_BYTES, restore
+from udair.errors import DoorBusy, ImageError
+from udair.inference import restore
 from udair.losses.alignment import cluster_distance
 from udair.metrics import NIQE_PATCH, niqe, niqe_features
 from udair.models.degradation import Degradation
 from udair.models.modulation import Modulation
+from udair.models.served import as_served
+from udair.tiling import ENDPOINT_PIECE_BYTES
 from udair_jobs.errors import CredentialsExpired, NotFound, PreconditionFailed, StorageError, TooLarge
-from udair_jobs.images.downloads import DECODING, in_order
+from udair_jobs.images.decoding import decode, limits_of
+from udair_jobs.images.downloads import in_order
 from udair_jobs.published.base_models import local_folder
 from udair_jobs.published.candidates import ADAPTER
 from udair_jobs.restore_batch.rows import BatchRow
@@ -97,8 +100,9 @@ class BatchWorker:
         set_threads()
         device = "cuda" if spec.use_gpu else "cpu"
         with local_folder(spec.base_uri, endpoint_url=spec.store_endpoint_url) as folder:
-            self._bundle = load_bundle(folder, device=device)
-        self._model = self._bundle.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            loaded = load_bundle(folder, device=device)
+        self._model = as_served(loaded.model)
+        self._bundle = replace(loaded, model=self._model)
         self._row = None
         if spec.adapter_uri:
             store = PatientStorage(open_storage(spec.adapter_uri, endpoint_url=spec.store_endpoint_url))
@@ -107,14 +111,13 @@ class BatchWorker:
         self._stream = None
         if spec.test_time.steps:
             start = self._row or self._model.identity()
-            config = spec.test_time
-            self._stream = TestTimeStream(self._model, self._bundle.stats, start, config)
+            self._stream = TestTimeStream(self._bundle, start, spec.test_time, spec.tone)
         self._device = torch.device(device)
         role = Role(spec.source_role_arn, spec.source_external_id) if spec.source_role_arn else None
         source = open_storage(spec.source_uri, endpoint_url=spec.source_endpoint_url, role=role)
         self._source = PatientStorage(source)
         self._output = PatientStorage(open_storage(spec.output_uri, endpoint_url=spec.store_endpoint_url))
-        self._limits = DecodeLimits(max_bytes=spec.limits.max_image_bytes, max_pixels=spec.limits.max_image_pixels)
+        self._limits = limits_of(spec.limits)
         self._model_in_use = threading.Lock()
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -158,14 +161,18 @@ class BatchWorker:
         if item.known is not None and item.known.source_sha256 == row.source_sha256:
             return replace(item.known, source_etag=item.etag, state="UNCHANGED")
         try:
-            with DECODING:
-                return _Arrived(row, decode(data, self._limits), read_metadata(data), time.perf_counter())
+            decoded = decode(data, self._limits)
+            height, width = decoded.image.shape[:2]
+            word = dropped(decoded.metadata, width, height, format=self._spec.format)
         except ImageError as error:
             return replace(row, state="SKIPPED", reason=error.reason, detail=str(error)[:300])
+        except DoorBusy as error:
+            return replace(row, state="FAILED", reason="CONTROLLER_ERROR", detail=str(error))
+        row = replace(row, width=width, height=height, detail=f"dropped: {word}" if word else "")
+        return _Arrived(row, decoded.image, decoded.metadata, time.perf_counter())
 
     def _restored(self, arrived: _Arrived) -> Future[BatchRow]:
-        height, width = arrived.image.shape[:2]
-        row = replace(arrived.row, width=width, height=height)
+        row = arrived.row
         try:
             with self._model_in_use:
                 row, restored = self._forward(row, arrived.image)

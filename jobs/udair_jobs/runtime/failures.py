@@ -28,8 +28,10 @@ def explain(error: Exception) -> tuple[Reason, str]:
         return error.reason, str(error)
     if isinstance(error, AdaptationError):
         return cast(Reason, error.reason), str(error)
-    if isinstance(error, (AccessDenied, NotFound)):
+    if isinstance(error, AccessDenied):
         return "ACCESS_DENIED", str(error)
+    if isinstance(error, NotFound):
+        return "SOURCE_NOT_FOUND", str(error)
     if isinstance(error, (BundleError, AdapterError, ConfigError, InvalidKey)):
         return "INVALID_SPEC", str(error)
     if isinstance(error, (StorageError, CandidateError)):

@@ -33,6 +33,11 @@ class Reporter:
     """Writes the heartbeat of one attempt: at every change of phase, and about once a second between.
 
     A store that is away for a moment costs a heartbeat, never the job.
+
+    Args:
+        storage: Where it is written.
+        weights: The phases in order, with their shares of the time.
+        listener: Told of every heartbeat, too.
     """
 
     def __init__(
@@ -40,11 +45,13 @@ class Reporter:
         storage: Storage,
         weights: Mapping[Phase, float] = ADAPTATION,
         *,
+        listener: Callable[[Progress], None] | None = None,
         min_interval_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
         self._weights = weights
+        self._listener = listener
         self._min_interval_s = min_interval_s
         self._clock = clock
         self._started = self._phase_started = clock()
@@ -74,7 +81,7 @@ class Reporter:
         done = sum(self._weights[before] for before in takewhile(lambda p: p != phase, self._weights))
         share = (done + self._weights[phase] * min(max(fraction, 0.0), 1.0)) / sum(self._weights.values())
         self._percent = max(self._percent, round(100 * share, 1))
-        if changed or self._clock() - self._written >= self._min_interval_s:
+        if changed or self._percent >= 100 or self._clock() - self._written >= self._min_interval_s:
             self._write(phase, message)
 
     def phases(self) -> list[PhaseRecord]:
@@ -101,6 +108,8 @@ class Reporter:
             heartbeat_time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             phases=self.phases(),
         )
+        if self._listener is not None:
+            self._listener(progress)
         try:
             self._storage.put(PROGRESS, progress.model_dump_json(indent=2).encode())
         except StorageUnavailable as error:

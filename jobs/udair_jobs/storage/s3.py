@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _READ_ATTEMPTS = 3
 _CONFLICT_ATTEMPTS = 4
+# Some gateways list no etags. Size and time stand for one then: a change is seen, but nothing can be pinned.
+_NO_ETAG = "~"
 
 
 class S3Storage(Storage):
@@ -63,27 +65,38 @@ class S3Storage(Storage):
                 for item in page.get("Contents", ()):
                     key = item["Key"].removeprefix(self._prefix)
                     if key:  # the marker of the prefix itself
-                        yield ObjectInfo(key, item["Size"], item["ETag"].strip('"'), _modified(item["LastModified"]))
+                        yield _info(key, item["Size"], item)
 
     def head(self, key: str) -> ObjectInfo:
         """Size, etag and time of one object."""
         with self._mapping(self._uri_of(key)):
             found = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
-            return ObjectInfo(key, found["ContentLength"], found["ETag"].strip('"'), _modified(found["LastModified"]))
+            if "ContentLength" in found:
+                return _info(key, found["ContentLength"], found)
+        for item in self.list(key):  # a gateway left the length out: its listing has it
+            return item
+        raise NotFound(self._uri_of(key), "does not exist.")
 
     def get(self, key: str, *, if_match: str | None = None, max_bytes: int | None = None) -> bytes:
         """The object's content; a connection that breaks half-way is tried again."""
         uri, full = self._uri_of(key), self._full(key)
-        condition: Any = {"IfMatch": if_match.strip('"')} if if_match is not None else {}
+        condition: Any = {}
+        if if_match is not None and not if_match.startswith(_NO_ETAG):
+            condition["IfMatch"] = if_match.strip('"')
         with self._mapping(uri):
             for attempt in range(_READ_ATTEMPTS):
                 answer = self._client.get_object(Bucket=self._bucket, Key=full, **condition)
-                size, body = answer["ContentLength"], answer["Body"]
-                if max_bytes is not None and size > max_bytes:
-                    body.close()
-                    raise TooLarge(uri, f"has {size} bytes; expected at most {max_bytes}.")
+                # Sent without its length: one byte more than allowed shows that it is too large.
+                body, size = answer["Body"], answer.get("ContentLength")
                 try:
-                    return body.read()
+                    if max_bytes is None or (size is not None and size <= max_bytes):
+                        return body.read()
+                    data = body.read(max_bytes + 1) if size is None else b""
+                    if size is None and len(data) <= max_bytes:
+                        return data
+                    body.close()
+                    has = f"has {size} bytes" if size is not None else "has more bytes than that"
+                    raise TooLarge(uri, f"{has}; expected at most {max_bytes}.")
                 except BotoCoreError:
                     # botocore repeats requests, never the reading of an answer's body.
                     if attempt == _READ_ATTEMPTS - 1:
@@ -104,7 +117,7 @@ class S3Storage(Storage):
                 for attempt in range(_CONFLICT_ATTEMPTS):
                     try:
                         answer = self._client.put_object(Bucket=self._bucket, Key=full, Body=data, **condition)
-                        return answer["ETag"].strip('"')
+                        return answer.get("ETag", "").strip('"')
                     except ClientError as error:
                         # 409: another conditional write was in flight. S3 asks the caller to repeat.
                         if not is_conflict(error) or attempt == _CONFLICT_ATTEMPTS - 1:
@@ -210,6 +223,12 @@ def config_options(endpoint_url: str | None) -> dict[str, Any]:
         options["request_checksum_calculation"] = "when_required"
         options["response_checksum_validation"] = "when_required"
     return options
+
+
+def _info(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    modified = _modified(answer["LastModified"]) if "LastModified" in answer else ""
+    etag = answer["ETag"].strip('"') if "ETag" in answer else f"{_NO_ETAG}{size}@{modified}"
+    return ObjectInfo(key, size, etag, modified)
 
 
 def _modified(time: datetime) -> str:

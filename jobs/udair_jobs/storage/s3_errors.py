@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 
@@ -31,17 +33,36 @@ _REFUSED = {
     "InvalidAccessKeyId": "the access key is unknown there; check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret does not belong to the access key; check AWS_SECRET_ACCESS_KEY",
     "InvalidToken": "the session token is wrong; check AWS_SESSION_TOKEN",
+    "InvalidObjectState": "it is archived; restore it from Glacier first, then try again",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
 }
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+# The same request may succeed later: S3's own, every code that botocore takes for throttling, and STS's.
 _BUSY = {
-    "SlowDown",
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "IDPCommunicationError",
     "InternalError",
-    "ServiceUnavailable",
-    "RequestTimeout",
-    "Throttling",
+    "InternalFailure",
+    "LimitExceededException",
     "OperationAborted",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottledException",
+    "ThrottlingException",
+    "TooManyRequests",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
 }
+_BUSY_STATUS = {408, 425, 429}
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 
@@ -52,6 +73,7 @@ def is_conflict(error: ClientError) -> bool:
 
 def mapped(error: Exception, uri: str, *, bucket: str, endpoint_url: str | None) -> StorageError:
     """The StorageError that says what `error` means for `uri`; its text holds no credential."""
+    endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     place = f" at {endpoint_url}" if endpoint_url else ""
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDenied(
@@ -62,7 +84,9 @@ def mapped(error: Exception, uri: str, *, bucket: str, endpoint_url: str | None)
     if isinstance(error, ClientError):
         return _answered(error, uri, bucket, place)
     if isinstance(error, boto.EndpointConnectionError):
-        return StorageUnavailable(uri, f"nothing answers{place}; check the endpoint URL and that the store runs.")
+        return StorageUnavailable(
+            uri, f"nothing answers{place or ' at AWS'}; check the endpoint URL and that the store runs."
+        )
     if isinstance(error, (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError)):
         return StorageUnavailable(uri, f"the connection{place} failed ({type(error).__name__}); try again.")
     if isinstance(error, boto.ParamValidationError):
@@ -76,6 +100,8 @@ def _answered(error: ClientError, uri: str, bucket: str, place: str) -> StorageE
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _EXPIRED:
         return CredentialsExpired(uri, f"the session has expired ({code}{place}); get new temporary credentials.")
+    if code in _BUSY or status in _BUSY_STATUS or status >= 500:
+        return StorageUnavailable(uri, f"the store failed with HTTP {status} {code}{place}; try again later.")
     if error.operation_name == "AssumeRole" and 400 <= status < 500:
         return AccessDenied(
             uri,
@@ -93,6 +119,4 @@ def _answered(error: ClientError, uri: str, bucket: str, place: str) -> StorageE
         return StorageError(uri, f"bucket {bucket!r} lives in another region ({code}); set AWS_REGION to it.")
     if status in (401, 403):
         return AccessDenied(uri, f"refused with HTTP {status} {code}{place}; check credentials and bucket policy.")
-    if code in _BUSY or status >= 500:
-        return StorageUnavailable(uri, f"the store failed with HTTP {status} {code}{place}; try again later.")
     return StorageError(uri, f"refused with HTTP {status} {code}{place}.")

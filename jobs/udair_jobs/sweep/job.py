@@ -11,6 +11,8 @@ from udair_jobs.published.base_models import digest_at, local_folder
 from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.reporting import Reporter
 from udair_jobs.runtime.threads import set_threads
+from udair_jobs.runtime.watching import on_stderr
+from udair_jobs.specs import Phase
 from udair_jobs.storage import PatientStorage, Storage, open_storage
 from udair_jobs.sweep.ranking import conclude, ranked
 from udair_jobs.sweep.search import search
@@ -46,7 +48,8 @@ def sweep(spec: SweepSpec, *, cancellation: Cancellation | None = None) -> Sweep
     if with_result is not None:
         log.info("%s has a result already", output.uri)
         return with_result
-    reporter = Reporter(output, {"FETCHING": 5, "ALIGNING": 15, "SEARCHING": 78, "EXPORTING": 2})
+    weights: dict[Phase, float] = {"FETCHING": 5, "ALIGNING": 15, "SEARCHING": 78, "EXPORTING": 2}
+    reporter = Reporter(output, weights, listener=on_stderr("trials"))
     reporter.report("FETCHING")
     snapshot = take_snapshot(
         source,

@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from udair_jobs.errors import JobCancelled, JobError, last_line
+from udair_jobs.errors import JobCancelled, JobError, StorageError, last_line
 from udair_jobs.runtime.cancellation import Cancellation
 from udair_jobs.runtime.ray_cluster import interruptible, start_ray
 from udair_jobs.runtime.reporting import Reporter
@@ -36,11 +36,17 @@ def search(spec: SweepSpec, reporter: Reporter, cancellation: Cancellation) -> R
     from udair_jobs.sweep.trials import RUNG, SCORE, defaults, last_rung, trial
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    TrialCounter.listener = staticmethod(lambda ended: reporter.report("SEARCHING", ended / spec.trials))
+    TrialCounter.listener = staticmethod(
+        lambda ended: reporter.report("SEARCHING", ended / spec.trials, {"trials": ended})
+    )
     reporter.report("SEARCHING")
     start_ray(spec.concurrent, cancellation)
     filesystem, path = arrow_filesystem(f"{spec.output_uri}/{TUNE}", endpoint_url=spec.store_endpoint_url)
-    filesystem.create_dir(path, recursive=True)
+    try:
+        filesystem.create_dir(path, recursive=True)
+    except OSError as error:  # pyarrow's own: it names neither store nor endpoint
+        place = f" at {spec.store_endpoint_url}" if spec.store_endpoint_url else ""
+        raise StorageError(f"{spec.output_uri}/{TUNE}", f"cannot be written{place}: {last_line(error)}") from error
     work = tune.with_resources(
         partial(trial, document=spec.model_dump(mode="json")), {"CPU": 1, "GPU": 1} if spec.use_gpu else {"CPU": 1}
     )

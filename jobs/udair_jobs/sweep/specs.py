@@ -63,7 +63,6 @@ class SweepSpec(StrictModel):
         24, ge=4, le=4096, description="pairs that trials are scored on, and as many that check the best"
     )
     side: int = Field(256, ge=64, le=1024, multiple_of=16, description="of these pairs, pixels")
-    match_trials: int = Field(600, ge=1, le=10_000, description="degradations tried while matching the domain's")
     size: str = Field("tiny", description="source: tiny or base")
     validation_every: int = Field(20, ge=1, description="source: training steps between scores")
     seed: int = Field(0, ge=0)

@@ -17,7 +17,7 @@ from ray import tune
 from torch import Tensor
 
 from udair.adaptation.adapter import Adapter, identity_adapter
-from udair.adaptation.pairs import Pairs, as_matched, run
+from udair.adaptation.pairs import Pairs, run
 from udair.adaptation.projection import align
 from udair.adaptation.target import anchors_of, train_on
 from udair.adaptation.test_time import TestTimeStream
@@ -137,7 +137,7 @@ def _restoration(spec: SweepSpec, config: Any, bundle: Bundle, problem: SweepPro
     if spec.kind == "tta":
 
         def one_by_one(degraded_NCHW: Tensor) -> Iterator[Tensor]:
-            stream = TestTimeStream(model, bundle.stats, identity, config)
+            stream = TestTimeStream(bundle, identity, config, spec.tone)
             for image in degraded_NCHW:
                 yield run(model, image[None], stream.next(image), tone=spec.tone)[0]
 
@@ -149,11 +149,18 @@ def _restoration(spec: SweepSpec, config: Any, bundle: Bundle, problem: SweepPro
         generator = torch.Generator().manual_seed(config.seed)
         deadline = time.monotonic() + config.budget_s
         anchors = anchors_of(bundle, scope, config, generator, spec.tone)
-        degrade = as_matched(problem.matches, spec.tone)
+        scenes = bundle.replay_train_NCHW.float() / 255
         row, _ = train_on(
-            bundle, degrade, problem.embedding_ND, anchors, config,
-            deadline=deadline, generator=generator, tone=spec.tone,
-        )  # fmt: skip
+            bundle,
+            scenes,
+            problem.degrade(spec.tone),
+            problem.embedding_ND,
+            anchors,
+            config,
+            deadline=deadline,
+            generator=generator,
+            tone=spec.tone,
+        )
     row = Adapter(bundle.digest, row, tone=spec.tone).within(scope).row
 
     def in_parts(degraded_NCHW: Tensor) -> Iterator[Tensor]:

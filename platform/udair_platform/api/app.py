@@ -18,6 +18,8 @@ from udair_platform.api.middleware.traced import Traced
 from udair_platform.api.openapi import DescribedApi
 from udair_platform.api.routes import (
     aliases,
+    attention,
+    budget,
     domains,
     events,
     health,
@@ -26,7 +28,9 @@ from udair_platform.api.routes import (
     lineage,
     metrics,
     platform,
+    receipts,
     route,
+    serving_history,
     sources,
     usage,
     versions,
@@ -36,6 +40,9 @@ from udair_platform.http import problems
 from udair_platform.http.guard import RequestGuard
 from udair_platform.http.tracing import Tracing
 from udair_platform.services.tenants import default_quota
+from udair_platform.services.trials import MOST_READ_BYTES, TRIED_AT
+from udair_platform.services.uploads import MAX_UPLOAD_BYTES
+from udair_platform.services.usage import prices_of
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
@@ -68,7 +75,7 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    figures = Metrics(database, clock)
+    figures = Metrics(database, clock, prices_of(settings))
     app.state.context = Context(
         settings,
         database,
@@ -81,26 +88,40 @@ def create_app(
         identity=IdentityProvider.of(settings),
         metrics=figures,
         quota=default_quota(settings),
+        prices=prices_of(settings),
     )
     for room in (
         health,
         metrics,
         platform,
+        attention,
         domains,
         sources,
         usage,
+        budget,
         jobs,
         versions,
         lineage,
+        receipts,
         aliases,
         route,
+        serving_history,
         keys,
         events,
         webhooks,
     ):
         app.include_router(room.router)
+    app.include_router(keys.links)
+    app.include_router(sources.received)
     problems.install(app)
-    app.add_middleware(RequestGuard, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        RequestGuard,
+        max_body_bytes=settings.max_body_bytes,
+        larger={
+            "/v1/uploads/": MAX_UPLOAD_BYTES + settings.max_body_bytes,
+            TRIED_AT: MOST_READ_BYTES,
+        },
+    )
     app.add_middleware(Measured, metrics=figures)
     tracing = Tracing("udair-api")
     if tracing.enabled:

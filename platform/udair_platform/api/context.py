@@ -15,11 +15,13 @@ from udair_platform.api.access.oidc import IdentityProvider
 from udair_platform.api.access.rate_limits import RateLimits
 from udair_platform.api.feed import Feed
 from udair_platform.api.metrics import Metrics
+from udair_platform.entities.prices import Prices
 from udair_platform.entities.tenant import Quota
 from udair_platform.http import tracing
 from udair_platform.services.change import Change, change
 from udair_platform.settings import Settings
 from udair_platform.state.database import Database
+from udair_platform.tickets import Tickets
 
 
 class Actor(Protocol):
@@ -46,6 +48,12 @@ class Context:
     identity: IdentityProvider | None
     metrics: Metrics
     quota: Quota
+    prices: Prices
+
+    @property
+    def tickets(self) -> Tickets:
+        """What is handed out for a while."""
+        return Tickets(self.clock, self.signing_key, self.previous_signing_key)
 
     def change(self, who: Actor) -> AbstractContextManager[Change]:
         """One transaction in which services act for `who`; the data plane is told of it afterwards."""
@@ -55,6 +63,7 @@ class Context:
             actor=who.actor,
             now=self.clock(),
             quota=self.quota,
+            prices=self.prices,
             trace=tracing.current(),
         )
 

@@ -5,6 +5,7 @@ Labels are route templates, methods and statuses: their number does not grow wit
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -15,6 +16,8 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from udair_platform.entities.job import JobState
+from udair_platform.entities.prices import Prices
+from udair_platform.services import budgets
 from udair_platform.services.gate import STATE_AFTER
 from udair_platform.state.database import Database
 from udair_platform.state.repositories import ALL_TENANTS
@@ -29,9 +32,10 @@ class Metrics:
     Args:
         database: Asked for jobs and events at each scrape.
         clock: Now, in UTC.
+        prices: What budgets of money are counted by.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime], prices: Prices = Prices()) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter("udair_api_requests", "Requests answered.", labels, registry=self._registry)
@@ -42,7 +46,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_State(database, clock))
+        self._registry.register(_State(database, clock, prices))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -60,8 +64,8 @@ class Metrics:
 
 
 class _State(Collector):
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Callable[[], datetime], prices: Prices) -> None:
+        self._database, self._clock, self._prices = database, clock, prices
 
     def describe(self) -> list[GaugeMetricFamily]:
         return []  # nothing is asked of the database when the collector is registered
@@ -71,7 +75,8 @@ class _State(Collector):
         with self._database.read() as state:
             counts, oldest = state.jobs.counts(ALL_TENANTS), state.jobs.oldest_unfinished(ALL_TENANTS)
             events, verdicts = state.events.newest(ALL_TENANTS), state.versions.verdicts(ALL_TENANTS)
-            expires = state.leases.expires("reconciler")
+            held = state.leases.held("reconciler")
+            bounded = budgets.Ledger(state, now, self._prices).all_of()
         jobs = GaugeMetricFamily("udair_jobs", "Jobs by state.", labels=["state"])
         for job_state in JobState:
             jobs.add_metric([job_state.value], counts.get(job_state, 0))
@@ -83,7 +88,17 @@ class _State(Collector):
         for verdict in STATE_AFTER:
             judged.add_metric([verdict], verdicts.get(verdict, 0))
         yield judged
-        silent = max(0.0, (now - expires).total_seconds()) if expires else 0.0
+        limits = collections.Counter(
+            (item.item, item.state) for _, found in bounded for item in found.items if item.limit
+        )
+        told = GaugeMetricFamily(
+            "udair_budget_limits", "Limits of tenants' budgets this month.", labels=["item", "state"]
+        )
+        for item in budgets.ITEMS:
+            for standing in budgets.STANDINGS:
+                told.add_metric([item, standing], limits[item, standing])
+        yield told
+        silent = max(0.0, (now - held[1]).total_seconds()) if held else 0.0
         yield GaugeMetricFamily(
             "udair_reconciler_silent_seconds", "Since the reconciler's lease ran out; 0 while one acts.", silent
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from udair_platform.keys import Claims, verify
 from udair_platform.roles import ROLES, Scope
 from udair_platform.state.repositories import State
 
+_COMPARED = 500  # domains whose names a wrong one is compared with
 _bearer = HTTPBearer(
     auto_error=False, description="An API key, ak_….….…, or a token of the platform's OpenID provider."
 )
@@ -51,9 +53,22 @@ class Principal:
         Raises:
             NotFound: There is none, it is another tenant's, or the key does not reach it.
         """
-        if not self.claims.reaches(name):
-            raise NotFound(f"There is no domain {name!r}. `udair domain list` shows those that you may see.")
-        return state.domains.get(self.tenant, name)
+        try:
+            if self.claims.reaches(name):
+                return state.domains.get(self.tenant, name)
+        except NotFound:
+            pass
+        known = state.domains.page(self.tenant, names=self.claims.domains, size=_COMPARED)
+        raise NotFound(
+            f"There is no domain {name[:63]!r}.{meant(name, [domain.name for domain in known])} `udair domain list` "
+            "shows those that you may see."
+        )
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """The question whether another of the names that the bearer may see was meant; empty if none is like it."""
+    near = difflib.get_close_matches(name[:63], known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def authenticate(request: Request) -> Principal:
@@ -143,6 +158,7 @@ def require(scope: Scope | None, *, whole_tenant: bool = False) -> Callable[...,
 
 AnyKey = Annotated[Principal, Depends(require(None))]
 DomainReader = Annotated[Principal, Depends(require("domain:read"))]
+TenantReader = Annotated[Principal, Depends(require("domain:read", whole_tenant=True))]
 DomainWriter = Annotated[Principal, Depends(require("domain:write"))]
 JobRunner = Annotated[Principal, Depends(require("job:run"))]
 Approver = Annotated[Principal, Depends(require("version:approve"))]

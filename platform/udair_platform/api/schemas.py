@@ -8,7 +8,10 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from udair.config import Tone
+from udair_jobs.specs import ToneAim
+from udair_platform.contract.budgets import Budget
 from udair_platform.contract.domains import MAX_URI_CHARS, SOURCE_URI, GateRules, Schedule, Share, Traffic
+from udair_platform.contract.receipts import MAX_CHARS
 from udair_platform.contract.recipes import Recipe
 from udair_platform.contract.value import partial
 from udair_platform.entities.job import Priority
@@ -61,6 +64,15 @@ class DomainCreate(Request):
     tone: Tone = Field(
         "keep", description="what restorations may change; restore also corrects exposure, colour and haze"
     )
+    tone_aim: ToneAim | None = Field(
+        None, description="mean brightness of restored pictures that you want; with tone restore only"
+    )
+    reference_uri: str | None = Field(
+        None,
+        max_length=MAX_URI_CHARS,
+        description="s3://bucket/prefix of good pictures of the same place or kind, in no order; read as source_uri is",
+        json_schema_extra={"pattern": SOURCE_URI},
+    )
     gate: GateBody = GateBody()
     schedule: ScheduleBody = ScheduleBody()
     source_role_arn: str | None = Field(
@@ -73,6 +85,13 @@ class DomainPatch(Request):
 
     description: str | None = Field(None, max_length=1000, pattern=_TEXT)
     tone: Tone | None = Field(None, description="the domain then needs a new adaptation")
+    tone_aim: ToneAim | None = Field(None, description="null takes it away; the domain then needs a new adaptation")
+    reference_uri: str | None = Field(
+        None,
+        max_length=MAX_URI_CHARS,
+        description="null takes it away; the domain then needs a new adaptation",
+        json_schema_extra={"pattern": SOURCE_URI},
+    )
     gate: GatePatch | None = None
     schedule: ScheduleBody | None = Field(None, description="replaces the schedule")
 
@@ -101,6 +120,10 @@ class UploadsCreate(Request):
 
 class ShareBody(Share, extra="forbid"):
     """A version and its percentage of the requests."""
+
+
+class BudgetPut(Budget, extra="forbid"):
+    """The tenant's budget."""
 
 
 class RoutePut(Traffic, extra="forbid"):
@@ -167,3 +190,16 @@ class KeyRotate(Request):
     """How long the key that is replaced stays good."""
 
     grace_s: int = Field(0, ge=0, le=30 * 86_400, description="seconds; 0 revokes it at once")
+
+
+class ReceiptVerify(Request):
+    """A receipt to be checked."""
+
+    receipt: str = Field(min_length=1, max_length=MAX_CHARS, pattern=_TEXT, description="the answer's header X-Receipt")
+
+
+class HistoryVerify(Request):
+    """An export and its signature, to be checked."""
+
+    signature: str = Field(min_length=1, max_length=1024, pattern=_TEXT, description="the answer's header X-Signature")
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$", description="of the export's bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -15,6 +16,7 @@ from udair_platform.api.context import context_of
 from udair_platform.api.feed import Filter
 from udair_platform.api.principal import principal_of
 from udair_platform.contract.events import Event
+from udair_platform.documents.job_log import JobLog
 from udair_platform.entities.job import JOB_TERMINAL, Job
 from udair_platform.errors import BadRequest, PlatformError
 
@@ -24,6 +26,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 CHECK_KEY_S = 30.0
 LOG_POLL_S = 1.0
+FindLog = Callable[[int | None], tuple[Job, int, JobLog]]
 _ENDS = frozenset(f"job.{state}" for state in JOB_TERMINAL)
 _PING_S = 15
 
@@ -39,12 +42,25 @@ def last_id(request: Request) -> int | None:
     Raises:
         BadRequest: It is none of ours.
     """
-    text = request.headers.get("Last-Event-ID")
-    if text is None or text == "":
+    event_id = request.headers.get("Last-Event-ID")
+    if event_id is None or event_id == "":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadRequest(f"Last-Event-ID is {text[:40]!r}; expected the id of an event of this stream.")
-    return int(text)
+    if not (event_id.isascii() and event_id.isdigit() and len(event_id) < 19):
+        raise BadRequest(f"Last-Event-ID is {event_id[:40]!r}; expected the id of an event of this stream.")
+    return int(event_id)
+
+
+def last_place(request: Request) -> tuple[int, int]:
+    """The attempt and the position in its log that `Last-Event-ID` names; zeros (the beginning) without one.
+
+    Raises:
+        BadRequest: It is none of ours.
+    """
+    line_id = request.headers.get("Last-Event-ID", "")
+    found = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,15})", line_id)
+    if line_id and not found and not re.fullmatch("[0-9]{1,18}", line_id):  # a number: of an earlier release
+        raise BadRequest(f"Last-Event-ID is {line_id[:40]!r}; expected the id of a line of this log, e.g. 1.2048.")
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def events(
@@ -81,36 +97,51 @@ def events(
 
 def log(
     request: Request,
-    find: Callable[[], tuple[Job, str]],
-    after: int | None,
+    find: FindLog,
+    after: tuple[int, int],
     *,
     check: Callable[[], object] | None = None,
 ) -> EventSourceResponse:
-    """A job's log, line by line as it grows, until the job has ended; ids are lines.
+    """A job's log, line by line as it grows, until the job has ended; ids are attempt and position.
+
+    What is not kept, and where another attempt begins, is said in a line of its own.
 
     Args:
-        find: The job as it is now, and all that its attempt has printed.
-        after: Lines that the caller has.
+        find: The job as it is now, and the log of an attempt (None: the one that is followed) with its number.
+        after: Attempt and position up to which the caller has it.
         check: See `events`.
     """
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        sent, recheck = after or 0, _KeyRecheck(request, check)
+        (attempt, place), recheck = after, _KeyRecheck(request, check)
         while True:
-            job, text = await run_in_threadpool(find)
-            lines = text.splitlines()
-            if not job.done and text and not text.endswith("\n"):
-                lines.pop()  # the rest of it comes
-            for number, line in enumerate(lines[sent:], sent + 1):
-                yield ServerSentEvent(line, event="line", id=str(number))
-            sent = max(sent, len(lines))
+            job, newest, printed = await run_in_threadpool(find, None)
+            parts = [(newest, printed, job.done)]
+            if attempt not in (0, newest):
+                rest = (await run_in_threadpool(find, attempt))[2]
+                parts.insert(0, (attempt, rest, True))
+            for number, kept, ended in parts:
+                if number != attempt:
+                    if attempt:
+                        yield _line(f"[attempt {number} begins]", number, 0)
+                    attempt, place = number, 0
+                if kept.start > place:
+                    place = kept.start
+                    yield _line(kept.gap, number, place)
+                for line, behind in kept.lines(place, ended=ended):
+                    place = behind
+                    yield _line(line, number, place)
             if job.done:
-                yield ServerSentEvent(job.state.value, event="end", id=str(sent))
+                yield ServerSentEvent(job.state.value, event="end", id=f"{attempt}.{place}")
                 return
             await asyncio.sleep(LOG_POLL_S)
             await recheck.look()
 
     return _response(stream())
+
+
+def _line(line: str, attempt: int, place: int) -> ServerSentEvent:
+    return ServerSentEvent(line, event="line", id=f"{attempt}.{place}")
 
 
 class _KeyRecheck:

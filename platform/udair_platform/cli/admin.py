@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from udair_platform.cli import tenants
 from udair_platform.cli.exits import ERROR
+from udair_platform.cli.operator import Home, settings_at
 from udair_platform.cli.options import Format, Output
 from udair_platform.cli.render import note, show, table
 
 if TYPE_CHECKING:
     from udair_platform.operations.backup import Backup
-    from udair_platform.settings import Settings
 
 app = typer.Typer(
     help="For who runs the platform. Works on its database and store, not through its API.", no_args_is_help=True
 )
-Home = Annotated[
-    Path | None, typer.Option("--home", metavar="DIR", help="The platform's folder; default: UDAIR_HOME, .udair.")
-]
+app.add_typer(tenants.app, name="tenant")
 
 
 @app.command()
@@ -52,6 +51,20 @@ def fsck(
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(item.kind for item in left).items()))
         note(f"{len(found)} found, {len(mended)} mended, left: {kinds or 'nothing'}")
     raise typer.Exit(ERROR if left else 0)
+
+
+@app.command()
+def migrate(
+    to: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="Back to this one, before an older version.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Bring the database to this version's schema, which every start does, or back to an older one."""
+    from udair_platform.state.database import migrate as bring
+
+    bring(settings_at(home).database_url, to)
+    note(f"the database has {f'revision {to}' if to else 'the newest schema'}")
 
 
 @app.command()
@@ -97,10 +110,3 @@ def _show(output: Output, folder: Path, made: Backup) -> None:
     value = {"folder": str(folder), "time": made.time, "version": made.version, "bytes": made.bytes}
     lines = [("folder", folder), ("taken", made.time), ("files", len(made.files)), ("bytes", made.bytes)]
     show(output, value | {"files": len(made.files)}, lines)
-
-
-def settings_at(home: Path | None) -> Settings:
-    """The platform's settings, as its processes have them."""
-    from udair_platform.settings import load_settings
-
-    return load_settings(home=home)

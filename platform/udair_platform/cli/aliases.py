@@ -44,7 +44,7 @@ def set_alias(
 @app.command()
 def history(
     domain: Named,
-    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Which one.")] = "champion",
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Which one.")] = "champion",
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from udair_platform.cli.options import Format, Output
 from udair_platform.cli.render import note, table
 
 if TYPE_CHECKING:
+    from udair_platform.deploy.cluster import Applied
     from udair_platform.deploy.manifests import Manifests
     from udair_platform.deploy.settings import DeploySettings
 
@@ -21,6 +22,10 @@ File = Annotated[
 ]
 Kubeconfig = Annotated[Path | None, typer.Option(metavar="FILE", help="As kubectl takes it; default: KUBECONFIG.")]
 Context = Annotated[str | None, typer.Option(help="Of the kubeconfig; default: its current one.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it.")]
+WithData = Annotated[
+    bool, typer.Option("--with-data", help="Also databases and namespaces, with every Secret and volume in them.")
+]
 Force = Annotated[bool, typer.Option("--force-conflicts", help="Take over fields that others own.")]
 
 
@@ -50,19 +55,74 @@ def diff(settings: File, kubeconfig: Kubeconfig = None, context: Context = None)
 def apply(
     settings: File,
     force: Force = False,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest wait for the database's migration; 0: none.")
+    ] = 900.0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Make it so, by server-side apply; what is as it should be is left alone."""
+    """Make it so, by server-side apply; what is as it should be is left alone. The database first, then what uses it."""
     from udair_platform.deploy.cluster import Cluster
+    from udair_platform.deploy.migration import forget_failed, wait_for
 
     _, made = _made(settings)
     cluster = Cluster(kubeconfig, context)
-    done = [cluster.apply(item, force=force)[0] for item in made.ordered()]
+    forget_failed(cluster, made)
+
+    def then(applied: dict[str, Any]) -> None:
+        if timeout:
+            wait_for(cluster, applied, timeout_s=timeout, say=note)
+
+    done = cluster.apply_all(made.ordered(), force=force, then=then)
     columns: dict[str, str | None] = dict.fromkeys(("kind", "name", "namespace", "result"))
     table(output, done, columns, empty="nothing to apply")
     note(f"next: udair deploy status -f {settings}")
+
+
+@app.command()
+def prune(
+    settings: File,
+    yes: Yes = False,
+    with_data: WithData = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Delete what an earlier apply made and the settings no longer ask for; without --yes only say what."""
+    from udair_platform.deploy.cluster import Cluster
+    from udair_platform.deploy.removal import prune as remove
+
+    wanted, made = _made(settings)
+    done = remove(Cluster(kubeconfig, context), wanted, made, really=yes, with_data=with_data)
+    _removed(done, output, yes=yes)
+
+
+@app.command()
+def delete(
+    settings: File,
+    yes: Yes = False,
+    with_data: WithData = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Delete the deployment and its running jobs; without --yes only say what. Store and database outside stay."""
+    from udair_platform.deploy.cluster import Cluster
+    from udair_platform.deploy.removal import delete as remove
+
+    done = remove(Cluster(kubeconfig, context), _made(settings)[0], really=yes, with_data=with_data)
+    _removed(done, output, yes=yes)
+
+
+def _removed(done: list[Applied], output: Output, *, yes: bool) -> None:
+    from udair_platform.deploy.removal import KEPT
+
+    table(output, done, dict.fromkeys(("kind", "name", "namespace", "result")), empty="nothing to delete")
+    if any(item.result == KEPT for item in done):
+        note("kept: it holds data; --with-data deletes namespaces with their Secrets and volumes, too")
+    if done and not yes:
+        note("nothing was deleted; --yes does it")
 
 
 @app.command()

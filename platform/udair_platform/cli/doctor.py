@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from udair_platform.cli import exits
-from udair_platform.cli.options import DEFAULT_HOME, Format, Home, Output, connect
+from udair_platform.cli.options import Format, Home, Output, connect
 from udair_platform.cli.render import note, table
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _packages() -> list[Diagnosis]:
 
 
 def _disk() -> list[Diagnosis]:
-    folder = Path(DEFAULT_HOME).absolute().parent
+    folder = Path.cwd()
     free = shutil.disk_usage(folder).free
     good = free >= _DISK_BYTES
     message = f"{free / 2**30:.1f} GiB free at {folder}"
@@ -207,10 +207,10 @@ def _domains(client: Client) -> list[Diagnosis]:
         return [Diagnosis("domains", "warn", f"{error.code} {error}", "udair login URL with a key that may read them")]
     for domain in domains:
         if domain.out_of_use:
-            remedy = f"udair run -d {domain.name}, and promote its version; until then the base model answers"
+            remedy = f"udair run {domain.name}, and promote its version; until then the base model answers"
             findings.append(Diagnosis(f"domain {domain.name}", "warn", domain.out_of_use, remedy))
         elif domain.passthrough and not domain.champion:
-            remedy = f"udair run -d {domain.name}, and promote its version; until then images are served as they came"
+            remedy = f"udair run {domain.name}, and promote its version; until then images are served as they came"
             findings.append(Diagnosis(f"domain {domain.name}", "warn", domain.passthrough, remedy))
     return findings
 

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from udair_platform.cli import exits
 from udair_platform.cli.options import Format, Home, Output, connect
-from udair_platform.cli.render import note, show, table
+from udair_platform.cli.render import note, show, table, watched
+from udair_platform.cli.routes import MinReady, share_out
+from udair_platform.cli.serving_history import history
+from udair_platform.cli.traffic import metrics
 
 if TYPE_CHECKING:
     from udair_platform.client import Domain
     from udair_platform.contract.domains import ScheduleStatus
 
+_SHOWN = 5  # files that were left out
 app = typer.Typer(help="Places to adapt to.", no_args_is_help=True)
+app.command()(history)
+app.command()(metrics)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 of a-z, 0-9 and '-'.")]
 Cron = Annotated[str | None, typer.Option(help="Adapt then, five fields in UTC, e.g. '0 3 * * 1'; '' is never.")]
 Tone = Annotated[
     str | None,
     typer.Option(help="keep: exposure, colour and haze stay as they are; restore: they are corrected, too."),
+]
+ToneAim = Annotated[
+    float | None,
+    typer.Option(
+        help="Mean brightness of restored pictures that you want, 0.05 to 0.95, with tone restore; 0 is none."
+    ),
+]
+References = Annotated[
+    str | None,
+    typer.Option("--reference", help="s3://bucket/prefix of good pictures of the same place or kind; '' is none."),
 ]
 OnDrift = Annotated[bool | None, typer.Option("--on-drift/--no-on-drift", help="Adapt when its images have drifted.")]
 
@@ -29,9 +46,19 @@ def create(
     name: Name,
     source: Annotated[
         str | None,
-        typer.Option("--source", "-s", help="s3://bucket/prefix of its images; without it they are uploaded."),
+        typer.Option(
+            "--source",
+            "-s",
+            help="s3://bucket/prefix of its images, or a folder here, whose images are uploaded; without it, upload later.",
+        ),
     ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Read the folder where it is: the platform is here, and allows it."),
+    ] = False,
     tone: Tone = "keep",
+    tone_aim: ToneAim = None,
+    reference: References = None,
     gate: Annotated[str, typer.Option(help="standard or strict.")] = "standard",
     four_eyes: Annotated[
         bool, typer.Option("--four-eyes", help="Who submitted a job may not let its version serve.")
@@ -40,15 +67,29 @@ def create(
     role_arn: Annotated[str | None, typer.Option(help="A role of yours that reads the source.")] = None,
     cron: Cron = None,
     on_drift: OnDrift = None,
+    check_source: Annotated[
+        bool, typer.Option("--check/--no-check", help="Say at once if a job could not read its images.")
+    ] = True,
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:
     """Register a domain; the source model serves it until a version is promoted."""
+    from udair_platform.client.local_images import local_images
+
+    folder = source if source is not None and "://" not in source else None
+    if folder is not None:
+        local_images(folder)  # before anything is made
+    if in_place:
+        if folder is None:
+            raise typer.BadParameter(f"--in-place reads a folder here; --source is {source!r}.")
+        source, folder = Path(folder).resolve().as_uri(), None
     rules = {"policy": gate, "four_eyes": four_eyes}
     domain = connect(home).domains.create(
         name,
-        source,
+        None if folder is not None else source,
         tone=tone or "keep",
+        tone_aim=tone_aim or None,
+        reference_uri=reference or None,
         gate=rules,
         description=description,
         role_arn=role_arn,
@@ -57,13 +98,57 @@ def create(
     lines = [
         ("domain", domain.name),
         ("source", domain.source_uri),
-        ("tone", domain.tone),
+        *intent(domain),
         ("gate", domain.gate.policy),
     ]
     if role_arn:
         lines.append(("external id", f"{domain.external_id}  (the role's trust policy must ask for it)"))
+    if folder is not None:
+        lines.append(("uploaded", _upload(domain, folder)))
     show(output, domain, lines)
-    note(f"next: udair domain check {domain.name}   udair run -d {domain.name}")
+    # A role trusts the domain's external id only from now on: it cannot be tried yet.
+    if check_source and source is not None and folder is None and role_arn is None:
+        wrong = next((step for step in domain.check_access().steps if not step.ok), None)
+        if wrong is not None:
+            note(f"warning: a job could not read its images: {wrong.name}: {wrong.detail}")
+    note(
+        f"next: udair run {domain.name}"
+        if folder
+        else f"next: udair domain check {domain.name}   udair run {domain.name}"
+    )
+
+
+@app.command()
+def upload(
+    name: Name,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Its images, those in sub-folders too.")],
+    home: Home = "",
+    output: Format = Output.TABLE,
+) -> None:
+    """Upload the images of a folder here, for a domain without a bucket of its own."""
+    domain = connect(home).domains.get(name)
+    show(output, domain, [("domain", domain.name), ("uploaded", _upload(domain, folder))])
+    note(f"next: udair run {domain.name}")
+
+
+def _upload(domain: Domain, folder: str) -> str:
+    """Upload a folder, with a bar where somebody looks; what became of it, in words."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    if watched():
+        with Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("uploading", total=None)
+            done = domain.upload(folder, on_progress=lambda sent, of: progress.update(bar, completed=sent, total=of))
+    else:
+        done = domain.upload(folder)
+    for path, why in done.left_out[:_SHOWN]:
+        note(f"left out: {path}: {why}")
+    if len(done.left_out) > _SHOWN:
+        note(f"left out: {len(done.left_out) - _SHOWN} more")
+    return f"{done.images} images, {done.bytes / 1e6:.1f} MB" + (
+        f"; {len(done.left_out)} files left out" if done.left_out else ""
+    )
 
 
 @app.command()
@@ -71,6 +156,8 @@ def update(
     name: Name,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     tone: Tone = None,
+    tone_aim: ToneAim = None,
+    reference: References = None,
     gate: Annotated[str | None, typer.Option(help="standard or strict.")] = None,
     limits: Annotated[
         list[str] | None, typer.Option("--limit", metavar="CHECK=VALUE", help="A limit of the gate; repeatable.")
@@ -80,6 +167,7 @@ def update(
     ] = None,
     cron: Cron = None,
     on_drift: OnDrift = None,
+    min_ready: MinReady = None,
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:
@@ -90,10 +178,21 @@ def update(
     schedule = _schedule(cron, on_drift)
     if schedule is not None:
         schedule = domain.schedule.model_dump(exclude={"next_run_time"}) | schedule
-    changed = domain.change(description=description, tone=tone, gate=rules or None, schedule=schedule)
+    changed = domain.change(
+        description=description,
+        tone=tone,
+        tone_aim=tone_aim,
+        reference_uri=reference,
+        gate=rules or None,
+        schedule=schedule,
+    )
+    if min_ready is not None:
+        share_out(domain, "ready replicas", min_ready=min_ready)
     _show(changed, output)
-    if changed.tone != domain.tone:
-        note(f"versions made for tone {domain.tone} are out of use; next: udair run -d {name}")
+    before, now = dict(intent(domain)), dict(intent(changed))
+    other = [f"{what} {before.get(what, 'none')}" for what in before | now if before.get(what) != now.get(what)]
+    if other:
+        note(f"versions made for {', '.join(other)} are out of use; next: udair run {name}")
 
 
 @app.command()
@@ -104,7 +203,9 @@ def check(name: Name, home: Home = "", output: Format = Output.TABLE) -> None:
     if not found.ok:
         note(
             exits.format_error(
-                f"A job could not read the images of {name}.", "the step above failed", "docs/how-to/adapt.md"
+                f"A job could not read the images of {name}.",
+                "the step above failed",
+                f"mend what it says; `udair domain show {name} -o json` has the source, the role and its external id",
             )
         )
         raise typer.Exit(exits.ERROR)
@@ -145,7 +246,7 @@ def _show(domain: Domain, output: Output) -> None:
         ("domain", domain.name),
         ("source", domain.source_uri),
         ("serves", serving(domain)),
-        ("tone", domain.tone),
+        *intent(domain),
         ("aliases", domain.aliases),
         ("gate", f"{domain.gate.policy} {domain.gate.limits or ''}".strip()),
         ("four eyes", domain.gate.four_eyes),
@@ -173,6 +274,16 @@ def _limits(pairs: list[str]) -> dict[str, float]:
         raise typer.BadParameter(
             f"--limit {' '.join(pairs)}: expected CHECK=VALUE, e.g. min_matched_gain_db=0.8."
         ) from None
+
+
+def intent(domain: Domain) -> list[tuple[str, str]]:
+    """What its restorations shall be like, for people: what is set of it."""
+    aim = "" if domain.tone_aim is None else f"{domain.tone_aim:g}"
+    return [
+        line
+        for line in (("tone", domain.tone), ("tone aim", aim), ("references", domain.reference_uri or ""))
+        if line[1]
+    ]
 
 
 def serving(domain: Domain) -> str:

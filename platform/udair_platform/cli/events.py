@@ -28,5 +28,13 @@ def events(
         if output is Output.TABLE:
             message = (text(event.time), f"{event.kind:<24}", f"{event.name:<20}", event.actor)
             print("  ".join(message).rstrip(), flush=True)
+        elif output is Output.NAME:
+            print(text(event.id), flush=True)
+        elif output is Output.YAML:
+            import yaml
+
+            # A document each: what goes on for ever is no list.
+            told = yaml.safe_dump(event.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            print(f"---\n{told}", end="", flush=True)
         else:
             print(json.dumps(event.model_dump(mode="json"), ensure_ascii=False), flush=True)

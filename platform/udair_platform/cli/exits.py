@@ -18,6 +18,7 @@ _NEXT = {
     "INVALID_STATE": "look at what it is now: udair job show, udair version show",
     "ALIAS_MOVED": "somebody was faster: udair alias history NAME, then decide again",
     "VALIDATION_FAILED": "mend the field named above; --help says what each expects",
+    "BUDGET_SPENT": "udair budget show says what is left; an admin raises a limit with udair budget set",
     "QUOTA_EXCEEDED": "wait for running jobs to end, or ask who runs the platform for more",
     "TOO_MANY_REQUESTS": "wait a little; the same command works then",
 }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from udair_platform.cli.options import Format, Home, Output, connect, place
+from udair_platform.cli.options import Format, Home, Output, connect
 from udair_platform.cli.render import note, show
 
 ProfileName = Annotated[str, typer.Argument(metavar="[PROFILE]", help="Which one.")]
@@ -37,6 +37,16 @@ def login(
     )
 
 
+def login_link(home: Home = "", output: Format = Output.TABLE) -> None:
+    """Print a link that logs a browser in to the console, once. It is good for 15 minutes."""
+    link = connect(home).login_link()
+    if output is Output.TABLE:
+        typer.echo(link.url)
+        note(f"works once, until {link.expires_time:%H:%M:%S} UTC")
+    else:
+        show(output, link.model_dump(mode="json"), [])
+
+
 def logout(name: ProfileName = "default") -> None:
     """Forget a profile. The key stays good: udair key revoke ends it."""
     from udair_platform.client.connection import remove_profile
@@ -48,7 +58,7 @@ def whoami(home: Home = "", output: Format = Output.TABLE) -> None:
     """Which platform, tenant and key commands use here, and where that is said."""
     from udair_platform.client.connection import find
 
-    found = find(home=place(home))
+    found = find(home=home or None)
     platform = connect(home).platform()
     kid = _key_id(found.api_key)
     value = {

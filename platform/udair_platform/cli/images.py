@@ -7,24 +7,29 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from udair_platform.cli import exits
-from udair_platform.cli.options import DomainName, Home, connect, place
+from udair_platform.cli.options import AsOption, Home, Place, connect, domain_of
+from udair_platform.cli.receipts import SUFFIX
 from udair_platform.cli.render import note, watched
+from udair_platform.client.errors import ClientError
 from udair_platform.files import write_whole
 
+if TYPE_CHECKING:
+    from udair_platform.client import Restored
+
 STANDARD = Path("-")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _ENDINGS = {"png": ".png", "png16": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _BY_ENDING = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 
 
 def restore(
     images: Annotated[Path, typer.Argument(metavar="IN", help="An image, a folder of them, or - for stdin.")],
-    domain: DomainName,
+    place: Place = "",
+    domain: AsOption = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="OUT", help="File, or folder, of the result; - is stdout.")
     ] = None,
@@ -34,24 +39,36 @@ def restore(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     key: Annotated[str, typer.Option(help="The same key meets the same version while a canary runs.")] = "",
     tone: Annotated[str, typer.Option(help="keep or restore; default: the domain's.")] = "",
+    priority: Annotated[str, typer.Option(help="low: an eighth of the model's time while others wait.")] = "",
     test_time: Annotated[bool, typer.Option("--test-time", help="Also adapt to each image.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Images of a folder on their way at once.")] = 8,
     overwrite: Annotated[bool, typer.Option(help="Of a folder: also restore what OUT has already.")] = False,
+    receipts: Annotated[
+        bool, typer.Option("--receipts", help="Also write OUT.receipt: what made it, signed; see udair receipt.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show before and after in the terminal.")] = False,
     home: Home = "",
 ) -> None:
     """Restore an image, a folder of them, or stdin.
 
-    `udair restore - -d NAME < in.jpg > out.png` reads stdin and writes stdout.
+    `udair restore - NAME < in.jpg > out.png` reads stdin and writes stdout.
     """
+    domain = domain_of(place, domain)
     if out is None:
         if images != STANDARD:
             raise typer.BadParameter("--out is missing; expected a file or a folder, or - for stdout.")
         out = STANDARD
     chosen = format or _BY_ENDING.get(out.suffix.lower(), "png")
-    options: dict[str, Any] = {"format": chosen, "quality": quality, "key": key, "test_time": test_time, "tone": tone}
+    options: dict[str, Any] = {
+        "format": chosen,
+        "quality": quality,
+        "key": key,
+        "test_time": test_time,
+        "tone": tone,
+        "priority": priority,
+    }
     if images.is_dir():
-        _folder(images, out, domain, home, at_once, overwrite, options)
+        _folder(images, out, domain, home, at_once, overwrite, receipts, options)
         return
     before = _read(images)
     restored = connect(home).restore(before, domain, **options)
@@ -62,7 +79,7 @@ def restore(
         note(served)
     else:
         try:
-            _write(out, restored.image)
+            _write(out, restored, receipts)
         except OSError as error:
             note(f"{out} cannot be written: {error.strerror}.")
             raise typer.Exit(exits.ERROR) from None
@@ -74,12 +91,21 @@ def restore(
 
 
 def _folder(
-    source: Path, out: Path, domain: str, home: str, at_once: int, overwrite: bool, options: dict[str, Any]
+    source: Path,
+    out: Path,
+    domain: str,
+    home: str,
+    at_once: int,
+    overwrite: bool,
+    receipts: bool,
+    options: dict[str, Any],
 ) -> None:
     """Every image below `source`; one that fails is listed, and does not stop the others."""
     if options["format"] not in _ENDINGS:
         note(f"format is {options['format']!r}; expected one of {', '.join(_ENDINGS)}.")
         raise typer.Exit(exits.USAGE)
+    from udair_platform.client.local_images import SUFFIXES
+
     found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     # The old ending stays in the name: a.jpg and a.png of one folder are two results.
     ending = _ENDINGS[options["format"]]
@@ -99,18 +125,20 @@ def _folder(
     versions: dict[str, int] = {}
 
     async def work() -> None:
-        async with AsyncClient(home=place(home)) as client:
+        async with AsyncClient(home=home or None) as client:
             answers = client.restore_many(_contents(todo, failed), domain, at_once=at_once, **options)
             async for path, answer in answers:
                 if isinstance(answer, Exception):
                     failed[path] = str(answer)
                 else:
                     try:
-                        await asyncio.to_thread(_write, targets[path], answer.image)
+                        await asyncio.to_thread(_write, targets[path], answer, receipts)
                         served = f"{domain}@{answer.version or '?'}{_aside(answer.headers)}"
                         versions[served] = versions.get(served, 0) + 1
                     except OSError as error:
                         failed[path] = f"cannot be written: {error.strerror}"
+                    except ClientError as error:
+                        failed[path] = str(error)
                 progress(path)
 
     with _bar(len(todo)) as progress:
@@ -143,9 +171,13 @@ def _read(path: Path) -> bytes:
         raise typer.Exit(exits.ERROR) from None
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, restored: Restored, receipts: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    write_whole(path, restored.image)
+    if receipts and not restored.receipt_text:
+        raise ClientError(f"{path} is written, but no receipt came with it: the data plane is of an older release.")
+    if receipts:
+        write_whole(path.with_name(path.name + SUFFIX), restored.receipt_text.encode())
 
 
 def _aside(headers: dict[str, str]) -> str:

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from udair_platform.cli.options import Format, Home, Limit, Output, connect
+from udair_platform.cli.options import AsOption, Format, Home, Limit, OnePlace, Output, connect, domain_of
 from udair_platform.cli.outcome import conclude, lines
 from udair_platform.cli.render import note, show, table
 from udair_platform.cli.running import Timeout
 from udair_platform.cli.watch import watch
 
+if TYPE_CHECKING:
+    from udair_platform.client import Job
+
+_EVERY_S = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
 app = typer.Typer(help="Adaptation jobs.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="JOB", help="e.g. j-5f0c1e2ab94d")]
 
 
 @app.command("list")
 def list_jobs(
-    domain: Annotated[str | None, typer.Option("--domain", "-d", help="Only of this domain.")] = None,
+    place: OnePlace = "",
+    domain: AsOption = "",
+    watching: Annotated[bool, typer.Option("--watch", "-w", help="Again every 2 s, until every job is done.")] = False,
     limit: Limit = 20,
     home: Home = "",
     output: Format = Output.TABLE,
 ) -> None:
     """Jobs, newest first."""
     client = connect(home)
-    jobs = client.domains.get(domain).jobs(limit=limit) if domain else client.jobs.list(limit=limit)
+    wanted = domain_of(place, domain) if place or domain else ""
+
+    def found() -> list[Job]:
+        listed = client.domains.get(wanted).jobs(limit=limit) if wanted else client.jobs.list(limit=limit)
+        return list(listed)
+
     columns = {
         "job": "id",
         "domain": None,
@@ -33,17 +47,26 @@ def list_jobs(
         "phase": None,
         "percent": "progress_percent",
         "version": None,
+        "verdict": None,
         "reason": None,
         "created": "created_time",
+        "detail": None,
     }
-    table(output, jobs, columns, empty="no jobs; udair run -d NAME")
+    while True:
+        jobs = found()
+        if watching and sys.stdout.isatty():
+            print(_CLEAR, end="")
+        table(output, jobs, columns, empty="no jobs; udair run NAME")
+        if not watching or all(job.done for job in jobs):
+            return
+        time.sleep(_EVERY_S)
 
 
 @app.command("show")
 def show_job(job: Id, home: Home = "", output: Format = Output.TABLE) -> None:
     """One job, with its attempts."""
     found = connect(home).jobs.get(job)
-    show(output, found, lines(found))
+    show(output, found, lines(found), words=found.words)
 
 
 @app.command()
@@ -77,6 +100,21 @@ def events(
         return
     columns = {"time": None, "kind": None, "actor": None, "cause": None, "data": None}
     table(output, found.events(), columns, empty="nothing has happened")
+
+
+@app.command()
+def curves(job: Id, home: Home = "", output: Format = Output.TABLE) -> None:
+    """How a job's training went, step by step."""
+    found = connect(home).jobs.get(job).curves()
+    if output in (Output.JSON, Output.YAML):
+        show(output, found, [])
+        return
+    rows = [
+        {"figure": curve.name, "step": step, "value": value}
+        for curve in found.curves
+        for step, value in zip(curve.steps, curve.values, strict=True)
+    ]
+    table(output, rows, {"figure": None, "step": None, "value": None}, empty=f"no attempt of {job} has trained yet")
 
 
 @app.command()

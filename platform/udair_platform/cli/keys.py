@@ -90,8 +90,8 @@ def _show_new(key: NewApiKey, output: Output) -> None:
     show(output, key, lines)
 
 
-def _duration(text: str) -> timedelta:
-    match = re.match(r"^(\d{1,5})([mhd])$", text)
+def _duration(duration: str) -> timedelta:
+    match = re.match(r"^(\d{1,5})([mhd])$", duration)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration; expected e.g. 90d, 12h or 30m.")
+        raise typer.BadParameter(f"{duration!r} is no duration; expected e.g. 90d, 12h or 30m.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
@@ -15,8 +16,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("local.up", "Start a platform on this machine."),
         "demo": ("local.demo", "Play a customer through the whole journey."),
         "login": ("identity.login", "Keep a platform's address and your key as a profile."),
+        "login-link": ("identity.login_link", "Print a link that logs a browser in to the console, once."),
         "logout": ("identity.logout", "Forget a profile."),
         "whoami": ("identity.whoami", "Which platform, tenant and key commands use here."),
+        "status": ("status.status", "What needs somebody's attention now."),
         "doctor": ("doctor.doctor", "Check versions, disk, GPU, Ray, S3 and the platform."),
     },
     "Adapt": {
@@ -31,10 +34,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Serve": {
         "restore": ("images.restore", "Restore an image, a folder of them, or stdin."),
+        "receipt": ("receipts.app", "Receipts of pictures: what made them, signed."),
         "route": ("routes.app", "Canaries, shadows and pinned adapters of a domain."),
         "endpoint": ("endpoint.app", "The data plane that serves every domain."),
         "drift": ("traffic.drift", "Whether a domain's images still look like those adapted to."),
         "cost": ("traffic.cost", "What each domain has had restored and adapted."),
+        "budget": ("budget.app", "What a month may cost, and what it has."),
     },
     "Without a platform": {
         "batch": ("offline.batch", "Restore every image below a prefix into another."),
@@ -98,4 +103,6 @@ def _command(name: str, found: Any) -> Any:
     found._add_completion, found.rich_markup_mode = False, None
     command = typer.main.get_command(found)
     command.name = name
+    for one in getattr(command, "commands", {}).values():  # click cuts what it shortens itself
+        one.short_help = re.split(r"(?<=[.])\s", " ".join((one.help or "").split()))[0]
     return command

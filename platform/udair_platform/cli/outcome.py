@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from udair_platform.cli import exits
 from udair_platform.cli.options import Output
 from udair_platform.cli.render import note, show
+from udair_platform.entities.gate_checks import asks, remedy
 
 if TYPE_CHECKING:
     from udair_platform.client import Job
@@ -25,7 +27,7 @@ def conclude(job: Job, output: Output) -> None:
     except GateRejected as error:
         version, rejected = error.version, str(error)
     except JobFailed as error:
-        show(output, job, lines(job))
+        show(output, job, lines(job), words=job.words)
         code, message = exits.exit_code_of(error)
         note(message)
         raise typer.Exit(code or exits.ERROR) from None
@@ -37,12 +39,18 @@ def conclude(job: Job, output: Output) -> None:
         ("gate", version.verdict),
         *((f"  {check.name}", _short(check)) for check in version.report().checks),
     ]
-    show(output, {**job.model_dump(mode="json"), "gate": version.gate}, shown)
+    show(output, {**job.model_dump(mode="json"), "gate": version.gate}, shown, words=version.words)
+    if version.verdict not in ("PASSED", "NOT_NEEDED"):
+        explain(version.report().checks)
     if rejected:
         note(exits.format_error(rejected, "What served before still serves.", f"udair version gallery {name} --open"))
         raise typer.Exit(exits.GATE_REJECTED)
     if version.verdict == "PASSED":
         note(f"next: udair version gallery {name} --open   udair promote {name}")
+    elif version.verdict == "NOT_NEEDED":
+        note(
+            "nothing to promote: no adapter was made, as the first sentence explains; what served before still serves."
+        )
     else:
         note(f"the gate is {version.verdict}; what served before still serves.  udair version show {name}")
 
@@ -71,14 +79,25 @@ def lines(job: Job) -> list[tuple[str, Any]]:
 
 def check_line(check: GateCheck) -> str:
     """One check of the gate, in full."""
-    verdict = "ok" if check.passed else "FAILED"
+    verdict = _held(check)
     measured = "" if check.measured is None else f"{check.measured:.4g}"
     limit = "" if check.limit is None else f"limit {check.limit:g}"
     return f"{verdict:<6} {measured:<8} {limit:<14} {check.detail}".rstrip()
 
 
+def explain(checks: Sequence[GateCheck]) -> None:
+    """Say in words what did not hold, and what to do."""
+    for check in checks:
+        if check.judged and not check.passed:
+            note(f"{check.name}: {asks(check.name) or check.detail} No. {remedy(check.name)}".rstrip())
+
+
 def _short(check: GateCheck) -> str:
-    verdict = "ok" if check.passed else "FAILED"
+    verdict = _held(check)
     if check.measured is None or check.limit is None:
         return verdict
     return f"{verdict:<6} {check.measured:.4g} (limit {check.limit:g})"
+
+
+def _held(check: GateCheck) -> str:
+    return "FAILED" if not check.passed else "ok" if check.judged else "–"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udair_platform.cli.options import Output
@@ -17,14 +18,27 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-def show(output: Output, value: BaseModel | Mapping[str, Any], lines: Sequence[tuple[str, Any]]) -> None:
-    """One thing: for programs, or as aligned lines of name and value. Its name is the first line's value."""
+def send_to(path: Path) -> None:
+    """Let results go to a file from now on. Raises OSError."""
+    sys.stdout = path.open("w", encoding="utf-8")
+
+
+def show(
+    output: Output,
+    value: BaseModel | Mapping[str, Any],
+    lines: Sequence[tuple[str, Any]],
+    *,
+    words: Sequence[str] = (),
+) -> None:
+    """One thing: for programs, or as sentences and aligned lines of name and value. Its name is the first line's value."""
     if output is Output.NAME:
         print(text(lines[0][1]))
         return
     if output is not Output.TABLE:
         _for_programs(output, plain(value))
         return
+    for sentence in words:
+        print(sentence)
     width = max((len(name) for name, _ in lines), default=0)
     for name, item in lines:
         print(f"{name:<{width}}  {text(item)}".rstrip())
@@ -97,11 +111,15 @@ def _field(item: Any, name: str) -> Any:
 
 def _for_programs(output: Output, value: Any) -> None:
     if output is Output.JSON:
-        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        print(json.dumps(value, indent=2, ensure_ascii=False, default=_unusual))
         return
     import yaml
 
-    print(yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(json.loads(json.dumps(value, default=_unusual)), sort_keys=False, allow_unicode=True), end="")
+
+
+def _unusual(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def _rich_table(titles: list[str], rows: list[list[str]]) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from udair_platform.cli.domains import serving
-from udair_platform.cli.options import DomainName, Format, Home, Output, connect
+from udair_platform.cli.domains import intent, serving
+from udair_platform.cli.options import AsOption, Format, Home, Output, Place, connect, domain_of, recipe_option
 from udair_platform.cli.outcome import conclude
 from udair_platform.cli.render import note, show
 from udair_platform.cli.watch import watch
@@ -24,14 +24,16 @@ Timeout = Annotated[float, typer.Option(help="Longest wait, seconds; 0 waits for
 
 
 def run(
-    domain: DomainName,
+    place: Place = "",
+    domain: AsOption = "",
     wait: Annotated[bool, typer.Option("--wait/--detach", help="Watch it, or return at once.")] = True,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Without a terminal nothing is asked.")] = False,
-    steps: Annotated[int | None, typer.Option(min=0, max=2000, help="Adapter-training steps.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
-    budget_s: Annotated[float | None, typer.Option("--budget-s", help="An adaptation gives up after, seconds.")] = None,
+    steps: Annotated[int | None, recipe_option("steps")] = None,
+    seed: Annotated[int | None, recipe_option("seed")] = None,
+    budget_s: Annotated[float | None, recipe_option("budget_s")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the recipe, e.g. alignment.weight=2.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of the recipe, e.g. alignment.coral_weight=2."),
     ] = None,
     snapshot: Annotated[str | None, typer.Option(help="Use a snapshot again: its id, or 'latest'.")] = None,
     priority: Annotated[str, typer.Option(help="low, normal or high among the tenant's waiting jobs.")] = "normal",
@@ -45,7 +47,7 @@ def run(
     """
     given = {"steps": steps, "seed": seed, "budget_s": budget_s}
     recipe = {name: value for name, value in given.items() if value is not None} | _settings(settings or [])
-    found = connect(home).domains.get(domain)
+    found = connect(home).domains.get(domain_of(place, domain))
     if output is Output.TABLE:
         _plan(found, snapshot, recipe, priority)
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
@@ -65,15 +67,16 @@ def _plan(domain: Domain, snapshot: str | None, recipe: dict[str, Any], priority
         ("recipe", changed),
         ("gate", domain.gate.policy + (", four eyes" if domain.gate.four_eyes else "")),
         ("tone", _TONES[domain.tone]),
+        *intent(domain)[1:],
         ("serves", f"{serving(domain)}; unchanged until you promote"),
         ("priority", priority.lower()),
     ]
     for name, value in lines:
-        note(f"{name:<8}  {value}")
+        note(f"{name:<10}  {value}")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
-    """``["alignment.weight=2"]`` as ``{"alignment": {"weight": 2}}``."""
+    """``["alignment.coral_weight=2"]`` as ``{"alignment": {"coral_weight": 2}}``."""
     import yaml
 
     made: dict[str, Any] = {}
@@ -87,7 +90,11 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise typer.BadParameter(f"--set {pair!r}: {part!r} is given a value, too.")
-        place[last] = _number(value) if (parsed := yaml.safe_load(value)) == value else parsed
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--set {pair!r}: {value!r} is no value; expected e.g. steps=200.") from error
+        place[last] = _number(value) if parsed == value else parsed
     return made
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from udair_platform.cli.options import DomainName, Format, Home, Limit, Output, connect
+from udair_platform.cli.options import AsOption, Format, Home, Limit, Output, Place, connect, domain_of
 from udair_platform.cli.render import show, table, text
 
 app = typer.Typer(
@@ -17,9 +17,11 @@ Id = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="e.g. s-5f0c1e2ab94d
 
 
 @app.command("list")
-def list_snapshots(domain: DomainName, limit: Limit = 20, home: Home = "", output: Format = Output.TABLE) -> None:
+def list_snapshots(
+    place: Place = "", domain: AsOption = "", limit: Limit = 20, home: Home = "", output: Format = Output.TABLE
+) -> None:
     """Snapshots of a domain, newest first."""
-    found = list(connect(home).domains.get(domain).snapshots(limit=limit))
+    found = list(connect(home).domains.get(domain_of(place, domain)).snapshots(limit=limit))
     if output in (Output.JSON, Output.YAML):
         table(output, found, {}, empty="")
         return
@@ -39,9 +41,11 @@ def list_snapshots(domain: DomainName, limit: Limit = 20, home: Home = "", outpu
 
 
 @app.command("show")
-def show_snapshot(snapshot: Id, domain: DomainName, home: Home = "", output: Format = Output.TABLE) -> None:
+def show_snapshot(
+    snapshot: Id, place: Place = "", domain: AsOption = "", home: Home = "", output: Format = Output.TABLE
+) -> None:
     """One snapshot: what was found, and what was skipped and why."""
-    found = connect(home).domains.get(domain).snapshot(snapshot)
+    found = connect(home).domains.get(domain_of(place, domain)).snapshot(snapshot)
     lines = [
         ("snapshot", found.id),
         ("state", found.state),
@@ -54,9 +58,11 @@ def show_snapshot(snapshot: Id, domain: DomainName, home: Home = "", output: For
 
 
 @app.command()
-def diff(one: Id, other: Id, domain: DomainName, home: Home = "", output: Format = Output.TABLE) -> None:
+def diff(
+    one: Id, other: Id, place: Place = "", domain: AsOption = "", home: Home = "", output: Format = Output.TABLE
+) -> None:
     """What differs between two snapshots."""
-    source = connect(home).domains.get(domain)
+    source = connect(home).domains.get(domain_of(place, domain))
     before, after = (dict(_flat(source.snapshot(id).summary or {})) for id in (one, other))
     rows = [
         {"what": name, one: before.get(name), other: after.get(name)}

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from udair_platform.cli.admin import Home, settings_at
+from udair_platform.cli.budget import Images, JobHours, Money, WarnAt, changed, told
+from udair_platform.cli.operator import Home, settings_at
 from udair_platform.cli.options import Format, Output
 from udair_platform.cli.render import note, show, table
 from udair_platform.entities.tenant import Quota
@@ -61,4 +62,34 @@ def limit(
     database, _, _, _ = prepare(settings_at(home))
     with database.write() as state:
         made = tenants.limit(state, name, Quota(max_concurrent_jobs, max_queued_jobs, max_domains))
-    show(output, vars(made), list(vars(made).items()))
+    show(output, vars(made), [(field, value) for field, value in vars(made).items() if field != "budget"])
+
+
+@app.command()
+def budget(
+    name: Name,
+    images: Images = None,
+    job_hours: JobHours = None,
+    money: Money = None,
+    warn_at: WarnAt = None,
+    home: Home = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show what a tenant may use in a month, or change it as its own admins do; what is not named stays."""
+    from udair_platform.bootstrap import prepare
+    from udair_platform.contract.budgets import Budget
+    from udair_platform.services import budgets, usage
+    from udair_platform.services.change import Change
+
+    settings, now = settings_at(home), datetime.now(UTC)
+    database, _, _, _ = prepare(settings)
+    prices = usage.prices_of(settings)
+    if all(value is None for value in (images, job_hours, money, warn_at)):
+        with database.read() as state:
+            told(budgets.Ledger(state, now, prices).status(name), output)
+        return
+    with database.write() as state:
+        tx = Change(state, "platform", now, prices=prices)
+        wanted = Budget.model_validate(changed(state.tenants.get(name).budget, images, job_hours, money, warn_at))
+        found = budgets.change(tx, name, wanted)
+    told(found, output)

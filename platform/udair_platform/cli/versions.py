@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from udair_platform.cli import exits
-from udair_platform.cli.options import DomainName, Format, Home, NamedVersion, Output, Why, connect, split_version
-from udair_platform.cli.outcome import check_line
+from udair_platform.cli.options import (
+    AsOption,
+    Format,
+    Home,
+    NamedVersion,
+    Output,
+    Place,
+    Why,
+    connect,
+    domain_of,
+    split_version,
+)
+from udair_platform.cli.outcome import check_line, explain
 from udair_platform.cli.render import note, show, table, text
 
 if TYPE_CHECKING:
@@ -20,7 +31,7 @@ app = typer.Typer(help="Adapter versions, before and after.", no_args_is_help=Tr
 
 
 @app.command("list")
-def list_versions(domain: DomainName, home: Home = "", output: Format = Output.TABLE) -> None:
+def list_versions(place: Place = "", domain: AsOption = "", home: Home = "", output: Format = Output.TABLE) -> None:
     """Versions of a domain, newest first."""
     columns = {
         "version": "number",
@@ -30,7 +41,7 @@ def list_versions(domain: DomainName, home: Home = "", output: Format = Output.T
         "job": "job_id",
         "created": "created_time",
     }
-    versions = connect(home).domains.get(domain).versions()
+    versions = connect(home).domains.get(domain_of(place, domain)).versions()
     table(output, versions, columns, empty="no versions; the source model (v0) serves")
 
 
@@ -38,6 +49,7 @@ def list_versions(domain: DomainName, home: Home = "", output: Format = Output.T
 def show_version(version: NamedVersion, home: Home = "", output: Format = Output.TABLE) -> None:
     """One version, with every check of the gate."""
     found = named(version, home)
+    checks = found.report().checks
     lines = [
         ("version", f"{found.domain}@{found.number}"),
         ("state", found.state),
@@ -49,9 +61,10 @@ def show_version(version: NamedVersion, home: Home = "", output: Format = Output
         ("snapshot", found.snapshot_id),
         ("created", found.created_time),
         ("reviewed", f"{found.reviewed_by}: {found.review_reason}" if found.reviewed_by else None),
-        *((f"  {check.name}", check_line(check)) for check in found.report().checks),
+        *((f"  {check.name}", check_line(check)) for check in checks),
     ]
-    show(output, found, lines)
+    show(output, found, lines, words=found.words)
+    explain(checks)
 
 
 @app.command()
@@ -72,7 +85,9 @@ def compare(one: NamedVersion, other: NamedVersion, home: Home = "", output: For
 @app.command()
 def gallery(
     version: NamedVersion,
-    out: Annotated[Path | None, typer.Option("--out", help="The page; default: NAME-VERSION-gallery.html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page; default: NAME-VERSION-gallery.html.")
+    ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the first images in the terminal.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="How many images.")] = None,
@@ -100,9 +115,9 @@ def gallery(
 @app.command()
 def pull(
     version: NamedVersion,
-    out: Annotated[Path | None, typer.Option("--out", help="A folder; default: NAME-VERSION.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; default: NAME-VERSION.")] = None,
     home: Home = "",
-    output: Format = Output.TABLE,
+    output: Annotated[Output, typer.Option("--output", help="How to list the files.")] = Output.TABLE,
 ) -> None:
     """Download a version's files, and check them against their digests."""
     found = named(version, home)

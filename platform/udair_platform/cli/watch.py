@@ -30,7 +30,7 @@ def watch(job: Job, *, timeout_s: float | None = None) -> Job:
 def _lines(job: Job, timeout_s: float | None) -> Job:
     last, message = job, ""
     for last in job.stream(timeout_s=timeout_s):
-        line = f"{last.state.lower():<12} {_phase(last)}".rstrip()
+        line = f"{last.state.lower():<12} {_phase(last)}  {_waits(last)}".rstrip()
         if line != message:
             message = line
             note(f"{last.id}  {line}")
@@ -52,10 +52,13 @@ def _bar(job: Job, timeout_s: float | None) -> Job:
     ]
     if console.width >= _NARROW:
         columns = [TextColumn("{task.fields[job]}"), *columns, TextColumn("{task.fields[metrics]}", style="dim")]
-    last = job
+    last, waits = job, ""
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=100, job=job.id, state="queued", phase="", left="", metrics="")
         for last in job.stream(timeout_s=timeout_s):
+            if (why := _waits(last)) and why != waits:
+                progress.console.print(why, style="dim", markup=False)
+            waits = why
             progress.update(
                 bar,
                 completed=last.progress_percent,
@@ -78,6 +81,11 @@ def _left(job: Job) -> str:
         return ""
     minutes, seconds = divmod(round(job.eta_s), 60)
     return f"{minutes}:{seconds:02} left"
+
+
+def _waits(job: Job) -> str:
+    """Why it does not go on, in the cluster's words."""
+    return job.detail if job.reason and not job.done else ""
 
 
 def _phase(job: Job) -> str:

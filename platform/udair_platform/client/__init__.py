@@ -38,18 +38,26 @@ if TYPE_CHECKING:
     from udair_platform.client.gallery import Gallery as Gallery
     from udair_platform.client.pictures import Restored as Restored
     from udair_platform.client.pictures import RestoreOptions as RestoreOptions
+    from udair_platform.client.signed_history import SignedHistory as SignedHistory
     from udair_platform.client.synchronous.client import Client as Client
     from udair_platform.client.synchronous.domains import Domain as Domain
     from udair_platform.client.synchronous.jobs import Job as Job
     from udair_platform.client.synchronous.versions import Version as Version
     from udair_platform.contract.aliases import Alias as Alias
     from udair_platform.contract.aliases import AliasChange as AliasChange
+    from udair_platform.contract.attention import Concern as Concern
     from udair_platform.contract.base_models import BaseModelInfo as BaseModelInfo
     from udair_platform.contract.base_models import PlatformInfo as PlatformInfo
+    from udair_platform.contract.budgets import BudgetStatus as BudgetStatus
     from udair_platform.contract.domains import Route as Route
     from udair_platform.contract.events import Event as Event
     from udair_platform.contract.keys import ApiKey as ApiKey
+    from udair_platform.contract.keys import LoginLink as LoginLink
     from udair_platform.contract.keys import NewApiKey as NewApiKey
+    from udair_platform.contract.receipts import Receipt as Receipt
+    from udair_platform.contract.receipts import ReceiptCheck as ReceiptCheck
+    from udair_platform.contract.serving_history import HistoryCheck as HistoryCheck
+    from udair_platform.contract.serving_history import ServedHistory as ServedHistory
     from udair_platform.contract.snapshots import Snapshot as Snapshot
     from udair_platform.contract.usage import Drift as Drift
     from udair_platform.contract.usage import Usage as Usage
@@ -78,6 +86,7 @@ _WHERE = {
     ),
     "gallery": ("Gallery",),
     "pictures": ("RestoreOptions", "Restored"),
+    "signed_history": ("SignedHistory",),
     "synchronous.client": ("Client",),
     "synchronous.domains": ("Domain",),
     "synchronous.jobs": ("Job",),
@@ -88,15 +97,26 @@ _CONTRACT = {
         "Alias",
         "AliasChange",
     ),
+    "attention": ("Concern",),
     "base_models": (
         "BaseModelInfo",
         "PlatformInfo",
     ),
+    "budgets": ("BudgetStatus",),
     "domains": ("Route",),
     "events": ("Event",),
     "keys": (
         "ApiKey",
+        "LoginLink",
         "NewApiKey",
+    ),
+    "receipts": (
+        "Receipt",
+        "ReceiptCheck",
+    ),
+    "serving_history": (
+        "HistoryCheck",
+        "ServedHistory",
     ),
     "snapshots": ("Snapshot",),
     "usage": (

@@ -15,6 +15,7 @@ from udair_platform.files import write_whole
 
 CLIENT_FILE = "client.json"
 DEFAULT_PROFILE = "default"
+DEFAULT_HOME = ".udair"
 _PROFILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
 
 
@@ -40,7 +41,8 @@ def find(
     url: str | None = None, api_key: str | None = None, *, home: str | Path | None = None, profile: str | None = None
 ) -> Connection:
     """The connection: `home` or `profile` where one is given, else UDAIR_PROFILE, else UDAIR_URL and
-    UDAIR_API_KEY, else the profile ``default``. `url` and `api_key` replace what is found.
+    UDAIR_API_KEY, else the platform that `udair up` started in this folder (``.udair``), else the profile ``default``.
+    `url` and `api_key` replace what is found.
 
     Raises:
         ClientError: It is nowhere said where the platform is.
@@ -57,6 +59,18 @@ def find(
     return Connection(url.rstrip("/"), api_key, origin)
 
 
+def store_of(home: str | Path | None = None) -> tuple[str, str]:
+    """Store and tenant of the platform that `udair up` started in `home`, or in this folder; empty: not known."""
+    found = _of_home(Path(home or DEFAULT_HOME) / CLIENT_FILE)
+    return str(found.get("store_uri", "")), str(found.get("tenant", ""))
+
+
+def s3_endpoint_of(home: str | Path | None = None) -> str:
+    """The S3 endpoint of the platform that `udair up` started in `home`, or in this folder; empty: it is not known."""
+    path = Path(home or DEFAULT_HOME) / CLIENT_FILE
+    return str(_of_home(path).get("s3_endpoint_url", ""))
+
+
 def _look(home: str | Path | None, profile: str | None) -> tuple[dict[str, Any], str, str]:
     if home is not None:
         path = Path(home) / CLIENT_FILE
@@ -65,14 +79,17 @@ def _look(home: str | Path | None, profile: str | None) -> tuple[dict[str, Any],
     name = profile or os.environ.get("UDAIR_PROFILE")
     if name is None and (environment["url"] or environment["api_key"]):
         return environment, "UDAIR_URL and UDAIR_API_KEY", "one of UDAIR_URL and UDAIR_API_KEY is not set"
+    here = Path(DEFAULT_HOME) / CLIENT_FILE
+    if name is None and here.exists():
+        return _of_home(here), str(here), f"{here} says neither"
     known = read_profiles()
     chosen = known.get(name or DEFAULT_PROFILE)
     if name is not None and chosen is None:
         there = ", ".join(sorted(known)) or "none"
         raise ClientError(
-            f"There is no profile {name!r} in {config_file()}; there is: {there}. `udair login URL -p NAME`."
+            f"There is no profile {name!r} in {config_file()}; there is: {there}. `udair login URL --as NAME`."
         )
-    missing = f"UDAIR_URL and UDAIR_API_KEY are not set, and {config_file()} has no profile {DEFAULT_PROFILE!r}"
+    missing = f"UDAIR_URL and UDAIR_API_KEY are not set, there is no {here}, and {config_file()} has no profile {DEFAULT_PROFILE!r}"
     return chosen or {}, f"profile {name or DEFAULT_PROFILE!r} in {config_file()}", missing
 
 

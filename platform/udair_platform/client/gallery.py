@@ -27,7 +27,7 @@ _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0 auto; max-width: 90rem; padding: 1.5rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1rem; margin: 1.5rem 0 .4rem; overflow-wrap: anywhere }
-p { opacity: .75; max-width: 50rem }
+p { opacity: .75; max-width: 50rem } p.found { opacity: 1; margin: .2rem 0 }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: .6rem }
 figure { margin: 0 } img { width: 100%; display: block; border-radius: .3rem } figcaption { opacity: .75; font-size: .85rem }
 """
@@ -70,11 +70,13 @@ class Gallery:
         name: ``domain@version``.
         items: What there is.
         pictures: Encoded pictures (WebP) by file name.
+        words: What the version's job found, in plain sentences.
     """
 
     name: str
     items: Sequence[GalleryItem]
     pictures: Mapping[str, bytes]
+    words: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Gallery({self.name!r}, {len(self.items)} images)"
@@ -98,7 +100,7 @@ class Gallery:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{html.escape(self.name)}: before and after</title><style>{_STYLE}</style></head><body>"
-            f"<h1>{html.escape(self.name)}: before and after</h1><p>{len(self.items)} images, the least natural first "
+            f"<h1>{html.escape(self.name)}: before and after</h1>{self._found()}<p>{len(self.items)} images, the least natural first "
             "(NIQE). No truth is known here; judge by looking. Crops are in full resolution.</p>"
             f"{rows}</body></html>\n"
         )
@@ -110,7 +112,10 @@ class Gallery:
         return target
 
     def _repr_html_(self) -> str:
-        return f"<style>{_STYLE}</style>" + "".join(self._row(item) for item in self.items)
+        return f"<style>{_STYLE}</style>{self._found()}" + "".join(self._row(item) for item in self.items)
+
+    def _found(self) -> str:
+        return "".join(f'<p class="found">{html.escape(sentence)}</p>' for sentence in self.words)
 
     def _row(self, item: GalleryItem) -> str:
         shown = [(kind, item.files[kind]) for kind in KINDS if kind in item.files]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from udair_platform.client.errors import ClientError
+from udair_platform.contract.receipts import Receipt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,16 @@ class Restored(NamedTuple):
         parts = (part.partition(";dur=") for part in self.headers.get("server-timing", "").split(","))
         return {name.strip(): float(value) for name, _, value in parts if value}
 
+    @property
+    def receipt_text(self) -> str:
+        """The receipt as it is kept beside the picture and checked by `Client.verify_receipt`; empty if none came."""
+        return self.headers.get("x-receipt", "")
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What made the picture, as the platform signed it; None if none came."""
+        return Receipt.parse(self.receipt_text) if self.receipt_text else None
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to `path` as it was encoded. Raises OSError."""
         target = Path(path)
@@ -89,6 +100,7 @@ class RestoreOptions:
         quality: Of JPEG and WebP, 1 to 100.
         key: Requests with the same key meet the same version while a canary runs.
         test_time: Also adapt to this one image.
+        priority: ``low`` has an eighth of the model's time while others wait; empty is normal.
         tone: ``keep`` or ``restore``: whether exposure, colour and haze may be corrected; empty leaves it to the domain.
         content_type: Of the image that is sent; guessed from its first bytes if None.
     """
@@ -99,10 +111,13 @@ class RestoreOptions:
     test_time: bool = False
     tone: str = ""
     content_type: str | None = None
+    priority: str = ""
 
     def __post_init__(self) -> None:
         if self.tone not in ("", "keep", "restore"):
             raise ClientError(f"tone is {self.tone!r}; expected keep or restore.")
+        if self.priority not in ("", "normal", "low"):
+            raise ClientError(f"priority is {self.priority!r}; expected normal or low.")
         if self.format not in FORMATS:
             raise ClientError(f"format is {self.format!r}; expected one of {', '.join(FORMATS)}.")
 
@@ -114,7 +129,8 @@ class RestoreOptions:
     def params(self) -> dict[str, str]:
         """The request's query."""
         chosen = {"quality": str(self.quality)} | ({"test_time": "true"} if self.test_time else {})
-        return chosen | ({"tone": self.tone} if self.tone else {})
+        named = {"tone": self.tone, "priority": self.priority}
+        return chosen | {name: value for name, value in named.items() if value}
 
 
 def encoded(image: Picture) -> bytes:

@@ -11,11 +11,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from udair_platform.api.context import Ctx
-from udair_platform.api.principal import Principal
-from udair_platform.console import session
-from udair_platform.console.session import Session, Visitor
-from udair_platform.errors import Forbidden
-from udair_platform.roles import Scope
+from udair_platform.console.session import Visitor, allowed
 from udair_platform.services import approval, jobs, promotion
 
 router = APIRouter(prefix="/domains/{name}")
@@ -30,12 +26,12 @@ def promote(
     context: Ctx,
     visitor: Visitor,
     form_token: Token,
-    version: Annotated[int, Form(ge=0, le=2**31)],
-    if_current: Annotated[int, Form(ge=0, le=2**31)],
+    version: Annotated[int, Form(ge=0, le=2**31 - 1)],
+    if_current: Annotated[int, Form(ge=0, le=2**31 - 1)],
     reason: Reason = "",
 ) -> Response:
     """Let a version serve, if what the page showed still does."""
-    who = _allowed(request, visitor, form_token, "version:approve")
+    who = allowed(request, visitor, form_token, "version:approve")
     with context.change(who) as tx:
         domain = who.domain(tx.state, name)
         promotion.promote(tx, domain, version, reason=reason or "promoted in the console", if_current=if_current)
@@ -49,11 +45,11 @@ def roll_back(
     context: Ctx,
     visitor: Visitor,
     form_token: Token,
-    if_current: Annotated[int, Form(ge=0, le=2**31)],
+    if_current: Annotated[int, Form(ge=0, le=2**31 - 1)],
     reason: Reason = "",
 ) -> Response:
     """Let what served before serve again."""
-    who = _allowed(request, visitor, form_token, "version:approve")
+    who = allowed(request, visitor, form_token, "version:approve")
     with context.change(who) as tx:
         domain = who.domain(tx.state, name)
         promotion.rollback(tx, domain, reason=reason or "rolled back in the console", if_current=if_current)
@@ -72,7 +68,7 @@ def decide(
     reason: Reason = "",
 ) -> Response:
     """Decide about a version that the gate could not judge."""
-    who = _allowed(request, visitor, form_token, "version:approve")
+    who = allowed(request, visitor, form_token, "version:approve")
     with context.change(who) as tx:
         act = approval.approve if decision == "approve" else approval.reject
         act(tx, who.domain(tx.state, name), number, reason=reason)
@@ -82,7 +78,7 @@ def decide(
 @router.post("/adapt")
 def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Adapt the domain to its images of now."""
-    who = _allowed(request, visitor, form_token, "job:run")
+    who = allowed(request, visitor, form_token, "job:run")
     with context.change(who) as tx:
         job = jobs.submit(tx, who.domain(tx.state, name), recipe={})
     return RedirectResponse(f"/console/domains/{name}/jobs/{job.id}", 303)
@@ -91,7 +87,7 @@ def adapt(request: Request, name: str, context: Ctx, visitor: Visitor, form_toke
 @router.post("/jobs/{id}/cancel")
 def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Ask a job to end."""
-    who = _allowed(request, visitor, form_token, "job:run")
+    who = allowed(request, visitor, form_token, "job:run")
     with context.change(who) as tx:
         domain = who.domain(tx.state, name)
         jobs.cancel(tx, tx.state.jobs.get(who.tenant, id, domain_id=domain.id))
@@ -101,16 +97,8 @@ def cancel(request: Request, name: str, id: str, context: Ctx, visitor: Visitor,
 @router.post("/jobs/{id}/retry")
 def retry(request: Request, name: str, id: str, context: Ctx, visitor: Visitor, form_token: Token) -> Response:
     """Run a job that has ended once more."""
-    who = _allowed(request, visitor, form_token, "job:run")
+    who = allowed(request, visitor, form_token, "job:run")
     with context.change(who) as tx:
         domain = who.domain(tx.state, name)
         again = jobs.retry(tx, domain, tx.state.jobs.get(who.tenant, id, domain_id=domain.id))
     return RedirectResponse(f"/console/domains/{name}/jobs/{again.id}", 303)
-
-
-def _allowed(request: Request, visitor: Session, form_token: str, scope: Scope) -> Principal:
-    session.check_form(request, visitor, form_token)
-    claims = visitor.principal.claims
-    if not claims.allows(scope):
-        raise Forbidden(f"The key ak_{claims.kid} has {', '.join(claims.scopes)}; this needs {scope}.")
-    return visitor.principal

@@ -8,12 +8,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from udair_platform.api.context import Ctx
+from udair_platform.api.routes import webhooks
 from udair_platform.console.domains import ROWS
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Admin
+from udair_platform.contract.events import Event
+from udair_platform.contract.keys import ApiKey
 
 router = APIRouter()
-NOUNS = ("domain", "job", "attempt", "snapshot", "version", "alias", "route", "key", "webhook")
+NOUNS = ("domain", "job", "attempt", "snapshot", "version", "alias", "route", "key", "webhook", "budget")
 Noun = Annotated[str, Query(max_length=32)]
 
 
@@ -30,7 +33,8 @@ def audit(
     with context.database.read() as state:
         found = state.events.newest_first(who.tenant, noun=noun or None, before=after, size=ROWS + 1)
     more = found[ROWS - 1].seq if len(found) > ROWS else None
-    return page(request, "audit.html", visitor, events=found[:ROWS], more=more, noun=noun, nouns=NOUNS, after=after)
+    events = [Event.describe(event, id=event.seq) for event in found[:ROWS]]
+    return page(request, "audit.html", visitor, events=events, more=more, noun=noun, nouns=NOUNS, after=after)
 
 
 @router.get("/keys")
@@ -41,7 +45,7 @@ def list_keys(
     who = visitor.principal
     with context.database.read() as state:
         found = state.keys.page(who.tenant, after=after, size=ROWS + 1)
-        hooks = state.webhooks.page(who.tenant)
-        newest = state.events.newest(who.tenant)
+        hooks = [webhooks.described(state, hook) for hook in state.webhooks.page(who.tenant)]
     more = found[ROWS - 1].seq if len(found) > ROWS else None
-    return page(request, "keys.html", visitor, keys=found[:ROWS], hooks=hooks, newest=newest, more=more, after=after)
+    keys = [ApiKey.describe(key) for key in found[:ROWS]]
+    return page(request, "keys.html", visitor, keys=keys, hooks=hooks, more=more, after=after)

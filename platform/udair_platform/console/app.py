@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
@@ -19,6 +20,8 @@ from udair_platform.api.context import Context
 from udair_platform.console import (
     actions,
     administration,
+    comparisons,
+    domain_forms,
     domains,
     jobs,
     login,
@@ -27,6 +30,7 @@ from udair_platform.console import (
     serving,
     snapshots,
     sweeps,
+    trials,
     usage,
     versions,
 )
@@ -39,11 +43,14 @@ _ROOMS = (
     login,
     overview,
     domains,
+    domain_forms,
     snapshots,
     versions,
+    comparisons,
     pictures,
     jobs,
     sweeps,
+    trials,
     serving,
     usage,
     administration,
@@ -66,7 +73,7 @@ def create_console(context: Context) -> FastAPI:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, PlatformError)
         if isinstance(error, Unauthenticated):
-            return RedirectResponse(f"/console/login?next={request.url.path}", 303)
+            return RedirectResponse(_to_login(request), 303)
         answer = page(request, "error.html", _visitor(request), error.status, error=error)
         if error.retryable:
             answer.headers["Retry-After"] = str(error.retry_after_s or RETRY_AFTER_S)
@@ -92,6 +99,26 @@ def create_console(context: Context) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=600, compresslevel=6)
     app.add_middleware(_Guarded)
     return app
+
+
+def mount_console(app: FastAPI) -> None:
+    """The console as a part of the API's application; whoever asks for nothing in particular is led there."""
+
+    def lead() -> Response:
+        return RedirectResponse("/console/", 307)
+
+    for place in ("/", "/console"):
+        app.add_api_route(place, lead, include_in_schema=False, response_model=None)
+    app.mount("/console", create_console(app.state.context))
+
+
+def _to_login(request: Request) -> str:
+    """The login, and from there the page that was asked for, or that the form stood on, of which nothing was done."""
+    if request.method == "GET":
+        return f"/console/login?next={quote(request.url.path)}"
+    came = urlsplit(request.headers.get("Referer", ""))
+    page_of_form = came.path if came.netloc == request.headers.get("Host") else "/console/"
+    return f"/console/login?ended=1&next={quote(page_of_form)}"
 
 
 def _visitor(request: Request) -> Session | None:

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from udair_platform.api.context import Ctx
+from udair_platform.api.context import Context, Ctx
 from udair_platform.api.principal import Principal
-from udair_platform.console import charts
+from udair_platform.api.routes import serving_history, versions
+from udair_platform.api.routes.domains import described
+from udair_platform.api.routes.jobs import described as described_jobs
+from udair_platform.console import charts, plots
 from udair_platform.console.rendering import page
-from udair_platform.console.session import Reader
+from udair_platform.console.session import Reader, Session
+from udair_platform.contract.aliases import AliasChange
+from udair_platform.contract.snapshots import Snapshot
+from udair_platform.contract.usage import Period
 from udair_platform.entities.alias import CHAMPION, PREVIOUS
-from udair_platform.entities.domain import SOURCE_VERSION
-from udair_platform.errors import StoreDown
-from udair_platform.services import observed
+from udair_platform.errors import PlatformError, StoreDown
+from udair_platform.services import observed, served
 from udair_platform.services.observed import ReplicaReports
 from udair_platform.services.reports import DRIFTED
-from udair_platform.services.standing import champions_out_of_use
+from udair_platform.services.serving_history import as_csv, as_json
 from udair_platform.state.repositories import State
 
 router = APIRouter()
 ROWS = 50
 _UNDOABLE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A form of a domain's page that was sent and not accepted: it is shown again, as it was filled in.
+
+    Attributes:
+        form: intent, schedule or traffic.
+        entered: By the name of the field.
+    """
+
+    form: str
+    entered: Mapping[str, str | bool]
+    error: PlatformError
+
+    def said(self, field: str) -> str:
+        """What is wrong with a field; of ``""`` what is wrong with none of them alone."""
+        told = [one.detail for one in self.error.errors if one.pointer.rpartition("/")[2] == field]
+        return " ".join(told) if field else "" if self.error.errors else self.error.detail
 
 
 @router.get("/domains")
@@ -41,22 +68,18 @@ def list_domains(
     with context.database.read() as state:
         found = state.domains.page(who.tenant, after=after, size=ROWS + 1, names=who.claims.domains, prefix=prefix)
         shown = found[:ROWS]
-        aliases = state.aliases.of_domains(who.tenant, [domain.id for domain in shown])
-        newest = {
-            domain.id: next(iter(state.jobs.page(who.tenant, domain_id=domain.id, size=1)), None) for domain in shown
-        }
+        domains = described(state, shown)
+        names = {domain.id: domain.name for domain in shown}
+        last = [job for domain in shown for job in state.jobs.page(who.tenant, domain_id=domain.id, size=1)]
+        newest = {job.domain: job for job in described_jobs(state, last, names)}
         total = count(state, who)
-    serving = {
-        id: next((alias.version for alias in points if alias.name == CHAMPION), SOURCE_VERSION)
-        for id, points in aliases.items()
-    }
     more = shown[-1].seq if len(found) > ROWS else None
     return page(
         request,
         "domains.html",
         visitor,
-        domains=shown,
-        serving=serving,
+        domains=domains,
+        traffic={domain.name: domain.traffic for domain in shown},
         newest=newest,
         more=more,
         after=after,
@@ -66,23 +89,42 @@ def list_domains(
 
 
 @router.get("/domains/{name}")
-def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> HTMLResponse:
+def show_domain(request: Request, name: str, context: Ctx, visitor: Reader, period: Period = "day") -> HTMLResponse:
     """One place: what serves it, since when, what else there is, and what its traffic looks like."""
+    return domain_page(request, name, context, visitor, period)
+
+
+def domain_page(
+    request: Request,
+    name: str,
+    context: Context,
+    visitor: Session,
+    period: Period = "day",
+    refused: Refused | None = None,
+) -> HTMLResponse:
+    """The page of a domain.
+
+    Args:
+        refused: What was sent from it and cannot be accepted.
+    """
     who, now = visitor.principal, context.clock()
     with context.database.read() as state:
         domain = who.domain(state, name)
-        aliases = {alias.name: alias.version for alias in state.aliases.all(who.tenant, domain.id)}
-        versions = state.versions.page(who.tenant, domain.id, size=ROWS)
-        jobs = state.jobs.page(who.tenant, domain_id=domain.id, size=10)
-        history = state.aliases.history(who.tenant, domain.id, CHAMPION, size=20)
+        aliases = state.aliases.all(who.tenant, domain.id)
+        view = described(state, [domain])[0]
+        made = versions.described(state, domain, state.versions.page(who.tenant, domain.id, size=ROWS), aliases)
+        ran = state.jobs.page(who.tenant, domain_id=domain.id, size=10)
+        jobs = described_jobs(state, ran, {domain.id: domain.name})
+        moves = state.aliases.history(who.tenant, domain.id, CHAMPION, size=20)
         snapshots = state.snapshots.page(who.tenant, domain.id, size=5)
-        stopped = champions_out_of_use(state, {domain.id: state.aliases.all(who.tenant, domain.id)}, [domain])
+        metrics = served.of_domain(state, domain, period, now)
         drifted = state.events.latest(who.tenant, domain.id, DRIFTED, size=30)
     try:
         seen, trouble = ReplicaReports(context.store, now).of_domain(domain), ""
     except StoreDown as error:
         seen, trouble = observed.ReplicaObservations(), error.detail
     window = seen.drift[0] if seen.drift else None
+    history = [AliasChange.describe(move) for move in moves]
     last = history[0] if history else None
     undo = last if last and last.from_version is not None and last.actor == who.actor else None
     if undo is not None and now - undo.time > _UNDOABLE:
@@ -91,22 +133,39 @@ def show_domain(request: Request, name: str, context: Ctx, visitor: Reader) -> H
         request,
         "domain.html",
         visitor,
-        domain=domain,
-        aliases=aliases,
-        champion=aliases.get(CHAMPION, SOURCE_VERSION),
-        out_of_use=stopped.get(domain.id, ""),
-        previous=aliases.get(PREVIOUS),
-        versions=versions,
+        refused.error.status if refused else 200,
+        refused=refused,
+        domain=view,
+        traffic=domain.traffic,
+        previous=view.aliases.get(PREVIOUS),
+        versions=made,
         jobs=jobs,
         history=history,
-        snapshots=snapshots,
+        snapshots=[Snapshot.describe(snapshot) for snapshot in snapshots],
         seen=seen,
         trouble=trouble,
         undo=undo,
         window=window,
         changes=charts.changes(window),
         timeline=charts.timeline(drifted, window),
+        metrics=metrics,
+        plots=plots.served(metrics),
     )
+
+
+@router.get("/domains/{name}/history.zip")
+def download_history(name: str, context: Ctx, visitor: Reader) -> Response:
+    """What served when, why, and approved by whom: as CSV and JSON, each with its signature beside it."""
+    export = serving_history.of_domain(context, visitor.principal, name, None, None)
+    made = {"csv": as_csv(export), "json": as_json(export)}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for suffix, data in made.items():
+            archive.writestr(f"{name}-history.{suffix}", data)
+            signature = serving_history.signature_of(context, export, data)
+            archive.writestr(f"{name}-history.{suffix}.signature", signature)
+    headers = {"Content-Disposition": f'attachment; filename="{name}-history.zip"'}
+    return Response(packed.getvalue(), media_type="application/zip", headers=headers)
 
 
 def count(state: State, who: Principal) -> int:

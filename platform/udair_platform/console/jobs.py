@@ -10,11 +10,17 @@ from fastapi.responses import HTMLResponse, Response
 from udair_platform.api import streams as responses
 from udair_platform.api.context import Context, Ctx
 from udair_platform.api.feed import Filter
+from udair_platform.api.routes.jobs import described
+from udair_platform.console import plots
 from udair_platform.console.domains import ROWS, names_of
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader, Session, current
+from udair_platform.contract import jobs as values
+from udair_platform.contract.events import Event
+from udair_platform.documents.job_log import JobLog
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Job
+from udair_platform.errors import StoreDown
 from udair_platform.services import jobs
 
 router = APIRouter()
@@ -30,14 +36,14 @@ def list_jobs(
     with context.database.read() as state:
         found = state.jobs.page(who.tenant, after=after, size=ROWS + 1)
         names = names_of(state, who.tenant, (job.domain_id for job in found))
-    shown = [job for job in found[:ROWS] if who.claims.reaches(names[job.domain_id])]
+        shown = [job for job in found[:ROWS] if who.claims.reaches(names[job.domain_id])]
+        views = described(state, shown, names)
     more = found[ROWS - 1].seq if len(found) > ROWS else None
     return page(
         request,
         "jobs.html",
         visitor,
-        jobs=shown,
-        names=names,
+        jobs=views,
         more=more,
         after=after,
         running=any(not job.done for job in shown),
@@ -52,7 +58,15 @@ def show_job(request: Request, name: str, id: str, context: Ctx, visitor: Reader
     with context.database.read() as state:
         attempts = state.attempts.of_job(who.tenant, job.id)
         events = state.events.page(who.tenant, noun="job", name=job.id, size=200)
-    return page(request, "job.html", visitor, domain=domain, job=job, attempts=attempts, events=events)
+        tries = [values.Attempt.describe(attempt) for attempt in attempts]
+        (view,) = described(state, [job], {domain.id: domain.name}, attempts=tries)
+    happened = [Event.describe(event, id=event.seq) for event in events]
+    try:
+        curves, trouble = jobs.curves_of(context.store, domain, job), ""
+    except StoreDown as error:
+        curves, trouble = values.JobCurves(attempt=0, curves=[]), error.detail
+    drawn = plots.trained(curves)
+    return page(request, "job.html", visitor, job=view, events=happened, curves=curves, plots=drawn, trouble=trouble)
 
 
 @router.get("/domains/{name}/jobs/{id}/stream")
@@ -76,14 +90,14 @@ def stream(request: Request, name: str, id: str, context: Ctx, visitor: Reader) 
 def log(request: Request, name: str, id: str, context: Ctx, visitor: Reader) -> Response:
     """What the job's newest attempt has printed; as a stream, line by line until the job has ended."""
 
-    def find() -> tuple[Job, str]:
+    def find(of: int | None) -> tuple[Job, int, JobLog]:
         domain, job = _job(context, visitor, name, id)
-        return job, jobs.log_of(context.store, domain, job, job.attempt)
+        return job, of or job.attempt, jobs.log_of(context.store, domain, job, of or job.attempt)
 
-    job, text = find()
+    job, _, printed = find(None)
     if responses.wanted(request) and not job.done:
-        return responses.log(request, find, responses.last_id(request), check=lambda: current(request))
-    return Response(text[-_LOG_CHARS:], media_type="text/plain; charset=utf-8")
+        return responses.log(request, find, responses.last_place(request), check=lambda: current(request))
+    return Response(printed.stored().decode(errors="replace")[-_LOG_CHARS:], media_type="text/plain; charset=utf-8")
 
 
 def _job(context: Context, visitor: Session, name: str, id: str) -> tuple[Domain, Job]:

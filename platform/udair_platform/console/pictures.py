@@ -47,6 +47,12 @@ class Picture:
     change: float
     niqe_rise: float | None
 
+    @property
+    def said(self) -> str:
+        """How much the adapter changed."""
+        rise = "" if self.niqe_rise is None else f" · NIQE {self.niqe_rise:+.2f}"
+        return f"changed {100 * self.change:.1f} % by the adapter{rise}"
+
 
 def index(context: Context, version: AdapterVersion) -> list[Picture]:
     """The version's pictures, worst first; none if its job published none, or they are gone or damaged."""

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from udair_platform.api.context import context_of
 from udair_platform.console import wording
 from udair_platform.console.session import Session
+from udair_platform.entities import gate_checks
 
 STATIC = Path(__file__).parent / "static"
 
@@ -46,9 +47,12 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters |= {
     "ago": wording.ago,
     "number": wording.number,
+    "plain": "{:g}".format,
     "duration": wording.duration,
     "percent": wording.percent,
     "bar": wording.bar,
     "ending": wording.ending,
+    "asks": gate_checks.asks,
+    "remedy": gate_checks.remedy,
 }
 _ENVIRONMENT.globals["asset"] = asset

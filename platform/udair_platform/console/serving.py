@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from udair_platform.api.context import Ctx
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
+from udair_platform.documents.route_entries import why_stopped
 from udair_platform.services import observed
 from udair_platform.services.observed import ReplicaReports
 
@@ -28,10 +29,14 @@ def show_serving(request: Request, context: Ctx, visitor: Reader) -> HTMLRespons
         "p99_ms": round(1000 * max((load.get("p99_s", 0.0) for load in loads), default=0.0), 1),
         "time": max((replica.time for replica in found), default=0.0),
     }
+    with context.database.read() as state:
+        base = state.bases.current()
+        routed = state.routing.troubled(who.tenant, base.digest, names=who.claims.domains, size=1000) if base else []
     return page(
         request,
         "serving.html",
         visitor,
+        troubled={one.name: "out of use" if why_stopped(one, base) else "as it came" for one in routed},
         replicas=found,
         domains=sorted(domains, key=lambda item: -item[1].images)[:_SHOWN],
         count=len(domains),

@@ -13,6 +13,8 @@ from udair_platform.api.context import Context, context_of
 from udair_platform.api.principal import Principal, principal_of, refused
 from udair_platform.errors import Forbidden, TooManyRequests, Unauthenticated
 from udair_platform.keys import Claims
+from udair_platform.roles import Scope
+from udair_platform.services import api_keys
 from udair_platform.signing import Purpose, same, seal, sign, unseal
 
 COOKIE = "udair_console"
@@ -42,9 +44,14 @@ def begin(request: Request, response: Response, token: str) -> None:
     except Unauthenticated:
         refused(request)
         raise
-    claims = principal.claims
-    until = int(context.clock().timestamp()) + LASTS_S
-    body = json.dumps([claims.tenant, claims.kid, until]).encode()
+    remember(request, response, tenant=principal.tenant, kid=principal.claims.kid)
+
+
+def remember(request: Request, response: Response, *, tenant: str, kid: str) -> None:
+    """Give the browser the cookie of a key that was checked."""
+    context = context_of(request)
+    until = context.clock().timestamp() + LASTS_S
+    body = json.dumps([tenant, kid, until]).encode()
     response.set_cookie(
         COOKIE,
         seal(context.signing_key, Purpose.CONSOLE_SESSION, body),
@@ -56,8 +63,11 @@ def begin(request: Request, response: Response, token: str) -> None:
     )
 
 
-def end(response: Response) -> None:
-    """Forget the browser."""
+def end(request: Request, response: Response, session: Session) -> None:
+    """End every session of the key, those of copied cookies too, and forget the browser."""
+    claims = session.principal.claims
+    with context_of(request).change(session.principal) as tx:
+        api_keys.log_out(tx, tenant=claims.tenant, kid=claims.kid)
     response.delete_cookie(COOKIE, path="/console")
 
 
@@ -75,7 +85,7 @@ def current(request: Request) -> Session:
     if context.clock().timestamp() >= until:
         raise Unauthenticated("The session has ended after twelve hours; log in again.")
     form_token = sign(context.signing_key, Purpose.CONSOLE_FORM, cookie.encode()).hex()
-    return Session(Principal(_claims_of(context, tenant, kid)), form_token)
+    return Session(Principal(_claims_of(context, tenant, kid, begun=until - LASTS_S)), form_token)
 
 
 def visit(request: Request) -> Session:
@@ -140,12 +150,27 @@ def check_form(request: Request, session: Session, token: str) -> None:
         raise Forbidden("The form was not sent by this page; reload it and try again.")
 
 
-def _claims_of(context: Context, tenant: str, kid: str) -> Claims:
+def allowed(request: Request, session: Session, token: str, scope: Scope) -> Principal:
+    """Who sent a form of ours, and may do what it asks for.
+
+    Raises:
+        Forbidden: It came from elsewhere, or the key lacks the scope.
+    """
+    check_form(request, session, token)
+    claims = session.principal.claims
+    if not claims.allows(scope):
+        raise Forbidden(f"The key ak_{claims.kid} has {', '.join(claims.scopes)}; this needs {scope}.")
+    return session.principal
+
+
+def _claims_of(context: Context, tenant: str, kid: str, *, begun: float) -> Claims:
     with context.database.read() as state:
         key = state.keys.find(tenant, kid)
     if key is None or (key.revoked_time is not None and key.revoked_time <= context.clock()):
         raise Unauthenticated("The key is not good any more; log in with another.")
     if key.expires_time is not None and key.expires_time <= context.clock():
         raise Unauthenticated("The key has expired; log in with another.")
+    if key.logged_out_time is not None and begun < key.logged_out_time.timestamp():
+        raise Unauthenticated("Somebody logged out with this key, which ended its sessions; log in again.")
     exp = None if key.expires_time is None else int(key.expires_time.timestamp())
     return Claims(key.kid, key.tenant, key.scopes, key.domains, exp)

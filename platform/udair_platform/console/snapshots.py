@@ -12,9 +12,11 @@ from udair_jobs.errors import JobError
 from udair_jobs.images.manifests import ManifestRow, from_parquet
 from udair_jobs.storage import Storage, StorageError, open_storage
 from udair_platform.api.context import Context, Ctx
+from udair_platform.api.routes.versions import described
 from udair_platform.console import charts, pictures
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
+from udair_platform.contract import snapshots as values
 from udair_platform.documents import store_paths
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.entities.version import AdapterVersion
@@ -43,7 +45,16 @@ def list_snapshots(
         domain = who.domain(state, name)
         found = state.snapshots.page(who.tenant, domain.id, after=after, size=_ROWS + 1)
     more = found[_ROWS - 1].seq if len(found) > _ROWS else None
-    return page(request, "snapshots.html", visitor, domain=domain, snapshots=found[:_ROWS], more=more, after=after)
+    return page(
+        request,
+        "snapshots.html",
+        visitor,
+        domain=domain.name,
+        source_uri=domain.source_uri,
+        snapshots=[values.Snapshot.describe(snapshot) for snapshot in found[:_ROWS]],
+        more=more,
+        after=after,
+    )
 
 
 @router.get("/domains/{name}/snapshots/{id}")
@@ -54,7 +65,8 @@ def show_snapshot(request: Request, name: str, id: str, context: Ctx, visitor: R
         domain = who.domain(state, name)
         snapshot = state.snapshots.get(who.tenant, id, domain_id=domain.id)
         recent = state.versions.page(who.tenant, domain.id, size=500)
-    made = [version for version in recent if version.snapshot_id == snapshot.id]
+        made = [version for version in recent if version.snapshot_id == snapshot.id]
+        views = described(state, domain, made, state.aliases.all(who.tenant, domain.id))
     version = made[-1] if made else None
     try:
         seen = ReplicaReports(context.store, context.clock()).of_domain(domain)
@@ -66,10 +78,10 @@ def show_snapshot(request: Request, name: str, id: str, context: Ctx, visitor: R
         request,
         "snapshot.html",
         visitor,
-        domain=domain,
-        snapshot=snapshot,
-        made=made,
-        version=version,
+        domain=domain.name,
+        snapshot=values.Snapshot.describe(snapshot),
+        made=views,
+        version=views[-1] if views else None,
         skipped=skipped,
         whole=whole,
         profile=profile,

@@ -9,9 +9,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from udair_platform.api.context import Ctx
+from udair_platform.api.routes.versions import described
 from udair_platform.console import pictures
 from udair_platform.console.rendering import page
 from udair_platform.console.session import Reader
+from udair_platform.contract.jobs import Job
+from udair_platform.contract.snapshots import Snapshot
 from udair_platform.entities.alias import CHAMPION
 
 router = APIRouter()
@@ -34,6 +37,8 @@ def show_version(
         version = state.versions.get(who.tenant, domain.id, number)
         job = state.jobs.get(who.tenant, version.job_id)
         snapshot = state.snapshots.get(who.tenant, version.snapshot_id)
+        aliases = state.aliases.all(who.tenant, domain.id)
+        view = described(state, domain, [version], aliases)[0]
         champion = state.aliases.get(who.tenant, domain.id, CHAMPION).version
     gate: Mapping[str, Any] = version.gate or {}
     images = pictures.index(context, version)
@@ -43,10 +48,9 @@ def show_version(
         request,
         "version.html",
         visitor,
-        domain=domain,
-        version=version,
-        job=job,
-        snapshot=snapshot,
+        version=view,
+        job=Job.describe(job, domain=domain.name),
+        snapshot=Snapshot.describe(snapshot),
         champion=champion,
         checks=gate.get("checks", []),
         images=images[first : first + _SHOWN],

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from udair.adaptation.gate import AT_LEAST
 from udair_platform.entities.failure_reasons import ENDINGS, UNKNOWN_ENDING
-
-# Checks whose measurement must reach the limit; the others must not exceed it.
-_AT_LEAST = frozenset({"target images", "matched gain"})
 
 
 def ago(time: datetime | float | None, now: datetime) -> str:
@@ -72,10 +70,10 @@ def bar(check: Mapping[str, Any]) -> dict[str, Any] | None:
         return round(float(100 * (value - low) / (high - low)), 2)
 
     start, end = sorted((place(0.0), place(measured)))
-    bound = "at least" if check.get("name") in _AT_LEAST else "at most"
+    bound = "at least" if check.get("name") in AT_LEAST else "at most"
     return {"start": start, "width": max(0.6, round(end - start, 2)), "limit": place(limit), "bound": bound}
 
 
-def price(hours: float, rate: float, currency: str) -> str:
-    """What so many hours cost at so much an hour; empty without a price."""
-    return f"{hours * rate:,.2f} {currency}".replace(",", "\u2009").rstrip() if rate else ""
+def price(sum: float, currency: str) -> str:
+    """`1 234.50 EUR`."""
+    return f"{sum:,.2f} {currency}".replace(",", "\u2009").rstrip()

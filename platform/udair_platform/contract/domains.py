@@ -13,6 +13,7 @@ from udair_platform.contract.value import Value
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 SOURCE_URI = rf"^(s3://{BUCKET}(/.*)?|file:///.*)$"
 MAX_URI_CHARS = 1024
+MOST_READY = 100
 
 
 class GateRules(Value):
@@ -41,6 +42,15 @@ class Traffic(Value):
     canary: Share | None = Field(None, description="answers its share; must be promotable")
     shadow: Share | None = Field(None, description="restores its share a second time, to be compared; never answers")
     pinned: bool = Field(False, description="keep the adapters resident in every replica")
+    min_ready: int = Field(
+        0,
+        ge=0,
+        le=MOST_READY,
+        description="replicas that have its adapters before they are asked for them, and one in waiting; 0: as they are asked",
+    )
+    canary_auto_rollback: bool = Field(
+        False, description="take a canary away by itself that surely restores worse than the champion"
+    )
 
     @property
     def shares(self) -> list[Share]:
@@ -53,6 +63,11 @@ class Route(Traffic):
 
     state: str
     version: int
+    holders: int | None = Field(
+        None,
+        description="replicas that said last that they have the version's adapter; null where it needs none, or none can be asked",
+    )
+    unheld: str = Field("", description="why a replica that should have the adapter has not; empty: none said so")
     tone: Tone = "keep"
     passthrough: str = ""
     out_of_use: str = ""
@@ -85,6 +100,8 @@ class Domain(Value):
     external_id: str = ""
     state: str
     tone: Tone = Field("keep", description="keep: exposure, colour and haze stay; restore: they are corrected, too")
+    tone_aim: float | None = Field(None, description="mean brightness of restored pictures that is wanted, in (0, 1)")
+    reference_uri: str | None = Field(None, description="prefix of good pictures of the same place or kind")
     passthrough: str = Field("", description="why images are served as they came; empty: they are restored")
     out_of_use: str = Field("", description="why the version that was promoted does not answer; empty: it does")
     champion: int

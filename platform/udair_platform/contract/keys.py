@@ -25,6 +25,18 @@ class ApiKey(Value):
     __str__ = __repr__
 
 
+class LoginLink(Value):
+    """A link that logs a browser in to the console: once, until `expires_time`."""
+
+    url: str
+    expires_time: datetime
+
+    def __repr__(self) -> str:
+        return f"LoginLink(expires_time={self.expires_time!r})"
+
+    __str__ = __repr__
+
+
 class NewApiKey(ApiKey):
     """A new key with its token, which is shown this once."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from udair_platform.contract.value import Value
 
@@ -72,3 +74,41 @@ class Drift(Value):
 
     windows: list[dict[str, Any]]
     confirmed: bool
+
+
+Period = Literal["hour", "day", "week", "month"]
+
+
+class ServedFigures(Value):
+    """Pictures of a stretch of time, and how long the backbone had them: waiting, and the model."""
+
+    images: int = Field(description="restored")
+    errors: int = Field(description="not restored: the backbone was too busy, too late, or failed")
+    p50_s: float | None = Field(None, description="half of the restored took no longer; null where there are none")
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+
+class ServedPoint(ServedFigures):
+    """One step of the period."""
+
+    begin_time: datetime
+    images_per_s: float
+
+
+class ServedVersion(ServedFigures):
+    """One version, over the whole period; 0 is the base model."""
+
+    version: int
+
+
+class DomainMetrics(Value):
+    """What was served of a domain over a period that ended a minute ago, over all replicas."""
+
+    period: Period
+    from_time: datetime
+    to_time: datetime
+    step_s: int = Field(description="length of a step; the last one may be shorter")
+    total: ServedFigures
+    versions: list[ServedVersion]
+    points: list[ServedPoint] = Field(description="every step, oldest first")

@@ -27,7 +27,10 @@ class Version(Value):
     base_model: BaseModelInfo
     adapter_digest: str
     code_version: str = ""
+    words: list[str] = Field([], description="what its job found, in plain sentences")
     tone: Tone = "keep"
+    tone_aim: float | None = None
+    reference_uri: str | None = None
     out_of_use: str = Field("", description="why it cannot answer: another base model, or another intent")
     aliases: list[str] = Field(default_factory=list)
     reviewed_by: str | None = None

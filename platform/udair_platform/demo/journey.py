@@ -27,7 +27,8 @@ from udair_platform.demo.customer import long_exposure, night_camera, photograph
 from udair_platform.demo.gallery import Case, render, strip
 from udair_platform.demo.narrator import Narrator
 from udair_platform.local.children import MARK, Child
-from udair_platform.local.platform import LocalOptions, LocalPlatform, StartFailed
+from udair_platform.local.options import LocalOptions
+from udair_platform.local.platform import LocalPlatform, StartFailed
 from udair_platform.local.ports import free_ports
 
 BUCKET, PREFIX, DOMAIN = "acme-cams", "night/", "night-cams"

@@ -19,14 +19,14 @@ class Narrator:
         self.seconds: dict[str, float] = {}
         self._live = sys.stderr.isatty()
 
-    def say(self, text: str) -> None:
+    def say(self, sentence: str) -> None:
         """One plain fact."""
-        self.console.print(f"         {text}", soft_wrap=True)
+        self.console.print(f"         {sentence}", soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, text: str) -> Iterator[None]:
+    def stage(self, name: str, purpose: str) -> Iterator[None]:
         """A named stage; its seconds go into the report."""
-        self.console.print(f"[bold]{name:<8}[/bold] {text}")
+        self.console.print(f"[bold]{name:<8}[/bold] {purpose}")
         began = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - began, 2)

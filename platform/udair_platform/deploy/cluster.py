@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from udair_platform.kubernetes.api import KubeApi, Resource
 from udair_platform.kubernetes.connection import connection_by
 
 FIELD_MANAGER = "udair-deploy"
-_WANTED = {
+WANTED = {
     "ray.io": "KubeRay 1.7 (its CRDs, by `kubectl apply --server-side`, and its operator)",
     "monitoring.coreos.com": "the Prometheus operator's CRDs, or `monitoring: false`",
     "kueue.x-k8s.io": "Kueue 0.19",
+    "gateway.networking.k8s.io": "the Gateway API 1.2 or later (its standard CRDs, and a controller of them)",
 }
 # What a server writes into every object.
 _SERVER_SIDE = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
@@ -37,7 +38,7 @@ class KindMissing(ClusterError):
 
 @dataclass(frozen=True)
 class Applied:
-    """What an apply did to one object: ``created``, ``changed`` or ``unchanged``."""
+    """What was done to one object: ``created``, ``changed``, ``unchanged``; ``deleted``, ``kept``, ``to be deleted``."""
 
     kind: str
     name: str
@@ -81,10 +82,10 @@ class Cluster:
         with _refusals(f"{kind} {name}"):
             return self._api.get(resource, namespace, name)
 
-    def find(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
-        """Objects with those labels."""
+    def find(self, api_version: str, kind: str, namespace: str | None, labels: str) -> list[Object]:
+        """Objects with those labels; in all namespaces without one."""
         resource = self._resource(api_version, kind)
-        with _refusals(f"{kind} of {namespace}"):
+        with _refusals(f"{kind} of {namespace or 'all namespaces'}"):
             return self._api.find(resource, namespace, labels=labels)[0]
 
     def apply(self, item: Object, *, dry_run: bool = False, force: bool = False) -> tuple[Applied, Object]:
@@ -101,6 +102,51 @@ class Cluster:
         same = before is not None and bare(before) == bare(after)
         result = "created" if before is None else "unchanged" if same else "changed"
         return Applied(item["kind"], name, namespace or "", result), after
+
+    def apply_all(
+        self,
+        items: list[Object],
+        *,
+        force: bool = False,
+        then: Callable[[Object], None] = lambda _: None,
+    ) -> list[Applied]:
+        """Apply `items` in their order; nothing is written if the server would refuse any of them.
+
+        Args:
+            then: Called with each object that has been applied; what it raises ends the apply there.
+
+        Raises:
+            ClusterError: Everything that is refused, object by object.
+        """
+        there = {
+            None,
+            *(item["metadata"]["name"] for item in items if item["kind"] == "Namespace" and self._before(item)),
+        }
+        refused = []
+        for item in items:
+            namespace = item["metadata"].get("namespace")
+            if namespace not in there and self.get("v1", "Namespace", namespace) is None:
+                self.require(item["apiVersion"], item["kind"])
+                continue  # a server cannot try what lies in a namespace that is not there yet
+            there.add(namespace)
+            try:
+                self.apply(item, dry_run=True, force=force)
+            except ClusterError as error:
+                refused.append(error.detail)
+        if refused:
+            raise ClusterError(f"Nothing was written. {' '.join(refused)}")
+        done = []
+        for item in items:
+            one, after = self.apply(item, force=force)
+            done.append(one)
+            then(after)
+        return done
+
+    def delete(self, item: Object) -> None:
+        """Delete that very object, and in the background what it owns."""
+        resource, metadata = self._resource(item["apiVersion"], item["kind"]), item["metadata"]
+        with _refusals(f"{item['kind']} {metadata['name']}"):
+            self._api.delete(resource, metadata.get("namespace"), metadata["name"], uid=metadata["uid"])
 
     def diff(self, items: list[Object]) -> Iterator[str]:
         """What an apply of `items` would change, as unified diffs of YAML; nothing is changed."""
@@ -126,7 +172,7 @@ class Cluster:
             found = self._api.resource(api_version, kind)
         if found is None:
             group = api_version.partition("/")[0]
-            what = _WANTED.get(group, f"what defines {api_version}")
+            what = WANTED.get(group, f"what defines {api_version}")
             raise KindMissing(f"The cluster has no {kind} of {api_version}: install {what}.")
         return found
 
@@ -141,7 +187,7 @@ def _refusals(what: str) -> Iterator[None]:
         advice = {
             401: " The kubeconfig's credentials are stale.",
             403: " The account of the kubeconfig lacks that permission.",
-            409: " Somebody else owns these fields; --force-conflicts takes them over.",
+            409: " --force-conflicts takes these fields over.",
         }.get(error.code, "")
         raise ClusterError(f"{what} is refused ({error.code}): {error.message[:600]}{advice}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -10,26 +12,32 @@ from typing import Any
 import yaml
 
 Object = dict[str, Any]
-# Dependencies first: a namespace before what is in it, settings before what reads them.
-_ORDER = (
-    "Namespace",
-    "PriorityClass",
-    "ResourceQuota",
-    "LimitRange",
-    "ServiceAccount",
-    "Role",
-    "ClusterRole",
-    "RoleBinding",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "NetworkPolicy",
-    "Service",
-    "StatefulSet",
-    "Deployment",
-    "RayService",
-    "PodDisruptionBudget",
-    "Ingress",
-)
+# Every kind there is, and what serves it. Dependencies first: a namespace before what is in it, settings before readers.
+KINDS = {
+    "Namespace": "v1",
+    "PriorityClass": "scheduling.k8s.io/v1",
+    "ResourceQuota": "v1",
+    "LimitRange": "v1",
+    "ServiceAccount": "v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "ConfigMap": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "Service": "v1",
+    "StatefulSet": "apps/v1",
+    "Job": "batch/v1",
+    "Deployment": "apps/v1",
+    "RayService": "ray.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "Ingress": "networking.k8s.io/v1",
+    "Gateway": "gateway.networking.k8s.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
+}
 
 
 def folder() -> Path:
@@ -47,6 +55,12 @@ class Manifests:
 
     def __init__(self, objects: Iterable[Object]) -> None:
         self.objects = list(objects)
+
+    def keys(self) -> set[tuple[str, str, str]]:
+        """Kind, namespace and name of each."""
+        return {
+            (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]) for item in self.objects
+        }
 
     @classmethod
     def read(cls, *names: str) -> Manifests:
@@ -74,6 +88,11 @@ class Manifests:
         return yaml.safe_dump_all(self.ordered(), sort_keys=True, default_flow_style=False, width=120)
 
 
+def digest(value: Any) -> str:
+    """A short name for a value: another value has another one."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _read(path: Path) -> Iterator[Object]:
     listed = yaml.safe_load((path / "kustomization.yaml").read_text())
     for name in listed.get("resources", []):
@@ -94,5 +113,4 @@ def _read(path: Path) -> Iterator[Object]:
 
 def _place(item: Object) -> tuple[int, str, str, str]:
     kind, metadata = item["kind"], item["metadata"]
-    rank = _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
-    return rank, kind, metadata.get("namespace", ""), metadata["name"]
+    return list(KINDS).index(kind), kind, metadata.get("namespace", ""), metadata["name"]

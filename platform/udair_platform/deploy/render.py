@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
-from udair_platform.deploy.manifests import Manifests, Object
+from udair_platform.deploy.entrance import set_entrance
+from udair_platform.deploy.manifests import Manifests, Object, digest
+from udair_platform.deploy.serving import DIGEST, set_serving
 from udair_platform.deploy.settings import DeploySettings
 from udair_platform.scheduler.launchers.kuberay.rayjob import namespace_of
 from udair_platform.scheduler.launchers.kuberay.rules import LAUNCHER_RULES, WATCHED, Rule
 from udair_platform.scheduler.launchers.kuberay.settings import KubeSettings
 
 SYSTEM, JOBS = "udair", "udair-jobs"
+GPU, NAMESPACE = "nvidia.com/gpu", "kubernetes.io/metadata.name"
 
 
 def render(settings: DeploySettings) -> Manifests:
@@ -21,23 +24,35 @@ def render(settings: DeploySettings) -> Manifests:
     components = ["components/postgres"] if settings.database == "embedded" else []
     components += ["components/monitoring"] if settings.monitoring else []
     components += ["components/head-fault-tolerance"] if settings.serving.head_fault_tolerance else []
+    components += ["components/migration"]
+    components += ["components/gateway"] if settings.gateway else []
     made = Manifests.read("base", *components)
     _settings(made, settings)
     _deployments(made, settings)
-    _serving(made, settings)
-    _ingress(made, settings)
+    set_entrance(made, settings)
     _quota(made, settings)
+    _policies(made, settings)
+    _volumes(made, settings)
     _roles(made, settings)
     if settings.jobs.tenants:
         _tenants(made, settings)
-    _restart_on_change(made)
+    _move(made, settings)
+    _restart_on_change(made, settings)
+    set_serving(made.get("RayService", "udair"), settings, made.get("ConfigMap", "udair-settings")["data"])
+    for item in made.objects:
+        item["metadata"].setdefault("labels", {}).update(labels_of(settings))
     return made
+
+
+def labels_of(settings: DeploySettings) -> dict[str, str]:
+    """What every object of this deployment is found by."""
+    return {"app.kubernetes.io/managed-by": "udair-deploy", "app.kubernetes.io/instance": settings.namespace}
 
 
 def job_namespaces(settings: DeploySettings) -> list[str]:
     """Where jobs run: one namespace for all, or one for each tenant."""
-    kube = KubeSettings(image=settings.images.worker, namespace_per_tenant=True)
-    return [namespace_of(kube, tenant) for tenant in settings.jobs.tenants] or [JOBS]
+    kube = KubeSettings(image=settings.images.worker, namespace_per_tenant=True, instance=settings.namespace)
+    return [namespace_of(kube, tenant) for tenant in settings.jobs.tenants] or [f"{settings.namespace}-jobs"]
 
 
 def _settings(made: Manifests, settings: DeploySettings) -> None:
@@ -50,8 +65,12 @@ def _settings(made: Manifests, settings: DeploySettings) -> None:
         "UDAIR_SERVE_MAX_REPLICAS": str(settings.serving.max_replicas),
         "UDAIR_SERVE_GPUS": str(settings.serving.gpus),
     }
+    if not settings.serving.min_replicas:
+        common["UDAIR_SERVE_INGRESS_ON_HEAD"] = "true"
     if settings.store.endpoint_url:
+        # Stores other than AWS have no roles that a tenant could give us.
         common |= {
+            "UDAIR_REQUIRE_SOURCE_ROLE": "false",
             "UDAIR_STORE_ENDPOINT_URL": settings.store.endpoint_url,
             "UDAIR_S3_ENDPOINT_URL": settings.store.endpoint_url,
         }
@@ -69,6 +88,13 @@ def _settings(made: Manifests, settings: DeploySettings) -> None:
         "UDAIR_KUBE_IMAGE_PULL_SECRETS": _json(settings.images.pull_secrets),
         "UDAIR_KUBE_NAMESPACE_PER_TENANT": str(bool(jobs.tenants)).lower(),
     }
+    if settings.gpu_resource != GPU:
+        scheduler["UDAIR_KUBE_GPU_RESOURCE"] = settings.gpu_resource
+    if jobs.runtime_class:
+        scheduler["UDAIR_KUBE_RUNTIME_CLASS"] = jobs.runtime_class
+    if region := settings.settings.get("AWS_REGION"):
+        # Pods of jobs read no ConfigMap; without it a bucket elsewhere than in us-east-1 is not found.
+        scheduler["UDAIR_KUBE_ENV"] = _json({"AWS_REGION": region})
     if settings.env_secret:
         scheduler["UDAIR_KUBE_ENV_SECRET"] = settings.env_secret
     for name, value in settings.settings.items():
@@ -80,51 +106,64 @@ def _deployments(made: Manifests, settings: DeploySettings) -> None:
         spec = made.get("Deployment", name)["spec"]
         spec["replicas"] = replicas.replicas
         _image(spec["template"], settings.images.platform, settings)
-
-
-def _serving(made: Manifests, settings: DeploySettings) -> None:
-    service = made.get("RayService", "udair")["spec"]
-    cluster, serving = service["rayClusterConfig"], settings.serving
-    _image(cluster["headGroupSpec"]["template"], settings.images.worker, settings)
-    (group,) = cluster["workerGroupSpecs"]
-    _image(group["template"], settings.images.worker, settings)
-    group |= {
-        "replicas": serving.min_replicas,
-        "minReplicas": serving.min_replicas,
-        "maxReplicas": serving.max_replicas,
-    }
-    pod = group["template"]["spec"]
-    amounts = serving.resources.model_dump() | ({"nvidia.com/gpu": str(serving.gpus)} if serving.gpus else {})
-    pod["containers"][0]["resources"] = {"requests": dict(amounts), "limits": dict(amounts)}
-    if serving.node_selector:
-        pod["nodeSelector"] = serving.node_selector
-    if serving.tolerations:
-        pod["tolerations"] = serving.tolerations
-    if serving.head_fault_tolerance:
-        password = {"valueFrom": {"secretKeyRef": {"name": "udair-redis", "key": "password"}}}
-        cluster["gcsFaultToleranceOptions"] = {"redisAddress": "udair-redis:6379", "redisPassword": password}
-    if serving.min_replicas == serving.max_replicas:
-        # Nothing grows: no autoscaler, and nobody of the data plane speaks to the API server.
-        cluster["enableInTreeAutoscaling"] = False
-        cluster.pop("autoscalerOptions", None)
-        cluster["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] = False
-
-
-def _ingress(made: Manifests, settings: DeploySettings) -> None:
-    ingress = made.get("Ingress", "udair")
-    if settings.ingress_annotations:
-        ingress["metadata"]["annotations"] = settings.ingress_annotations
-    spec = ingress["spec"]
-    spec["ingressClassName"] = settings.ingress_class
-    spec["tls"] = [{"hosts": [settings.host, settings.serve_host], "secretName": settings.tls_secret}]
-    for rule, host in zip(spec["rules"], (settings.host, settings.serve_host), strict=True):
-        rule["host"] = host
+    for owner in made.of_kind("Deployment", "Job", "StatefulSet"):
+        for variable in owner["spec"]["template"]["spec"]["containers"][0].get("env") or ():
+            secret = variable.get("valueFrom", {}).get("secretKeyRef", {})
+            if secret.get("name") == "udair-database":
+                secret["name"] = settings.database_secret
+    job = made.get("Job", "udair-migrate")
+    _image(job["spec"]["template"], settings.images.platform, settings)
+    # A Job cannot be changed: one that migrates for another version, or another database, is another one.
+    job["metadata"]["name"] += f"-{digest([job['spec'], settings.secrets_version])[:10]}"
+    cluster = made.get("RayService", "udair")["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        _image(group["template"], settings.images.worker, settings)
 
 
 def _quota(made: Manifests, settings: DeploySettings) -> None:
     hard = made.get("ResourceQuota", "jobs", JOBS)["spec"]["hard"]
     quota = settings.jobs.quota
-    hard |= {f"{kind}.{name}": amount for kind in ("requests", "limits") for name, amount in quota.model_dump().items()}
+    amounts = {"cpu": quota.cpu, "memory": quota.memory}
+    hard |= {f"{kind}.{name}": amount for kind in ("requests", "limits") for name, amount in amounts.items()}
+    hard.pop(f"requests.{GPU}")
+    hard[f"requests.{settings.gpu_resource}"] = str(quota.gpus)
+
+
+def _policies(made: Manifests, settings: DeploySettings) -> None:
+    """Let in who runs elsewhere than the manifests say, and out to what the settings name."""
+    names = settings.namespaces
+    elsewhere = {"ingress-nginx": names.ingress, "kuberay-operator": names.operator, "monitoring": names.monitoring}
+    ports = [
+        {"protocol": "TCP", "port": port} for port in sorted({443, *settings.egress_ports, *_store_ports(settings)})
+    ]
+    for policy in made.of_kind("NetworkPolicy"):
+        inward, outward = (policy["spec"].get(way) or () for way in ("ingress", "egress"))
+        for peer in [peer for rule in (*inward, *outward) for peer in rule.get("from") or rule.get("to") or ()]:
+            labels = peer.get("namespaceSelector", {}).get("matchLabels", {})
+            if (there := labels.get(NAMESPACE)) in elsewhere:
+                labels[NAMESPACE] = elsewhere[there]
+            if there == "ingress-nginx" and settings.ingress_cidr:
+                peer.clear()
+                peer["ipBlock"] = {"cidr": settings.ingress_cidr}
+        for rule in outward:
+            anywhere = any(peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for peer in rule.get("to") or ())
+            if anywhere and rule.get("ports") == [{"protocol": "TCP", "port": 443}]:
+                rule["ports"] = ports
+
+
+def _store_ports(settings: DeploySettings) -> set[int]:
+    """Ports of the endpoints that the settings name."""
+    named = [settings.store.endpoint_url, *settings.settings.values()]
+    found = [urlsplit(url) for url in named if url and url.startswith(("http://", "https://"))]
+    return {one.port or (443 if one.scheme == "https" else 80) for one in found}
+
+
+def _volumes(made: Manifests, settings: DeploySettings) -> None:
+    if settings.storage_class is None:
+        return
+    for owner in made.of_kind("StatefulSet"):
+        for claim in owner["spec"].get("volumeClaimTemplates") or ():
+            claim["spec"]["storageClassName"] = settings.storage_class
 
 
 def _roles(made: Manifests, settings: DeploySettings) -> None:
@@ -157,14 +196,14 @@ def _tenants(made: Manifests, settings: DeploySettings) -> None:
             if moved["kind"] == "Role":
                 moved["rules"] = _rules([rule for rule in LAUNCHER_RULES if rule not in WATCHED])
             made.objects.append(moved)
-    everywhere = {"name": "udair-launcher", "labels": {"app.kubernetes.io/part-of": "udair"}}
+    role, binding = ({"name": "udair-launcher", "labels": {"app.kubernetes.io/part-of": "udair"}} for _ in range(2))
     group = "rbac.authorization.k8s.io"
     made.objects += [
-        {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": everywhere, "rules": _rules(WATCHED)},
+        {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": role, "rules": _rules(WATCHED)},
         {
             "apiVersion": f"{group}/v1",
             "kind": "ClusterRoleBinding",
-            "metadata": everywhere,
+            "metadata": binding,
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "udair-launcher"},
             "subjects": [{"kind": "ServiceAccount", "name": "udair-scheduler", "namespace": SYSTEM}],
         },
@@ -184,16 +223,40 @@ def _image(template: Object, image: str, settings: DeploySettings) -> None:
         template["spec"]["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
 
 
-def _restart_on_change(made: Manifests) -> None:
+def _move(made: Manifests, settings: DeploySettings) -> None:
+    """From the namespaces of the manifests to those of this platform: a cluster may have several."""
+    names = {SYSTEM: settings.namespace, JOBS: f"{settings.namespace}-jobs"}
+    made.get("ConfigMap", "udair-scheduler")["data"] |= {
+        "UDAIR_KUBE_NAMESPACE": names[JOBS],
+        "UDAIR_KUBE_INSTANCE": settings.namespace,
+    }
+    for item in made.objects:
+        kind, metadata = item["kind"], item["metadata"]
+        if "namespace" in metadata:
+            metadata["namespace"] = names.get(metadata["namespace"], metadata["namespace"])
+        elif kind == "Namespace":
+            metadata["name"] = names.get(metadata["name"], metadata["name"])
+        else:  # of the whole cluster
+            metadata["name"] = item["roleRef" if "roleRef" in item else "metadata"]["name"] = _own(metadata, settings)
+        for subject in item.get("subjects", ()):
+            subject["namespace"] = names[subject["namespace"]]
+        if kind == "PodMonitor" and metadata["name"] == "udair-jobs":
+            item["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] = settings.namespace
+
+
+def _own(metadata: Object, settings: DeploySettings) -> str:
+    return f"{settings.namespace}-{metadata['name'].removeprefix('udair-')}"
+
+
+def _restart_on_change(made: Manifests, settings: DeploySettings) -> None:
     """Pods read settings at their start: a change of them must be a change of the pods."""
     for deployment, maps in (
         ("udair-api", ("udair-settings",)),
         ("udair-scheduler", ("udair-settings", "udair-scheduler")),
     ):
         data = [made.get("ConfigMap", name)["data"] for name in maps]
-        digest = hashlib.sha256(_json(data).encode()).hexdigest()[:16]
         metadata = made.get("Deployment", deployment)["spec"]["template"]["metadata"]
-        metadata.setdefault("annotations", {})["udair/settings"] = digest
+        metadata.setdefault("annotations", {})[DIGEST] = digest([*data, settings.secrets_version])
 
 
 def _json(value: Any) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from udair_jobs.specs import StrictModel
 from udair_platform.errors import SettingsError
@@ -44,6 +44,12 @@ class Resources(_Section):
     memory: Quantity
 
 
+class Quota(Resources):
+    """What all jobs of a namespace may take together."""
+
+    gpus: int = Field(16, ge=0)
+
+
 class Images(_Section):
     """Where the images are; a tag or, better, a digest is part of each."""
 
@@ -68,12 +74,13 @@ class Replicas(_Section):
 class Serving(_Section):
     """The data plane."""
 
-    min_replicas: int = Field(1, ge=1, description="backbones that always run")
+    min_replicas: int = Field(1, ge=0, description="backbones that always run; 0: a request starts the first")
     max_replicas: int = Field(4, ge=1, description="most backbones; one worker pod each")
     gpus: int = Field(0, ge=0, le=8, description="of each backbone")
     resources: Resources = Resources(cpu="2", memory="6Gi")
     node_selector: dict[str, str] = Field({}, description="of the backbones")
     tolerations: list[dict[str, Any]] = Field([], description="of the backbones")
+    runtime_class: str = Field("", description="runtimeClassName of the backbones, e.g. nvidia on k3s")
     head_fault_tolerance: bool = Field(False, description="a Redis keeps the head's state; Secret udair-redis")
 
 
@@ -88,8 +95,31 @@ class JobSettings(_Section):
     on_spot: bool = Field(False, description="workers' nodes may be taken away")
     node_selector: dict[str, str] = Field({}, description="of the workers")
     tolerations: list[dict[str, Any]] = Field([], description="of the workers")
-    quota: Resources = Field(Resources(cpu="64", memory="256Gi"), description="of each namespace of jobs")
+    runtime_class: str = Field("", description="runtimeClassName of pods with a GPU, e.g. nvidia on k3s")
+    quota: Quota = Field(Quota(cpu="64", memory="256Gi"), description="of each namespace of jobs")
     env_secret: Name = Field("udair-s3", description="Secret that is the jobs' environment, unless they have a role")
+
+
+class Namespaces(_Section):
+    """Where the neighbours run: network policies let them in by the name of their namespace."""
+
+    ingress: Name = Field("ingress-nginx", description="of the controller that answers the hosts")
+    operator: Name = Field("kuberay-operator", description="of the KubeRay operator")
+    monitoring: Name = Field("monitoring", description="of Prometheus")
+
+
+class Gateway(_Section):
+    """The way in by the Gateway API: a Gateway of our own by its class, or one that is there by its name."""
+
+    class_name: Name | None = Field(None, description="gatewayClassName, as the controller's GatewayClass is called")
+    name: Name | None = Field(None, description="a Gateway that is there, whose listeners take both hosts")
+    namespace: Name | None = Field(None, description="of the Gateway that is there")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.class_name is None) == (self.name is None) or (self.name is None) != (self.namespace is None):
+            raise ValueError("either class_name, or name and namespace")
+        return self
 
 
 class Roles(_Section):
@@ -104,27 +134,78 @@ class Roles(_Section):
 class DeploySettings(_Section):
     """One deployment of the platform. Secrets are named, never written."""
 
+    namespace: str = Field(
+        "udair",
+        pattern=r"^[a-z]([a-z0-9-]{0,40}[a-z0-9])?$",
+        description="of this platform, and its name on the cluster; jobs run in NAMESPACE-jobs or NAMESPACE-t-TENANT",
+    )
     host: str = Field(pattern=_HOST, description="of the API and the console")
     serve_host: str = Field(pattern=_HOST, description="of the data plane")
-    tls_secret: Name = Field("udair-tls", description="certificate of both hosts")
-    ingress_class: str = Field("nginx", description="class of the Ingress")
-    ingress_annotations: dict[str, str] = Field(default_factory=dict)
+    tls_secret: Name | None = Field(
+        "udair-tls", description="certificate of both hosts; null: the controller's (ALB, ACM)"
+    )
+    gateway: Gateway | None = Field(None, description="the way in by the Gateway API")
+    ingress_class: Name | None = Field(None, description="the way in by an Ingress of that class, instead")
+    ingress_cidr: str | None = Field(
+        None,
+        pattern=r"^[0-9a-fA-F.:]+/\d{1,3}$",
+        description="whence a load balancer outside the cluster comes (ALB: the VPC)",
+    )
+    ingress_annotations: dict[str, str] = Field({}, description="of the Ingress, over those that its class needs")
     images: Images
     store: Store
     base_uri: str = Field("packaged:base", description="the base model")
+    gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="what the nodes call their GPUs")
     database: str = Field("external", pattern="^(external|embedded)$", description="embedded: one PostgreSQL, to try")
+    database_secret: Name = Field("udair-database", description="Secret with the database's URL under url")
     api: Replicas = Replicas()
     scheduler: Replicas = Replicas()
     serving: Serving = Serving()
     jobs: JobSettings = JobSettings()
     roles: Roles = Roles()
+    namespaces: Namespaces = Namespaces()
+    storage_class: Name | None = Field(
+        None, description="of every volume; none: the cluster's default, which must exist"
+    )
+    egress_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        [],
+        description="ports besides 443 that pods may reach, e.g. of a proxy or a collector; the store's is let out anyway",
+    )
     monitoring: bool = Field(False, description="needs the Prometheus operator's CRDs")
     settings: dict[str, str] = Field({}, description="other settings, UDAIR_* by name")
+    secrets_version: str = Field("1", description="changed when a Secret has changed: every pod is started anew")
 
     @property
     def env_secret(self) -> str | None:
         """The Secret that becomes the environment of jobs; None where a role gives access."""
         return None if self.roles.job else self.jobs.env_secret
+
+    @model_validator(mode="after")
+    def _way_in(self) -> Self:
+        if (self.gateway is None) == (self.ingress_class is None):
+            raise ValueError("one way in is needed: gateway (the Gateway API), or ingress_class")
+        if self.gateway and self.gateway.class_name and not self.tls_secret:
+            raise ValueError("a Gateway of our own needs tls_secret, the certificate of its listeners")
+        return self
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        """Jobs that may run at once must fit into the quota, or some are refused by it for ever."""
+        head, jobs = KubeSettings(image="x").head_resources, self.jobs
+        for name, of_quota in (("cpu", jobs.quota.cpu), ("memory", jobs.quota.memory)):
+            each = _amount(head[name]) + jobs.workers * _amount(getattr(jobs.resources, name))
+            if jobs.max_concurrent * each > _amount(of_quota):
+                fit = int(_amount(of_quota) // each)
+                raise ValueError(
+                    f"jobs.quota.{name} {of_quota} holds {fit} jobs of {jobs.workers} workers and a head; "
+                    f"jobs.max_concurrent is {jobs.max_concurrent}: lower it, or raise the quota"
+                )
+        if jobs.gpus * max(jobs.workers, 1) * jobs.max_concurrent > jobs.quota.gpus:
+            raise ValueError(
+                f"jobs.quota.gpus {jobs.quota.gpus} is less than {jobs.max_concurrent} jobs of {jobs.workers} workers "
+                f"with {jobs.gpus} GPUs take: lower jobs.max_concurrent, or raise the quota"
+            )
+        return self
 
     @field_validator("settings")
     @classmethod
@@ -139,6 +220,13 @@ class DeploySettings(_Section):
         return value
 
 
+def _amount(quantity: str) -> float:
+    """A quantity of Kubernetes as a number."""
+    factors = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    number = quantity.rstrip("kmMGTi")
+    return float(number) * factors.get(quantity[len(number) :], 1)
+
+
 def load(path: Path) -> DeploySettings:
     """The deployment that the file describes.
 
@@ -146,11 +234,11 @@ def load(path: Path) -> DeploySettings:
         SettingsError: One line per fault: where, what was found, what was expected.
     """
     try:
-        text = path.read_text()
+        document = path.read_text()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
     try:
-        found = yaml.safe_load(text)
+        found = yaml.safe_load(document)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is no YAML: {error}") from None
     if not isinstance(found, dict):

@@ -10,7 +10,8 @@ from enum import StrEnum
 from udair.config import Tone
 from udair_platform.contract.domains import GateRules, Schedule, Traffic
 from udair_platform.entities import machine
-from udair_platform.entities.text import DomainName, Id, Prose, ShortName, TenantId
+from udair_platform.entities.intent import Intent
+from udair_platform.entities.text import DomainName, Id, Name, Prose, ShortName, TenantId
 
 SOURCE_VERSION = 0  # every domain has it: the source model without an adapter
 
@@ -38,7 +39,8 @@ class Domain:
         external_id: What that role's trust policy must ask for. Made by us and different for every
             domain: a customer who knows another's role cannot have it assumed.
         next_run_time: When the schedule comes true next.
-        tone: What its restorations may change: keep leaves exposure, colour and haze as they are.
+        scheduled_by: Who set the schedule; empty where nobody did, or before that was kept.
+        tone, tone_aim, reference_uri: Its intent.
         passthrough: Why images that no adapter is for are served as they came: the base model loses against doing
             nothing here. Empty: they are restored.
     """
@@ -55,12 +57,20 @@ class Domain:
     traffic: Traffic = Traffic()
     schedule: Schedule = Schedule()
     next_run_time: datetime | None = None
+    scheduled_by: Name = ""
     source_role_arn: str | None = None
     external_id: ShortName = ""
     tone: Tone = "keep"
+    tone_aim: float | None = None
+    reference_uri: str | None = None
     passthrough: Prose = ""
     row_version: int = 1
     seq: int = 0
+
+    @property
+    def intent(self) -> Intent:
+        """What its restorations shall be like."""
+        return Intent(self.tone, self.tone_aim, self.reference_uri)
 
 
 def advance(domain: Domain, to: DomainState, *, now: datetime) -> Domain:

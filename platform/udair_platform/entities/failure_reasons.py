@@ -16,6 +16,10 @@ ENDINGS: Mapping[str, tuple[str, str]] = {
         "The images may not be read.",
         "Check the domain's access: the role, its external id, and the bucket's policy; then run it again.",
     ),
+    "SOURCE_NOT_FOUND": (
+        "A bucket or an object that it reads does not exist.",
+        "Check the names in the domain's source, and the endpoint; then run it again.",
+    ),
     "TOO_FEW_IMAGES": ("The gate needs images to hold back, and there are too few.", "Add images and run it again."),
     "USER_CANCELLED": ("Somebody cancelled it.", "Run it again if that was a mistake."),
     "NO_CAPACITY": ("The cluster had no room for it.", "Nothing to do: it is tried again when there is room."),

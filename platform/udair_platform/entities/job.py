@@ -11,6 +11,7 @@ from typing import Any
 from udair.config import Tone
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
+from udair_platform.entities.intent import Intent
 from udair_platform.entities.text import Id, Name, Prose, ShortName, TenantId, Timestamp, Word
 
 
@@ -41,6 +42,7 @@ JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     _J.EXPIRED: frozenset(),
 }
 JOB_TERMINAL = machine.terminal(JOB_TRANSITIONS)
+HELD = "BUDGET_SPENT"  # the reason of a job that waits for its tenant's budget
 
 
 class Priority(StrEnum):
@@ -84,7 +86,10 @@ class Job:
         recipe: Fields of `udair_jobs.specs.RecipeSpec` that the customer set.
         heartbeat_time: As the job's own clock wrote it.
         version: The adapter version that came of it.
-        tone: The domain's intent when it was submitted.
+        words: What it found, in plain sentences.
+        asked_by: Everybody who set it off: who submitted it, who made it run again, who set the schedule that did. The
+            actor is who did it then, which may be the schedule.
+        tone, tone_aim, reference_uri: The domain's intent when it was submitted.
         trace: W3C ``traceparent`` of the request that wanted it, where requests are traced.
     """
 
@@ -115,7 +120,11 @@ class Job:
     finished_time: datetime | None = None
     version: int | None = None
     priority: Priority = Priority.NORMAL
+    words: tuple[str, ...] = ()
+    asked_by: tuple[str, ...] = ()
     tone: Tone = "keep"
+    tone_aim: float | None = None
+    reference_uri: str | None = None
     trace: ShortName | None = None
     row_version: int = 1
     seq: int = 0
@@ -124,6 +133,21 @@ class Job:
     def done(self) -> bool:
         """Nothing more will happen to it."""
         return self.state in JOB_TERMINAL
+
+    @property
+    def unbegun(self) -> bool:
+        """It waits for its start, and never ran."""
+        return self.state in (JobState.QUEUED, JobState.RECOVERING) and self.started_time is None
+
+    @property
+    def held(self) -> bool:
+        """It waits until its tenant has a budget again."""
+        return self.unbegun and self.reason == HELD
+
+    @property
+    def intent(self) -> Intent:
+        """What the domain's restorations were to be like when it was submitted."""
+        return Intent(self.tone, self.tone_aim, self.reference_uri)
 
     @property
     def base_model(self) -> BaseModelInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from udair_platform.contract.budgets import Budget
 from udair_platform.entities.text import TenantId
 
 
@@ -25,13 +26,19 @@ class Quota:
 
 @dataclass(frozen=True)
 class Tenant:
-    """One customer of the platform. A limit that is None is the platform's default."""
+    """One customer of the platform. A limit that is None is the platform's default; a budget is the tenant's own."""
 
     id: TenantId
     created_time: datetime
     max_concurrent_jobs: int | None = None
     max_queued_jobs: int | None = None
     max_domains: int | None = None
+    budget: Budget = Budget()
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is: its own."""
+        return self.id
 
     def quota(self, default: Quota) -> Quota:
         """Its limits, with the platform's where it has none of its own."""

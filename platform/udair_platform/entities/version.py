@@ -11,6 +11,7 @@ from typing import Any
 from udair.config import Tone
 from udair_platform.contract.base_models import BaseModelInfo
 from udair_platform.entities import machine
+from udair_platform.entities.intent import Intent
 from udair_platform.entities.text import Id, Name, ShortName, TenantId, Verdict
 
 
@@ -30,7 +31,7 @@ class VersionState(StrEnum):
 _V = VersionState
 TRANSITIONS: Mapping[VersionState, frozenset[VersionState]] = {
     _V.CREATING: frozenset({_V.EVALUATING, _V.FAILED}),
-    _V.EVALUATING: frozenset({_V.PENDING_APPROVAL, _V.ACTIVE, _V.REJECTED, _V.FAILED}),
+    _V.EVALUATING: frozenset({_V.PENDING_APPROVAL, _V.ACTIVE, _V.REJECTED, _V.ARCHIVED, _V.FAILED}),
     _V.PENDING_APPROVAL: frozenset({_V.ACTIVE, _V.REJECTED}),
     _V.ACTIVE: frozenset({_V.ARCHIVED}),
     _V.ARCHIVED: frozenset({_V.DELETED}),
@@ -49,7 +50,8 @@ class AdapterVersion:
         candidate_uri: Folder with the adapter, its evidence and MANIFEST.json.
         gate: `udair.adaptation.gate.GateReport.to_dict()`, with the rules it was judged by.
         evidence: What was measured; the gate can be run again over it.
-        tone: The intent that the adapter was made for.
+        words: What its job found, in plain sentences: the first lines of every report on it.
+        tone, tone_aim, reference_uri: The intent that the adapter was made for.
         reviewed_by: Who approved or rejected it; None where the gate decided.
     """
 
@@ -70,11 +72,19 @@ class AdapterVersion:
     evidence: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     code_version: ShortName = ""
+    words: tuple[str, ...] = ()
     tone: Tone = "keep"
+    tone_aim: float | None = None
+    reference_uri: str | None = None
     reviewed_by: Name | None = None
     reviewed_time: datetime | None = None
     review_reason: str = ""
     row_version: int = 1
+
+    @property
+    def intent(self) -> Intent:
+        """What the adapter was made for."""
+        return Intent(self.tone, self.tone_aim, self.reference_uri)
 
     @property
     def base_model(self) -> BaseModelInfo:

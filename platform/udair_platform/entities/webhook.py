@@ -69,9 +69,9 @@ class Webhook:
         return any(wanted in ("*", kind, f"{kind.partition('.')[0]}.*") for wanted in self.kinds)
 
 
-def is_kind(text: str) -> bool:
-    """Whether `text` names a kind of event, or all of a noun's."""
-    return re.fullmatch(KIND, text) is not None and len(text) <= 64
+def is_kind(kind: str) -> bool:
+    """Whether `kind` names a kind of event, or all of a noun's."""
+    return re.fullmatch(KIND, kind) is not None and len(kind) <= 64
 
 
 def advance(webhook: Webhook, to: WebhookState, *, now: datetime) -> Webhook:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from udair_platform.errors import BadRequest, NotFound, PlatformError
@@ -16,6 +17,7 @@ from udair_platform.http.problems import problem, too_large
 from udair_platform.telemetry import logger
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_HUNG_UP = 499  # of a caller that went while its body was read, in the log alone
 _QUIET = ("/healthz", "/readyz")
 _log = logger("api")
 
@@ -31,11 +33,20 @@ class RequestGuard:
 
     Args:
         max_body_bytes: Larger bodies are answered with 413, whatever Content-Length says.
+        larger: The same for paths that begin so, which take files.
         emit_request_id: Put the request's id into the answer's headers; not where a proxy in front does.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, emit_request_id: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        larger: Mapping[str, int] | None = None,
+        emit_request_id: bool = True,
+    ) -> None:
         self._app, self._max, self._says_id = app, max_body_bytes, emit_request_id
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -48,15 +59,16 @@ class RequestGuard:
         request.state.request_id = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        most = next((size for start, size in self._larger.items() if request.url.path.startswith(start)), self._max)
         began, status, read = time.perf_counter(), 0, 0
 
         async def bounded() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._max:
+            if read > most:
                 # An HTTPException: anything else that is raised while a body is read becomes a 400.
-                raise HTTPException(413, too_large(self._max).detail)
+                raise HTTPException(413, too_large(most).detail)
             return message
 
         async def answer(message: Message) -> None:
@@ -81,10 +93,12 @@ class RequestGuard:
             elif b"%00" in scope["query_string"]:
                 detail = "The query holds a NUL (%00), which no parameter takes."
                 await problem(BadRequest(detail), request_id, request.url.path)(scope, receive, answer)
-            elif length.isdigit() and int(length) > self._max:
-                await problem(too_large(self._max), request_id, request.url.path)(scope, receive, answer)
+            elif length.isdigit() and int(length) > most:
+                await problem(too_large(most), request_id, request.url.path)(scope, receive, answer)
             else:
                 await self._app(scope, bounded, answer)
+        except ClientDisconnect:  # nobody is there to be answered
+            status = status or _HUNG_UP
         except Exception as error:
             _log.error("unexpected", exc_info=error, method=request.method, path=request.url.path)
             if status:

@@ -131,7 +131,7 @@ class KubeApi:
         applied: Object = json.loads(answer.data)
         return applied
 
-    def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
         """Delete that very object, with what it owns; one that is gone is no error."""
         body = {
             "apiVersion": "v1",
@@ -145,12 +145,14 @@ class KubeApi:
             if error.code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 
-    def log(self, namespace: str, pod: str, container: str, *, max_bytes: int) -> str:
+    def log(self, namespace: str, pod: str, container: str, *, max_bytes: int, read_s: float = _READ_S) -> str:
         """The end of what the container printed; empty if it has not started or is gone."""
         # limitBytes keeps the beginning, so the end is asked for by lines.
         query = _given(container=container, tailLines=str(max(100, max_bytes // 80)))
         try:
-            answer = self._ask("GET", Resource("", "v1", "pods").path(namespace, pod) + "/log", query, accept="*/*")
+            path = Resource("", "v1", "pods").path(namespace, pod) + "/log"
+            # Behind it is a kubelet, whose silence says nothing of the server.
+            answer = self._ask("GET", path, query, accept="*/*", read_s=read_s, passed_on=True)
         except ApiRefused as error:
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
                 return ""
@@ -180,6 +182,7 @@ class KubeApi:
         accept: str = "application/json",
         read_s: float = _READ_S,
         stream: bool = False,
+        passed_on: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         if (away := self._away) is not None and time.monotonic() < away[0]:
             raise KubernetesAway(away[1])
@@ -201,7 +204,8 @@ class KubeApi:
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             lines = redact_text(str(error)).strip().splitlines() or [type(error).__name__]
             message = f"The Kubernetes API server at {self.host} does not answer: {lines[0][:300]}"
-            self._away = (time.monotonic() + self.away_s, message)
+            if not passed_on:
+                self._away = (time.monotonic() + self.away_s, message)
             raise KubernetesAway(message) from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
             refused = error_of(answer)

@@ -5,31 +5,32 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
+import http.client
 import os
-import secrets
-import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from udair_platform.client.connection import CLIENT_FILE
+from udair_platform.client import Client, ClientError
 from udair_platform.errors import PlatformError, SettingsError
-from udair_platform.files import write_whole
-from udair_platform.local.children import FOLDER, MARK, Child, end_marked
-from udair_platform.local.ports import claim_port, free_ports
+from udair_platform.local.children import Child, end_marked
+from udair_platform.local.options import LocalOptions, environment_of, prepare_home
+from udair_platform.local.ports import claim_port
+from udair_platform.local.ray import RayHead, too_small
+from udair_platform.local.restarts import Restarts
 
-_RAY_START_S = 90.0
-_START_S = 120.0
-_RESTARTS = 20
+_TRIES = 2
+_RAY_START_S, _SERVING_ON_RAY_S = 120.0, 180.0
+_START_S = 240.0
+_PROGRESS_S = 10.0
+_POLL_S = 0.2
+_RAY_LOOK_S = 2.0  # it reads the table of processes
+_BAD_SETTINGS = 2  # the exit status of a part that would end so every time
+_WITHOUT_RAY = "jobs are processes of this machine, and serving is one process (no second replica, no metrics exporter)"
 
 
 class StartFailed(PlatformError):
@@ -38,26 +39,8 @@ class StartFailed(PlatformError):
     code, title = "START_FAILED", "The platform did not start"
 
 
-@dataclass(frozen=True)
-class LocalOptions:
-    """What `udair up` is told.
-
-    Attributes:
-        home: Everything that survives a restart.
-        port, serve_port: Of the API and of the data plane on 127.0.0.1; 0 picks free ones.
-        store: URI of the platform's own objects; a folder under home if None.
-        s3_endpoint_url: S3 endpoint of customers' buckets (and of `store`, if that is S3); AWS if None.
-        launcher: ``ray`` or ``local``.
-        allow_local_sources: Accept folders of this machine as domains.
-    """
-
-    home: Path
-    port: int = 8080
-    serve_port: int = 8000
-    store: str | None = None
-    s3_endpoint_url: str | None = None
-    launcher: str = "ray"
-    allow_local_sources: bool = False
+class _Asked(Exception):
+    """To stop, while something is being revived."""
 
 
 class LocalPlatform:
@@ -65,7 +48,7 @@ class LocalPlatform:
 
     Args:
         options: Where and how.
-        say: Told each stage as it begins.
+        say: Told each stage as it begins, and every few seconds how long it has taken.
 
     Raises:
         SettingsError: Another `udair up` runs on this home, or a port is in use.
@@ -77,11 +60,19 @@ class LocalPlatform:
         self.home = options.home.expanduser().absolute()
         self._children: dict[str, Child] = {}
         self._mark = hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
-        self._ray_files: Path | None = None
+        self._head: RayHead | None = None
+        self._ray_seen = 0.0
         self._lock_file: int | None = None
-        self._restarts = 0
-        self.url = self.serve_url = self.metrics_url = self.api_key = ""
+        self._restarts = Restarts()
+        self._asked = threading.Event()
+        self.starting = False
+        self.url = self.serve_url = self.api_key = ""
         self.seconds: dict[str, float] = {}
+
+    @property
+    def metrics_url(self) -> str:
+        """Of the data plane's Prometheus exporter; empty without Ray, whose it is."""
+        return self._head.metrics_url if self._head else ""
 
     def __enter__(self) -> LocalPlatform:
         try:
@@ -96,40 +87,42 @@ class LocalPlatform:
     ) -> None:
         self.stop()
 
+    def login_link(self) -> str:
+        """A link to the console that logs in the admin: once, within minutes. Its address alone if there is no answer."""
+        try:
+            with Client(self.url, self.api_key) as client:
+                return client.login_link().url
+        except ClientError:
+            return f"{self.url}/console/"
+
     def start(self) -> None:
         """Bring every part up; returns when the API and the data plane answer."""
+        self.starting = True
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         end_marked(self._mark)  # what a killed platform of this home left behind
         port = claim_port(self._options.port, "--port")
         serve_port = claim_port(self._options.serve_port, "--serve-port")
         self.url, self.serve_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{serve_port}"
-        self._environment = self._settings(port)
+        self._environment = environment_of(self._options, self.home, self._mark, port, self.serve_url)
         with self._timed("database"):
-            self.api_key = self._prepare()
-        with self._timed("ray"):
-            self._start_ray()
+            self._say("database, signing key and base model")
+            self.api_key = prepare_home(self.home, self.url, self._environment)
         with self._timed("api"):
-            self._start("api")
-            self._start("scheduler")
-            self._await("api", f"{self.url}/readyz")
-        with self._timed("serving"):
-            self._start("serving")
-            self._await("serving", f"{self.serve_url}/healthz")
+            self._bring_up("api", f"{self.url}/readyz", _START_S)
+        self._start_pixels(_TRIES)
+        self.starting = False
 
     def watch(self, stop: threading.Event) -> None:
-        """Keep every part alive until `stop` is set.
-
-        Raises:
-            StartFailed: A part keeps dying.
-        """
-        while not stop.wait(0.5):
-            for name in list(self._children):
-                if self._children[name].exit_status is not None and not stop.is_set():
-                    self._revive(name)
+        """Keep every part alive until `stop` is set."""
+        self._asked = stop
+        with contextlib.suppress(_Asked):
+            while not stop.wait(_POLL_S):
+                self._tend()
 
     def stop(self) -> None:
         """End every process; nothing under `home` is lost."""
+        self.starting = False
         for name in ("api", "scheduler", "serving", "ray"):
             if name in self._children:
                 self._children[name].terminate()
@@ -137,9 +130,9 @@ class LocalPlatform:
             child.wait(4.0)
         self._children.clear()
         end_marked(self._mark)
-        if self._ray_files is not None:
-            shutil.rmtree(self._ray_files, ignore_errors=True)
-            self._ray_files = None
+        if self._head is not None:
+            self._head.end()
+            self._head = None
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -155,156 +148,153 @@ class LocalPlatform:
                 f"A platform already runs on {self.home}. Use it, stop it, or pass another --home."
             ) from None
 
-    def _settings(self, port: int) -> dict[str, str]:
-        gcs, dashboard = free_ports(2)
-        options = self._options
-        environment = {
-            **os.environ,
-            MARK: self._mark,
-            "UDAIR_HOME": str(self.home),
-            "UDAIR_API_PORT": str(port),
-            "UDAIR_SERVE_URL": self.serve_url,
-            "UDAIR_LAUNCHER": options.launcher,
-            "UDAIR_JOB_PYTHON": sys.executable,
-            "UDAIR_RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            "UDAIR_RAY_GCS": f"127.0.0.1:{gcs}",
-            # The cluster runs whatever it is told to run: nobody without the token may tell it.
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": self._secret("ray.token"),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_DISABLE_IMPORT_WARNING": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
-        environment.pop("RAY_ADDRESS", None)
-        if options.store:
-            environment["UDAIR_STORE_URI"] = options.store
-        if options.s3_endpoint_url:
-            environment["UDAIR_S3_ENDPOINT_URL"] = options.s3_endpoint_url
-            if options.store and options.store.startswith("s3://"):
-                environment["UDAIR_STORE_ENDPOINT_URL"] = options.s3_endpoint_url
-        if options.allow_local_sources:
-            environment["UDAIR_ALLOW_LOCAL_SOURCES"] = "true"
-        return environment
+    def _start_pixels(self, tries: int) -> None:
+        """Serving and what jobs run on: Ray, tried a few times, or else processes without it."""
+        wanted, why = self._options.launcher, ""
+        if wanted == "auto" and (small := too_small()):
+            why = f"This machine is too small for Ray: {small}."
+        elif wanted != "local":
+            for attempt in range(1, tries + 1):
+                try:
+                    self._start_on_ray("Ray" if attempt == 1 else "Ray again, with fresh ports")
+                    return
+                except StartFailed as error:
+                    why = str(error)
+                    self._end("serving", "scheduler", "ray")
+            if wanted == "ray":
+                raise StartFailed(f"{why}\n`udair up --launcher local` does without Ray.")
+        if why:
+            self._say(f"without Ray: {_WITHOUT_RAY}. {why}")
+        self._forget_ray()
+        with self._timed("serving"):
+            self._start("scheduler")
+            self._bring_up("serving", f"{self.serve_url}/readyz", _START_S)
 
-    def _secret(self, name: str) -> str:
-        path = self.home / name
-        if not path.exists():
-            write_whole(path, secrets.token_hex(32).encode(), mode=0o600, replace=False)
-        return path.read_text().strip()
+    def _start_on_ray(self, title: str) -> None:
+        with self._timed("ray"):
+            self._start_ray(title)
+        with self._timed("serving"):
+            self._start("scheduler")  # whoever talks to Ray starts anew with it: it has new ports
+            self._bring_up("serving", f"{self.serve_url}/healthz", _SERVING_ON_RAY_S)
 
-    def _prepare(self) -> str:
-        """Migrate the database and write client.json; returns the admin key."""
-        from udair_platform.bootstrap import prepare
-        from udair_platform.settings import Settings, load_settings
+    def _start_ray(self, title: str) -> None:
+        """One head node on loopback."""
+        self._say(title)
+        head = self._head = self._head or RayHead(self._mark)
+        child = self._children["ray"] = head.begin(self._environment, self._log("ray"))
+        self._environment |= {"UDAIR_LAUNCHER": "ray", **head.environment}
+        token = self._environment["RAY_AUTH_TOKEN"]
+        if not self._comes("ray", lambda: head.alive(token), _RAY_START_S):
+            raise self._ray_failed(child, f"did not have a living node after {_RAY_START_S:.0f} s")
 
-        self._say("database, signing key and base model")
-        prefix = "UDAIR_"
-        fields = set(Settings.model_fields)
-        chosen = {
-            name.removeprefix(prefix).lower(): value
-            for name, value in self._environment.items()
-            if name.startswith(prefix) and name.removeprefix(prefix).lower() in fields
-        }
-        database, _, _, made = prepare(load_settings(**chosen))
-        database.close()
-        data = json.dumps({"url": self.url, "api_key": made.admin_token})
-        write_whole(self.home / CLIENT_FILE, data.encode(), mode=0o600)
-        return made.admin_token
-
-    def _start_ray(self) -> None:
-        """One head node on loopback, tried twice: on a busy small machine its agents can be too slow."""
-        for attempt in (1, 2):
-            self._say("Ray" if attempt == 1 else "Ray again, with fresh ports")
-            if self._ray_files is not None:
-                shutil.rmtree(self._ray_files, ignore_errors=True)
-            # Not under home: Ray's sockets allow about 60 characters of path.
-            self._ray_files = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{self._mark}-"))
-            child = self._children["ray"] = Child("ray", self._ray_command(), self._environment, self._log("ray"))
-            dashboard = self._environment["UDAIR_RAY_ADDRESS"]
-            token = self._environment["RAY_AUTH_TOKEN"]
-            if self._answers(child, f"{dashboard}/api/version", _RAY_START_S, token):
-                return
-            child.terminate()
-            child.wait(5.0)
-            gcs, fresh = free_ports(2)
-            self._environment["UDAIR_RAY_GCS"] = f"127.0.0.1:{gcs}"
-            self._environment["UDAIR_RAY_ADDRESS"] = f"http://127.0.0.1:{fresh}"
-        raise StartFailed(
-            f"Ray did not start in {_RAY_START_S:.0f} s, twice. It needs about 1 GiB of memory and some seconds of "
-            f"quiet CPU: close what keeps this machine busy and try again. The end of {child.log}:\n{child.tail()}"
+    def _ray_failed(self, child: Child, happened: str) -> StartFailed:
+        ended = self._head.ended(child) if self._head else ""
+        reason = self._head.reason() if self._head else ""
+        if ended:
+            happened = f"its {ended} ended"
+        elif child.exit_status is not None:
+            happened = f"ended with status {child.exit_status}"
+        return StartFailed(
+            f"Ray did not start: {happened}. It needs about 2 GiB of memory and some seconds of quiet CPU: close what "
+            f"keeps this machine busy and try again. {reason}\nThe end of {child.log}:\n{child.tail()}"
         )
 
-    def _ray_command(self) -> list[str]:
-        gcs = self._environment["UDAIR_RAY_GCS"].rpartition(":")[2]
-        dashboard = self._environment["UDAIR_RAY_ADDRESS"].rpartition(":")[2]
-        agent, client, metrics = free_ports(3)
-        self.metrics_url = f"http://127.0.0.1:{metrics}/metrics"
-        # More logical CPUs than cores: serving keeps its share while jobs run.
-        cpus = max(4, os.cpu_count() or 1)
-        return [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            "--head",
-            "--block",
-            "--disable-usage-stats",
-            "--node-ip-address=127.0.0.1",
-            f"--port={gcs}",
-            f"--ray-client-server-port={client}",
-            "--include-dashboard=true",
-            "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={dashboard}",
-            f"--dashboard-agent-listen-port={agent}",
-            f"--metrics-export-port={metrics}",
-            f"--num-cpus={cpus}",
-            f"--object-store-memory={256 * 2**20}",
-            f"--temp-dir={self._ray_files}",
-        ]
+    def _forget_ray(self) -> None:
+        self._environment["UDAIR_LAUNCHER"] = "local"
+        for name in ("UDAIR_RAY_ADDRESS", "UDAIR_RAY_GCS"):
+            self._environment.pop(name, None)
+        if self._head is not None:
+            self._head.end()
+            self._head = None
 
     def _start(self, role: str) -> None:
         self._say(role)
         command = [sys.executable, "-m", "udair_platform.bootstrap", role]
         self._children[role] = Child(role, command, self._environment, self._log(role))
 
-    def _await(self, name: str, url: str) -> None:
-        child = self._children[name]
-        if not self._answers(child, url, _START_S):
-            status = child.exit_status
-            happened = f"ended with status {status}" if status is not None else f"did not answer in {_START_S:.0f} s"
-            raise StartFailed(f"{name} {happened} at {url}. The end of {child.log}:\n{child.tail()}")
+    def _end(self, *names: str) -> None:
+        children = [self._children.pop(name) for name in names if name in self._children]
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait(4.0)
+            child.kill()
 
-    def _answers(self, child: Child, url: str, timeout_s: float, token: str | None = None) -> bool:
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - our own loopback URL
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and child.exit_status is None:
-            with (
-                contextlib.suppress(OSError, urllib.error.URLError),
-                urllib.request.urlopen(request, timeout=5) as reply,  # noqa: S310
-            ):
-                if reply.status == 200:
-                    return True
-            time.sleep(0.2)
+    def _bring_up(self, name: str, url: str, timeout_s: float) -> None:
+        """Start a part and wait until it answers; one that ends is tried again."""
+        for attempt in range(1, _TRIES + 1):
+            self._start(name)
+            if self._comes(name, lambda: _answers(url), timeout_s):
+                return
+            child = self._children[name]
+            status = child.exit_status
+            if status is None or status == _BAD_SETTINGS or attempt == _TRIES:
+                break
+            self._say(f"{name} ended with status {status}; again")
+        happened = f"ended with status {status}" if status is not None else f"did not answer in {timeout_s:.0f} s"
+        raise StartFailed(f"{name} {happened} at {url}. The end of {child.log}:\n{child.tail()}")
+
+    def _comes(self, name: str, there: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `there`; False once the part has ended, or after `timeout_s`. The other parts are looked after.
+
+        Raises:
+            StartFailed: Ray has ended, which the part stands on.
+        """
+        began = said = time.monotonic()
+        while (now := time.monotonic()) < began + timeout_s and self._children[name].exit_status is None:
+            if there():
+                return True
+            if self._asked.is_set():
+                raise _Asked
+            ray = self._children.get("ray")
+            if ray and self._head and (ray.exit_status is not None or self._head.ended(ray)):
+                raise self._ray_failed(ray, "ended")
+            if now - said > _PROGRESS_S:
+                said = now
+                self._say(
+                    f"{name}: not there yet after {now - began:.0f} s of at most {timeout_s:.0f} ({self._log(name)})"
+                )
+            self._tend(but=(name, "ray", "serving"))
+            time.sleep(_POLL_S)
         return False
 
+    def _tend(self, but: tuple[str, ...] = ()) -> None:
+        """Start again whatever has ended, when its time has come."""
+        if "ray" not in but:
+            self._look_at_ray()
+        for name, child in list(self._children.items()):
+            if name in but or child.exit_status is None or self._children.get(name) is not child:
+                continue  # with Ray others were started, too
+            pause_s = self._restarts.ended(name)
+            if pause_s is not None:
+                times = self._restarts.count(name)
+                often = f" (the {times}th time lately). The end of its log:\n{child.tail()}\n" if times > 2 else "; "
+                self._say(f"{name} ended with status {child.exit_status}{often}it is started again in {pause_s:.0f} s")
+            if self._restarts.due(name):
+                self._revive(name)
+
+    def _look_at_ray(self) -> None:
+        """End what is left of Ray where a part of it has ended that it cannot do without."""
+        child, now = self._children.get("ray"), time.monotonic()
+        if self._head is None or child is None or child.exit_status is not None or now < self._ray_seen + _RAY_LOOK_S:
+            return
+        self._ray_seen = now
+        if ended := self._head.ended(child):
+            self._say(f"Ray's {ended} ended")
+            child.kill()
+
     def _revive(self, name: str) -> None:
-        self._restarts += 1
-        child = self._children[name]
-        if self._restarts > _RESTARTS:
-            raise StartFailed(
-                f"{name} keeps ending (status {child.exit_status}). The end of {child.log}:\n{child.tail()}"
-            )
-        self._say(f"{name} ended with status {child.exit_status}; starting it again")
-        if name == "ray":
-            # A new cluster has new ports: whoever talks to it starts anew, too.
-            for other in ("scheduler", "serving"):
-                self._children[other].terminate()
-                self._children[other].wait(4.0)
-            self._start_ray()
-            self._start("scheduler")
-            self._start("serving")
-        else:
+        if name != "ray":
             self._start(name)
+            return
+        dead = self._children[name]
+        self._end("serving", "scheduler")
+        try:
+            self._start_pixels(tries=1)
+        except StartFailed as error:
+            self._say(f"there is no data plane for now: {error}")
+            self._start("scheduler")  # it and the API go on
+            self._children[name] = dead  # so that Ray is tried again, later each time
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
@@ -316,25 +306,8 @@ class LocalPlatform:
         self.seconds[name] = round(time.monotonic() - began, 2)
 
 
-def up(options: LocalOptions) -> int:
-    """Run a platform until Ctrl-C or SIGTERM; returns the exit status."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    first = not (options.home / CLIENT_FILE).exists()
-    platform = LocalPlatform(options, say=lambda text: print(f"starting {text}", file=sys.stderr, flush=True))
-    try:
-        with platform:
-            print(f"api      {platform.url}")
-            print(f"console  {platform.url}/console/")
-            print(f"restore  {platform.serve_url}")
-            print(f"metrics  {platform.metrics_url}")
-            print(f"home     {platform.home}   (CLI: --home {options.home})")
-            if first:
-                print(f"key      {platform.api_key}   (shown once; the CLI reads it from {CLIENT_FILE})")
-            print("Ctrl-C stops the platform; the next start goes on where it was.", flush=True)
-            platform.watch(stop)
-    except PlatformError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
-    return 0
+def _answers(url: str) -> bool:
+    # Whatever else may listen there, and speak another protocol, is no answer.
+    with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own loopback URL
+        return bool(reply.status == 200)
+    return False

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from udair_platform.errors import SettingsError
 
+_LOWEST, _ENOUGH = 20_000, 1_000  # below, programs have ports of their own, and Ray's workers
+_HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nothing listens on right now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """`count` different ports that nothing listens on right now.
+
+    They are below those that the system hands out by itself: one of these may be some connection's, or another
+    server's, before whoever asked for it listens there.
+    """
+    with ExitStack() as held:
+        found: list[int] = []
+        for port in _candidates():
+            item = held.enter_context(socket.socket())
+            with suppress(OSError):
+                item.bind(("127.0.0.1", port))
+                found.append(int(item.getsockname()[1]))
+            if len(found) == count:
+                return found
+        raise SettingsError(f"{len(found)} of {count} ports are free on 127.0.0.1; stop what listens there.")
+
+
+def _candidates() -> list[int]:
     try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [int(item.getsockname()[1]) for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
+        first = int(_HANDED_OUT.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 0
+    if first - _LOWEST < _ENOUGH:
+        return [0] * _ENOUGH
+    return random.sample(range(_LOWEST, first), _ENOUGH)
 
 
 def claim_port(port: int, option: str) -> int:

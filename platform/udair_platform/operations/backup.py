@@ -116,6 +116,8 @@ def verify(source: Path) -> Backup:
     except (OSError, ValueError, TypeError) as error:
         raise Invalid(f"{source} holds no finished backup ({error}); expected a folder with {MANIFEST}.") from error
     for name, digest in made.files.items():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise Invalid(f"{MANIFEST} names {name[:120]!r}, which leads out of the backup; nothing was written.")
         path = source / name
         actual = _sha256(path) if path.is_file() else "missing"
         if actual != digest:

@@ -111,7 +111,7 @@ def ensure_platform(
         before = state.bases.current()
         state.bases.add(base)
         if before is None or before.digest != base.digest or before.uri != base.uri:
-            routes.changed(state)
+            routes.all_changed(state)
         key, created = _admin_key(Change(state, "platform", now), signing_key, tenant)
     return FirstStart(tenant, api_keys.token_of(signing_key, key), base, created)
 

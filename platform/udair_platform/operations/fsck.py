@@ -116,7 +116,7 @@ def mend(database: Database, store: Storage, findings: Iterable[Finding]) -> lis
     safe = [finding for finding in findings if finding.safe]
     for finding in safe:
         if finding.kind is Kind.ROUTES_BEHIND:
-            routes.publish(database, store)
+            routes.publish(database, store, everything=True)
         elif finding.kind is Kind.PART_STALE:
             Path(finding.what).unlink(missing_ok=True)
     return safe

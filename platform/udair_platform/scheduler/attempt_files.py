@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from udair_jobs.specs import AdaptResult, AdaptSpec, Progress, Reason, SnapshotSummary, recipe_of
 from udair_jobs.storage import NotFound, PreconditionFailed, Storage, StorageError, TooLarge
 from udair_platform.documents import store_paths
+from udair_platform.documents.job_log import JobLog
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Attempt, Job
 from udair_platform.entities.snapshot import Snapshot
@@ -85,10 +86,19 @@ class AttemptFiles:
             raise StoreDown(f"The attempt cannot be closed now: {error}") from error
         return True
 
-    def keep_log(self, text: str) -> None:
-        """Keep what the attempt printed: it outlives the cluster that ran it. Secrets are blanked."""
-        if text:
-            self._put(store_paths.LOG, redact_text(text).encode())
+    def keep_log(self, printed: str) -> None:
+        """Keep the end of what the attempt printed: it outlives the cluster that ran it. Secrets are blanked."""
+        if not printed:
+            return
+        try:
+            before = JobLog.parse(self._storage.get(store_paths.LOG))
+        except NotFound:
+            before = JobLog()
+        except StorageError as error:
+            raise StoreDown(f"{store_paths.LOG} cannot be read now: {error}") from error
+        now = before.followed_by(printed.encode(), blanked=redact_text)
+        if now != before:
+            self._put(store_paths.LOG, now.stored())
 
     def _put(self, key: str, data: bytes) -> None:
         try:
@@ -143,7 +153,7 @@ def spec_of(
         job_id=job.id,
         attempt=attempt.number,
         source_uri=domain.source_uri,
-        source_endpoint_url=sources.endpoint_of(domain, settings),
+        source_endpoint_url=sources.endpoint_of(domain.source_uri, settings),
         source_role_arn=domain.source_role_arn,
         source_external_id=domain.external_id if domain.source_role_arn else None,
         base_uri=job.base_uri,
@@ -156,5 +166,8 @@ def spec_of(
         store_endpoint_url=settings.store_endpoint_url,
         gallery_images=settings.gallery_images,
         tone=job.tone,
+        tone_aim=job.tone_aim,
+        reference_uri=job.reference_uri,
+        reference_endpoint_url=settings.s3_endpoint_url if job.reference_uri else None,
         recipe=recipe_of(job.recipe),
     )

@@ -12,11 +12,12 @@ from udair_jobs.specs import AdaptResult
 from udair_jobs.storage import Storage
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState
-from udair_platform.errors import LauncherDown, PlatformError, StoreDown
+from udair_platform.errors import LauncherDown, StoreDown
 from udair_platform.http.tracing import Tracing
 from udair_platform.scheduler import traces
 from udair_platform.scheduler.attempt_files import AttemptFiles, read_summary
 from udair_platform.scheduler.launcher import Launcher
+from udair_platform.scheduler.log_keeper import LogKeeper
 from udair_platform.services import jobs
 from udair_platform.services.change import Change
 from udair_platform.settings import Settings
@@ -45,6 +46,7 @@ class ReconcilerContext:
     database: Database
     store: Storage
     launcher: Launcher
+    logs: LogKeeper
     settings: Settings
     now: Callable[[], datetime]
     tracing: Tracing
@@ -89,13 +91,6 @@ class ReconcilerContext:
         except StoreDown:
             return None
         return None if found is None else found.model_dump()
-
-    def keep_log(self, work: AttemptContext) -> None:
-        """Copy the attempt's log to the store; trouble with that troubles nobody else."""
-        try:
-            work.files.keep_log(self.launcher.logs(work.attempt.submission_id))
-        except PlatformError as error:
-            _log.info("log not kept", submission_id=work.attempt.submission_id, detail=error.detail)
 
     def stop(self, attempt: Attempt) -> None:
         """Ask the launcher to end the attempt, if the launcher can be asked."""

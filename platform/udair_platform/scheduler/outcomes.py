@@ -27,7 +27,7 @@ def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult)
     except CandidateInvalid as error:
         fail(tools, work, "CONTROLLER_ERROR", error.detail)
         return
-    tools.keep_log(work)
+    tools.logs.keep_end(work.attempt, work.files)
     summary = tools.summary(work, result)
     with tools.write(work.job) as tx:
         work = tools.running(tx, work)
@@ -39,6 +39,7 @@ def succeed(tools: ReconcilerContext, work: AttemptContext, result: AdaptResult)
         done = replace(
             work.job,
             version=version.number,
+            words=candidate.words,
             metrics=gate.finite(result.metrics) or work.job.metrics,
             phases=[record.model_dump() for record in result.phases] or work.job.phases,
         )
@@ -65,7 +66,7 @@ def fail(
         if not work.files.close(cast(Reason, reason), f"given up: {detail}"):
             return
         tools.stop(work.attempt)
-        tools.keep_log(work)
+        tools.logs.keep_end(work.attempt, work.files)
     summary = tools.summary(work, result)
     job = work.job
     with tools.write(job) as tx:
@@ -102,7 +103,7 @@ def cancel(tools: ReconcilerContext, work: AttemptContext) -> None:
     if status in ALIVE:
         # A job that Ray holds PENDING cannot be stopped; if it starts, it finds its result and ends.
         detail = f"not confirmed within {tools.settings.cancel_timeout_s:g} s. {detail}".strip()
-    tools.keep_log(work)
+    tools.logs.keep_end(work.attempt, work.files)
     summary = tools.summary(work, None)
     reason = "USER_CANCELLED"
     with tools.write(work.job) as tx:

@@ -33,7 +33,8 @@ def admit(
     """Those of the waiting `jobs` that may start now.
 
     Tenants take turns, whoever runs fewest first. Within a tenant the more urgent and then the older go
-    first; a job becomes one step more urgent with every `AGING_S` that it waits, so that none waits for ever.
+    first; a job becomes one step more urgent with every `AGING_S` that it waits, so that none waits for ever. Those
+    that are held for their tenant's budget are left out.
 
     Args:
         most_of: How many of a tenant's jobs may run at once; None is no limit.
@@ -41,7 +42,7 @@ def admit(
     free = max_concurrent - sum(job.state in BUSY for job in jobs)
     queues: dict[str, deque[Job]] = {}
     for job in sorted(jobs, key=lambda job: (-_urgency(job, now), job.seq)):
-        if job.state in _WAITING and (job.not_before is None or job.not_before <= now):
+        if job.state in _WAITING and not job.held and (job.not_before is None or job.not_before <= now):
             queues.setdefault(job.tenant, deque()).append(job)
     # A tenant that already runs many waits behind one that runs few.
     running = {tenant: sum(job.tenant == tenant and job.state in BUSY for job in jobs) for tenant in queues}

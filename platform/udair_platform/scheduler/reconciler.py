@@ -24,10 +24,11 @@ from udair_platform.http.tracing import Tracing
 from udair_platform.scheduler import policy
 from udair_platform.scheduler.context import ACTOR, ReconcilerContext
 from udair_platform.scheduler.launcher import Launcher
+from udair_platform.scheduler.log_keeper import LogKeeper
 from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.scheduler.steps import Steps
 from udair_platform.scheduler.wakeup import WakeUp
-from udair_platform.services import approval, schedules, tenants
+from udair_platform.services import approval, budgets, jobs, kept_trials, schedules, served, tenants, usage
 from udair_platform.services.change import Change
 from udair_platform.services.reports import ReportCollector
 from udair_platform.settings import Settings
@@ -38,7 +39,7 @@ from udair_platform.telemetry import logger
 LEASE = "reconciler"
 REPLIES_KEPT = timedelta(hours=24)
 _SWEEP_EVERY = timedelta(minutes=10)
-_REPORTS_EVERY = timedelta(seconds=10)
+_REPORTS_EVERY = _BUDGETS_EVERY = timedelta(seconds=10)
 _log = logger("reconciler")
 
 
@@ -73,14 +74,26 @@ class Reconciler:
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._token: int | None = None
         self._renewed: datetime | None = None
+        self._waits_for = ""
         self._swept: datetime | None = None
         self._routes: tuple[int, str | None] | None = None
-        self._quota = tenants.default_quota(settings)
-        self._reports = ReportCollector(store, self._change)
+        self._quota, self._prices = tenants.default_quota(settings), usage.prices_of(settings)
+        self._reports = ReportCollector(store, self._change, clock)
         self._reported: datetime | None = None
+        self._told: datetime | None = None
         self._launcher = launcher
+        self._logs = LogKeeper(launcher)
         self._steps = Steps(
-            ReconcilerContext(self._change, database, store, launcher, settings, clock, Tracing("udair-scheduler"))
+            ReconcilerContext(
+                self._change,
+                database,
+                store,
+                launcher,
+                self._logs,
+                settings,
+                clock,
+                Tracing("udair-scheduler"),
+            )
         )
 
     def tick(self) -> bool:
@@ -102,12 +115,16 @@ class Reconciler:
                     self._steps.expire(job, *late)
         with self._noted("schedules"):
             self._run_schedules()
+        with self._noted("held jobs"):
+            self._hold_jobs()
         for job in self._admitted():
             self._guarded(self._steps.provision, job)
         with self._noted("routes"):
             self._heal_routes()
         with self._noted("reports"):
             self._read_reports()
+        with self._noted("budgets"):
+            self._tell_budgets()
         with self._noted("approvals"):
             self._refuse_unapproved()
         self._sweep()
@@ -135,9 +152,14 @@ class Reconciler:
                 wakeup.wait(stop)
             else:
                 stop.wait(self._settings.reconcile_interval_s)
+        self.rest()
         with contextlib.suppress(PlatformError):
             self.release()
         _log.info("stopped", holder=self.holder)
+
+    def rest(self) -> None:
+        """Wait a moment for what goes on beside the turns."""
+        self._logs.rest()
 
     def release(self) -> None:
         """Give the lease up."""
@@ -152,8 +174,17 @@ class Reconciler:
         if self._token is not None and fresh:
             return True
         with self._database.write() as state:
+            before, had = state.leases.held(LEASE), self._token
             self._token = state.leases.acquire(LEASE, self.holder, now=now, ttl_s=ttl_s)
         self._renewed = now
+        other, until = before or ("", now)
+        if self._token is not None and self._token != had:
+            _log.info(
+                "lease taken", holder=self.holder, token=self._token, before=other, before_until=until.isoformat()
+            )
+        elif self._token is None and other != self._waits_for:
+            _log.info("waiting for the lease", holder=other, until=until.isoformat())
+        self._waits_for = other if self._token is None else ""
         return self._token is not None
 
     @contextlib.contextmanager
@@ -166,7 +197,7 @@ class Reconciler:
         with self._database.write() as state:
             state.leases.check(LEASE, self.holder, self._token)
             state.leases.acquire(LEASE, self.holder, now=now, ttl_s=self._settings.lease_ttl_s)
-            yield Change(state, actor, now, quota=self._quota, objects=self._store)
+            yield Change(state, actor, now, quota=self._quota, prices=self._prices, objects=self._store)
         self._renewed = now
 
     def _unfinished(self) -> list[Job]:
@@ -179,6 +210,16 @@ class Reconciler:
             limits = {tenant.id: tenant.quota(self._quota).concurrent_jobs for tenant in state.tenants.all()}
         room = self._settings.max_concurrent_jobs
         return policy.admit(waiting, now=self._clock(), max_concurrent=room, most_of=limits.get)
+
+    def _hold_jobs(self) -> None:
+        with self._database.read() as state:
+            waiting = [job for job in state.jobs.unfinished(ALL_TENANTS) if job.unbegun]
+            tenants = {job.tenant for job in waiting}
+            spent = budgets.Ledger(state, self._clock(), self._prices).spent(tenants)
+        for job in waiting:
+            if job.held != (job.tenant in spent):
+                with self._noted(job.id), self._change() as tx:
+                    jobs.hold(tx, job, spent.get(job.tenant, ""))
 
     def _run_schedules(self) -> None:
         with self._database.read() as state:
@@ -215,7 +256,18 @@ class Reconciler:
         now = self._clock()
         if self._reported is None or now - self._reported >= _REPORTS_EVERY:
             self._reported = now
-            self._reports.collect(now)
+            self._reports.collect()
+
+    def _tell_budgets(self) -> None:
+        now = self._clock()
+        if self._told is not None and now - self._told < _BUDGETS_EVERY:
+            return
+        self._told = now
+        with self._database.read() as state:
+            news = list(budgets.Ledger(state, now, self._prices).news())
+        for tenant, kind, item in news:
+            with self._change() as tx:
+                budgets.record(tx.because("budget"), tenant, kind, item)
 
     def _refuse_unapproved(self) -> None:
         timeout_s = self._settings.approval_timeout_s
@@ -231,8 +283,20 @@ class Reconciler:
             self._swept = now
             with self._change() as tx:
                 tx.state.replies.forget_before(now - REPLIES_KEPT)
+                everybody = tx.state.tenants.all()
+            for tenant in everybody:
+                with self._noted(f"trials of {tenant.id}"):
+                    kept_trials.prune(self._store, tenant.id, now=now)
+            with self._noted("served"):
+                self._thin_served()
             with self._noted("strays"):
                 self._stop_strays()
+
+    def _thin_served(self) -> None:
+        more = True
+        while more:  # a part at a time: others write, too
+            with self._change() as tx:
+                more = served.thin(tx.state, tx.now, weeks=self._settings.served_weeks)
 
     def _stop_strays(self) -> None:
         # Asked before the database: whatever is held by then was committed as an attempt before.

@@ -136,7 +136,12 @@ def timeouts_of(state: StrEnum) -> StateTimeouts | NoTimeout | None:
 
 
 def missed(noun: Job | Attempt, *, now: datetime, settings: Settings) -> tuple[Reason, str] | None:
-    """The first timeout of its state that a job or attempt has run out of, in words; None while it has time."""
+    """The first timeout of its state that a job or attempt has run out of, in words; None while it has time.
+
+    A job that is held until its tenant has a budget again has time: the month's end ends that wait, and another begins.
+    """
+    if isinstance(noun, Job) and noun.held:
+        return None
     bounds = timeouts_of(noun.state)
     for timeout in bounds.timeouts if isinstance(bounds, StateTimeouts) else ():
         if timeout.since is None:

@@ -11,17 +11,21 @@ from udair_platform.entities.alias import CHAMPION
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, submission_id
 from udair_platform.entities.version import AdapterVersion
-from udair_platform.errors import NotLaunched
+from udair_platform.errors import Invalid, NotLaunched, PlatformError
 from udair_platform.scheduler import outcomes
 from udair_platform.scheduler.attempt_files import AttemptFiles, DamagedFile, spec_of
 from udair_platform.scheduler.context import AttemptContext, ReconcilerContext
 from udair_platform.scheduler.launcher import ALIVE, Cause, LaunchRequest, LaunchState
 from udair_platform.scheduler.state_timeouts import missed
 from udair_platform.services import gate, jobs
+from udair_platform.services.source_uri import check_folders
 from udair_platform.state.repositories import State
+from udair_platform.telemetry import logger
 
-_LOG_EVERY_S = 5.0
+_LOOK_EVERY_S = 5.0  # at its log, and at why it waits
 _UNKNOWN_GRACE_S = 10.0  # a launcher may take a moment to know what it was just given
+
+_log = logger("reconciler.steps")
 
 
 class Steps:
@@ -29,7 +33,7 @@ class Steps:
 
     def __init__(self, tools: ReconcilerContext) -> None:
         self._tools = tools
-        self._logged: dict[str, datetime] = {}
+        self._looked: dict[str, datetime] = {}
 
     def provision(self, job: Job) -> None:
         """Commit the next attempt of a waiting job, then launch it."""
@@ -85,6 +89,11 @@ class Steps:
             checkpoint_uri=checkpoints.uri,
             champion_uri=champion.candidate_uri if champion else None,
         )
+        try:
+            check_folders([spec.source_uri, spec.reference_uri], tools.settings.local_folders)
+        except Invalid as error:
+            outcomes.fail(tools, work, "ACCESS_DENIED", error.detail)
+            return
         uri = work.files.write_spec(spec)
         try:
             tools.launcher.launch(
@@ -102,7 +111,9 @@ class Steps:
         if result is None and damage is None:
             status = tools.launcher.status(work.attempt.submission_id)
             work = self._note(work, work.files.progress(), status)
-            self._keep_log_sometimes(work)
+            if self._due(work.attempt):
+                tools.logs.keep(work.attempt, work.files)
+                work = self._say_why_it_waits(work, status)
             if late := missed(work.attempt, now=tools.now(), settings=tools.settings):
                 reason, detail = late
                 if status is LaunchState.PENDING and (cause := tools.launcher.cause(work.attempt.submission_id)):
@@ -120,13 +131,13 @@ class Steps:
                 cause = tools.launcher.cause(work.attempt.submission_id) or Cause("NODE_LOST", _gone(status))
                 outcomes.fail(tools, work, cause.reason, cause.detail, decided=False)
                 return
-        self._logged.pop(work.attempt.submission_id, None)
+        self._looked.pop(work.attempt.submission_id, None)
         if result is None:
             outcomes.fail(tools, work, "CONTROLLER_ERROR", damage or "")
         elif result.state == "SUCCEEDED":
             outcomes.succeed(tools, work, result)
         else:
-            tools.keep_log(work)
+            tools.logs.keep_end(work.attempt, work.files)
             reason = result.reason or "CONTROLLER_ERROR"
             if reason == "USER_CANCELLED":  # nobody cancelled it here: whoever ran it took it down
                 reason = "PREEMPTED"
@@ -152,12 +163,31 @@ class Steps:
                 work = replace(work, job=job, attempt=attempt)
         return work
 
-    def _keep_log_sometimes(self, work: AttemptContext) -> None:
-        name, now = work.attempt.submission_id, self._tools.now()
-        last = self._logged.get(name)
-        if last is None or (now - last).total_seconds() >= _LOG_EVERY_S:
-            self._logged[name] = now
-            self._tools.keep_log(work)
+    def _say_why_it_waits(self, work: AttemptContext, status: LaunchState) -> AttemptContext:
+        """Put what keeps an attempt from starting into its job, as long as it does."""
+        if work.job.state is not JobState.PROVISIONING or status not in (LaunchState.PENDING, LaunchState.SUSPENDED):
+            return work
+        try:
+            cause = self._tools.launcher.cause(work.attempt.submission_id)
+        except PlatformError as error:  # nobody's turn hangs on it
+            _log.info("no cause given", submission_id=work.attempt.submission_id, detail=error.detail)
+            return work
+        reason, detail = (cause.reason, cause.detail) if cause else (None, "")
+        if (reason, detail) == (work.job.reason, work.job.detail):
+            return work
+        with self._tools.write(work.job) as tx:
+            job = tx.state.jobs.save(replace(work.job, reason=reason, detail=detail, updated_time=tx.now))
+            if reason != work.job.reason:
+                jobs.record(tx.because("observed"), job)
+        return replace(work, job=job)
+
+    def _due(self, attempt: Attempt) -> bool:
+        name, now = attempt.submission_id, self._tools.now()
+        last = self._looked.get(name)
+        if last is not None and (now - last).total_seconds() < _LOOK_EVERY_S:
+            return False
+        self._looked[name] = now
+        return True
 
     def _too_early(self, attempt: Attempt, status: LaunchState) -> bool:
         if status is not LaunchState.UNKNOWN or attempt.launched_time is None:
@@ -174,8 +204,9 @@ def _champion(state: State, work: AttemptContext) -> AdapterVersion | None:
     if alias is None or alias.version == SOURCE_VERSION:
         return None
     version = state.versions.get(work.job.tenant, work.domain.id, alias.version)
-    fits = (version.base_digest, version.tone) == (work.job.base_digest, work.job.tone)
-    return version if fits else None
+    # Other references are no hindrance: what was learned from those is a start.
+    made_for, wanted = ((one.base_digest, one.tone, one.tone_aim) for one in (version, work.job))
+    return version if made_for == wanted else None
 
 
 def _result(files: AttemptFiles) -> tuple[AdaptResult | None, str | None]:

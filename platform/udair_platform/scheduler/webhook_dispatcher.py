@@ -1,7 +1,8 @@
 """Events on their way to webhooks (Standard Webhooks): in order, signed, repeated until they arrive.
 
-Each webhook has its own place in the event log, so that one that does not answer holds nobody up but
-itself. A delivery that was made and could not be recorded is made again, with the same id.
+Each webhook has its own place in the event log and its own turns, and nothing waits for the end of
+another's: one that is slow holds nobody up but itself, and a tenant never holds more than a share of
+the threads. A delivery that was made and could not be recorded is made again, with the same id.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,8 +34,10 @@ ACTOR = "webhooks"
 BACKOFF_S = (5, 30, 120, 600, 1800, 3600)
 GIVE_UP_AFTER = timedelta(days=3)
 _PAGE = 100
-_MOST_EACH = 50  # events of one webhook in one turn: the others get theirs
-_THREADS = 8
+_MOST_EACH = 50  # events of one webhook in one turn, and how long it may last: the others get theirs
+_TURN_S = 10.0
+_THREADS = 16
+_EACH_TENANT = 4  # of them
 _TTL_S = 60.0
 _log = logger("webhooks")
 
@@ -52,43 +57,82 @@ class WebhookDispatcher:
     ) -> None:
         self._database, self._keys, self._outbound, self._clock = database, signing_keys, outbound, clock
         self._holder = f"webhooks:{secrets.token_hex(6)}"
-        self._token: int | None = None
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook")
+        self._turns: dict[str, tuple[int, Future[int]]] = {}  # the last of each webhook, numbered
+        self._begun = 0
+        self._ended, self._closing = threading.Event(), threading.Event()
 
     def tick(self) -> int:
-        """One turn for every webhook that has something coming; the number of events delivered."""
+        """Begin the turns that are due and wait for their end; the number of events delivered."""
+        return sum(turn.result() for turn in self.begin()[0])
+
+    def begin(self) -> tuple[list[Future[int]], bool]:
+        """Begin a turn of every webhook that has something coming and is in none.
+
+        Returns:
+            The turns, and whether any webhook has to wait until one ends.
+        """
+        # Asked before the database: who is in no turn now has saved what it was told.
+        in_turn = {id for id, (_, turn) in self._turns.items() if not turn.done()}
         now = self._clock()
         with self._database.read() as state:
-            due = [hook for hook in state.webhooks.active() if hook.not_before is None or hook.not_before <= now]
+            active = state.webhooks.active()
+            due = [hook for hook in active if hook.not_before is None or hook.not_before <= now]
             newest = {tenant: state.events.newest(tenant) for tenant in {hook.tenant for hook in due}}
-        due = [hook for hook in due if hook.cursor < newest[hook.tenant]]
+        held = Counter(hook.tenant for hook in active if hook.id in in_turn)
+        due = [hook for hook in due if hook.cursor < newest[hook.tenant] and hook.id not in in_turn]
+        known = in_turn | {hook.id for hook in active}
+        self._turns = {id: last for id, last in self._turns.items() if id in known}
         if not due:
-            return 0
+            return [], False
         with self._database.write() as state:
-            self._token = state.leases.acquire(LEASE, self._holder, now=now, ttl_s=_TTL_S)
-        if self._token is None:
-            return 0
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook") as pool:
-            return sum(pool.map(self._guarded, due))
+            token = state.leases.acquire(LEASE, self._holder, now=now, ttl_s=_TTL_S)
+        if token is None:
+            return [], False
+        begun: list[Future[int]] = []
+        for hook in sorted(due, key=self._last_turn):
+            if len(in_turn) + len(begun) < _THREADS and held[hook.tenant] < _EACH_TENANT:
+                held[hook.tenant] += 1
+                self._begun += 1
+                turn = self._pool.submit(self._guarded, hook, token)
+                turn.add_done_callback(lambda _: self._ended.set())
+                self._turns[hook.id] = self._begun, turn
+                begun.append(turn)
+        return begun, len(begun) < len(due)
 
     def run_forever(self, stop: threading.Event, every_s: float) -> None:
-        """Tick until `stop` is set, through every outage."""
-        while not stop.wait(every_s):
+        """Begin turns until `stop` is set, through every outage."""
+        crowded = False
+        while not stop.is_set():
+            # With webhooks left over, the end of a turn makes room for the next.
+            self._ended.wait(every_s) if crowded else stop.wait(every_s)
+            self._ended.clear()
             try:
-                self.tick()
+                crowded = self.begin()[1]
             except PlatformError as error:
+                crowded = False
                 _log.warning("webhooks wait", code=error.code, detail=error.detail)
             except Exception:
+                crowded = False
                 _log.exception("a turn failed; trying again")
+        self._closing.set()
 
-    def _guarded(self, hook: Webhook) -> int:
+    def _last_turn(self, hook: Webhook) -> int:
+        return self._turns[hook.id][0] if hook.id in self._turns else 0
+
+    def _guarded(self, hook: Webhook, token: int) -> int:
         try:
-            return self._turn(hook)
+            return self._turn(hook, token)
         except (StaleWrite, LeaseLost) as error:
             _log.info("webhook changed meanwhile", webhook=hook.id, detail=error.detail)
+        except PlatformError as error:
+            _log.warning("webhook waits", webhook=hook.id, code=error.code, detail=error.detail)
+        except Exception:
+            _log.exception("a webhook's turn failed; trying again", webhook=hook.id)
         return 0
 
-    def _turn(self, hook: Webhook) -> int:
-        delivered = 0
+    def _turn(self, hook: Webhook, token: int) -> int:
+        delivered, end = 0, time.monotonic() + _TURN_S
         while True:
             with self._database.read() as state:
                 page = state.events.page(hook.tenant, after=hook.cursor, size=_PAGE)
@@ -97,16 +141,16 @@ class WebhookDispatcher:
             for event in page:
                 if not _wants(hook, event):
                     continue
-                if delivered == _MOST_EACH:
+                if delivered == _MOST_EACH or time.monotonic() > end or self._closing.is_set():
                     return delivered
                 reply = self._send(hook, event)
                 if isinstance(reply, str) or not 200 <= reply.status < 300:
-                    self._failed(hook, reply)
+                    self._failed(hook, reply, token)
                     return delivered
                 delivered += 1
-                hook = self._save(self._arrived(hook, event))
+                hook = self._save(self._arrived(hook, event), token)
             if hook.cursor < page[-1].seq:  # what it did not want is behind it, too
-                hook = self._save(replace(hook, cursor=page[-1].seq))
+                hook = self._save(replace(hook, cursor=page[-1].seq), token)
 
     def _send(self, hook: Webhook, event: Event) -> HttpReply | str:
         """The receiver's answer, or why there is none."""
@@ -147,24 +191,23 @@ class WebhookDispatcher:
             delivered_time=self._clock(),
         )
 
-    def _failed(self, hook: Webhook, reply: HttpReply | str) -> None:
+    def _failed(self, hook: Webhook, reply: HttpReply | str, token: int) -> None:
         now = self._clock()
         problem = f"answered {reply.status}; expected 200 to 299" if isinstance(reply, HttpReply) else reply
         wish = (reply.retry_after_s or 0.0) if isinstance(reply, HttpReply) else 0.0
         pause = max(BACKOFF_S[min(hook.failures, len(BACKOFF_S) - 1)], min(wish, BACKOFF_S[-1]))
         failing = replace(hook, failures=hook.failures + 1, failing_since=hook.failing_since or now, updated_time=now)
         until = now + timedelta(seconds=pause)
-        saved = self._save(replace(failing, not_before=until, last_error=problem[:500]))
+        saved = self._save(replace(failing, not_before=until, last_error=problem[:500]), token)
         _log.warning("webhook_failed", webhook=hook.id, failures=saved.failures, error=problem)
         gone = isinstance(reply, HttpReply) and reply.status == 410
         if gone or now - (saved.failing_since or now) >= GIVE_UP_AFTER:
             with self._database.write() as state:
                 webhooks.change(Change(state, ACTOR, now, problem), saved, WebhookState.DISABLED)
 
-    def _save(self, hook: Webhook) -> Webhook:
-        assert self._token is not None
+    def _save(self, hook: Webhook, token: int) -> Webhook:
         with self._database.write() as state:
-            state.leases.check(LEASE, self._holder, self._token)
+            state.leases.check(LEASE, self._holder, token)
             state.leases.acquire(LEASE, self._holder, now=self._clock(), ttl_s=_TTL_S)
             return state.webhooks.save(hook)
 

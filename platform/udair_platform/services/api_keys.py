@@ -11,6 +11,7 @@ from udair_platform.errors import AlreadyExists, FieldError, Invalid, InvalidSta
 from udair_platform.keys import MAX_TOKEN_CHARS, Claims, issue, new_kid
 from udair_platform.roles import SCOPES
 from udair_platform.services.change import Change
+from udair_platform.state.repositories import State
 
 
 def create_key(
@@ -80,6 +81,14 @@ def revoke_key(tx: Change, *, tenant: str, kid: str) -> ApiKey:
     return key
 
 
+def log_out(tx: Change, *, tenant: str, kid: str) -> None:
+    """End every session of the console that the key has begun, wherever its cookie is by now."""
+    key = tx.state.keys.find(tenant, kid)
+    if key is not None:
+        tx.state.keys.log_out(tenant, kid, at=tx.now)
+        tx.record(key, "key.logged_out")
+
+
 def rotate_key(
     tx: Change, signing_key: bytes, *, tenant: str, kid: str, grace_s: int, new: str | None = None
 ) -> tuple[ApiKey, str]:
@@ -104,13 +113,20 @@ def rotate_key(
         raise InvalidState(f"Key {kid} is revoked from {old.revoked_time.isoformat()} on; create a new one.")
     if old.expires_time is not None and old.expires_time <= tx.now:
         raise InvalidState(f"Key {kid} expired {old.expires_time.isoformat()}; create a new one.")
-    key = replace(old, kid=new or new_kid(), created_time=tx.now, seq=0)
+    key = replace(old, kid=new or new_kid(), first_kid=old.first_kid or old.kid, created_time=tx.now, seq=0)
     tx.state.keys.add(key)
     tx.state.keys.revoke(tenant, kid, at=tx.now + timedelta(seconds=grace_s))
     tx.record(key, "key.created", {"replaces": kid})
     tx.record(old, "key.rotated", {"replaced_by": key.kid, "grace_s": grace_s})
     tx.routes_changed()
     return key, token_of(signing_key, key)
+
+
+def bearer_of(state: State, tenant: str, actor: str) -> str:
+    """`actor`, whichever key it has by now: one that was rotated is the same bearer's."""
+    kind, _, kid = actor.partition(":")
+    key = state.keys.find(tenant, kid) if kind == "key" else None
+    return actor if key is None else f"{kind}:{key.first_kid or key.kid}"
 
 
 def token_of(signing_key: bytes, key: ApiKey) -> str:

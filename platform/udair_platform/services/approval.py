@@ -13,6 +13,7 @@ from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import FourEyes, GateRejected, VersionInUse
 from udair_platform.services import versions
+from udair_platform.services.api_keys import bearer_of
 from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
@@ -77,7 +78,9 @@ def expire(tx: Change, version: AdapterVersion, *, timeout_s: float) -> AdapterV
 
 
 def check_four_eyes(tx: Change, domain: Domain, number: int) -> None:
-    """Refuse that an actor lets a version serve whose job it submitted, where the domain says so.
+    """Refuse that an actor lets a version serve whose job it set off, where the domain says so.
+
+    By itself, by running it again, or by the schedule that it set; with a key that was rotated since, too.
 
     Raises:
         NotFound: There is no such version.
@@ -86,9 +89,11 @@ def check_four_eyes(tx: Change, domain: Domain, number: int) -> None:
     if not domain.gate.four_eyes or number == SOURCE_VERSION:
         return
     version = tx.state.versions.get(domain.tenant, domain.id, number)
-    if tx.state.jobs.get(domain.tenant, version.job_id).actor == tx.actor:
+    job = tx.state.jobs.get(domain.tenant, version.job_id)
+    bearers = {bearer_of(tx.state, domain.tenant, actor) for actor in job.asked_by or (job.actor,)}
+    if bearer_of(tx.state, domain.tenant, tx.actor) in bearers:
         raise FourEyes(
-            f"{tx.actor} submitted the job of {domain.name}@{number}, and gate.four_eyes of the domain wants "
+            f"{tx.actor} set off the job of {domain.name}@{number}, and gate.four_eyes of the domain wants "
             "somebody else to let it serve. Ask another approver."
         )
 

@@ -14,8 +14,9 @@ from udair_platform.entities.api_key import ApiKey
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.event import Event
 from udair_platform.entities.job import Attempt, Job
+from udair_platform.entities.prices import Prices
 from udair_platform.entities.snapshot import Snapshot
-from udair_platform.entities.tenant import Quota
+from udair_platform.entities.tenant import Quota, Tenant
 from udair_platform.entities.version import AdapterVersion
 from udair_platform.entities.webhook import Webhook
 from udair_platform.errors import PlatformError
@@ -23,7 +24,7 @@ from udair_platform.state.database import Database
 from udair_platform.state.repositories import State
 from udair_platform.telemetry import logger
 
-Noun = Domain | Job | Attempt | Snapshot | AdapterVersion | ApiKey | Webhook
+Noun = Domain | Job | Attempt | Snapshot | AdapterVersion | ApiKey | Webhook | Tenant
 # What an event calls each noun, and which field is its name there.
 _NOUNS: Mapping[type, tuple[str, str]] = {
     Domain: ("domain", "name"),
@@ -33,6 +34,7 @@ _NOUNS: Mapping[type, tuple[str, str]] = {
     AdapterVersion: ("version", "number"),
     ApiKey: ("key", "kid"),
     Webhook: ("webhook", "id"),
+    Tenant: ("tenant", "id"),
 }
 _log = logger("services")
 
@@ -46,6 +48,7 @@ class Change:
         actor, cause: Who changes something, and why: for the events.
         now: One time for everything in the transaction.
         quota: Limits of tenants that have none of their own.
+        prices: What budgets of money are counted by.
         trace: W3C ``traceparent`` of the request, where requests are traced.
         objects: The platform's store, for those that need it; writing to it is no part of the transaction.
     """
@@ -55,6 +58,7 @@ class Change:
     now: datetime
     cause: str = "request"
     quota: Quota = Quota()
+    prices: Prices = Prices()
     trace: str | None = None
     objects: Storage | None = None
     _touched: set[str] = field(default_factory=set, repr=False)
@@ -94,9 +98,9 @@ class Change:
             )
         )
 
-    def routes_changed(self) -> None:
-        """What the data plane serves is something else after this transaction."""
-        routes.changed(self.state)
+    def routes_changed(self, *domains: Domain) -> None:
+        """What the data plane serves is something else after this transaction: of these domains, or which keys are good."""
+        routes.changed(self.state, *(domain.id for domain in domains))
         self._touched.add("routes")
 
     def publish(self, database: Database) -> None:
@@ -117,10 +121,11 @@ def change(
     actor: str,
     now: datetime,
     quota: Quota = Quota(),
+    prices: Prices = Prices(),
     trace: str | None = None,
 ) -> Iterator[Change]:
     """One transaction in which services act for `actor`; the data plane is told of it when it has committed."""
     with database.write() as state:
-        made = Change(state, actor, now, quota=quota, trace=trace, objects=store)
+        made = Change(state, actor, now, quota=quota, prices=prices, trace=trace, objects=store)
         yield made
     made.publish(database)

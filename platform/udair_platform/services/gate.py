@@ -16,11 +16,12 @@ from udair_platform.errors import CandidateInvalid, FieldError, Invalid
 LIMITS = tuple(item.name for item in fields(GatePolicy))
 _COUNTS = ("min_niqe_images", "min_images")
 
-# INCONCLUSIVE waits: too little evidence is no permission.
+# INCONCLUSIVE waits: too little evidence is no permission. NOT_NEEDED is settled: nobody is asked about no change.
 STATE_AFTER: Mapping[str, VersionState] = {
     "PASSED": VersionState.ACTIVE,
     "FAILED": VersionState.REJECTED,
     "INCONCLUSIVE": VersionState.PENDING_APPROVAL,
+    "NOT_NEEDED": VersionState.ARCHIVED,
     "WAIVED": VersionState.ACTIVE,
 }
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
+from udair_jobs.specs import CurveSet
 from udair_jobs.storage import NotFound as NoObject
-from udair_jobs.storage import Storage, StorageError
+from udair_jobs.storage import Storage, StorageError, TooLarge
+from udair_platform.contract.jobs import Curve, JobCurves
 from udair_platform.documents import store_paths
+from udair_platform.documents.job_log import JobLog
 from udair_platform.entities import job as entity
 from udair_platform.entities import snapshot as snapshots
 from udair_platform.entities.domain import Domain, DomainState
@@ -15,12 +21,12 @@ from udair_platform.entities.job import Attempt, AttemptState, Job, JobState, Pr
 from udair_platform.entities.names import new_id
 from udair_platform.entities.snapshot import Snapshot, SnapshotState
 from udair_platform.errors import InvalidState, NotFound, StoreDown, Unavailable
-from udair_platform.services import tenants
+from udair_platform.services import budgets, tenants
 from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
 LATEST = "latest"
-_MAX_LOG_BYTES = 2**22
+_MAX_LOG_BYTES, _MAX_CURVES_BYTES = 2**22, 2**20
 
 
 def submit(
@@ -31,6 +37,7 @@ def submit(
     snapshot: str | None = None,
     priority: Priority = Priority.NORMAL,
     job_id: str | None = None,
+    asked_by: Sequence[str] = (),
 ) -> Job:
     """Queue an adaptation of `domain`.
 
@@ -38,11 +45,13 @@ def submit(
         recipe: Fields of `udair.config.RecipeConfig`, validated by the caller.
         snapshot: A snapshot of the domain to use again, or ``latest``; None makes a new one.
         job_id: A name derived from an idempotency key: a job of that name is returned as it is.
+        asked_by: On whose account it runs, where that is not the actor's alone.
 
     Raises:
         NotFound: There is no such snapshot.
         InvalidState: The snapshot is not ACTIVE.
         QuotaExceeded: The tenant has as many unfinished jobs as it may.
+        BudgetSpent: The tenant's budget of this month is spent.
         Unavailable: The platform has no base model yet.
     """
     state = tx.state
@@ -50,6 +59,7 @@ def submit(
     if known is not None:
         return known
     tenants.check_room_for_job(tx, domain.tenant)
+    budgets.check_unspent(tx, domain.tenant)
     base = state.bases.current()
     if base is None:
         raise Unavailable("The platform has no base model yet; its operator registers one at start.")
@@ -64,9 +74,12 @@ def submit(
         base_digest=base.digest,
         base_uri=base.uri,
         actor=tx.actor,
+        asked_by=tuple(dict.fromkeys(asked_by or (tx.actor,))),
         recipe=dict(recipe),
         priority=priority,
         tone=domain.tone,
+        tone_aim=domain.tone_aim,
+        reference_uri=domain.reference_uri,
         trace=tx.trace,
         created_time=tx.now,
         updated_time=tx.now,
@@ -82,6 +95,7 @@ def retry(tx: Change, domain: Domain, job: Job, *, job_id: str | None = None) ->
     Raises:
         InvalidState: It has not ended, or its domain is deleted.
         QuotaExceeded: The tenant has as many unfinished jobs as it may.
+        BudgetSpent: The tenant's budget of this month is spent.
     """
     if not job.done:
         raise InvalidState(f"Job {job.id} is {job.state}; only a job that has ended can be run again.")
@@ -95,6 +109,7 @@ def retry(tx: Change, domain: Domain, job: Job, *, job_id: str | None = None) ->
         snapshot=listed.id if listed.state is SnapshotState.ACTIVE else None,
         priority=job.priority,
         job_id=job_id,
+        asked_by=(*(job.asked_by or (job.actor,)), tx.actor),
     )
 
 
@@ -145,6 +160,14 @@ def settle_snapshot(tx: Change, job: Job, summary: Mapping[str, Any] | None, *, 
     _record_snapshot(tx.because(f"job {job.id}"), moved)
 
 
+def hold(tx: Change, job: Job, why: str) -> Job:
+    """Say of a waiting job that it waits for the next month's budget, and why; with no `why`, that it does no longer."""
+    reason = entity.HELD if why else None
+    held = tx.state.jobs.save(replace(job, reason=reason, detail=why, updated_time=tx.now))
+    record(tx.because("budget"), held)
+    return held
+
+
 def change_attempt(
     tx: Change, attempt: Attempt, to: AttemptState, *, reason: str | None = None, detail: str = ""
 ) -> Attempt:
@@ -160,19 +183,37 @@ def record(tx: Change, job: Job) -> None:
     tx.record(job, f"job.{job.state}", data | {"state": job.state.value, "detail": job.detail[:500]})
 
 
-def log_of(store: Storage, domain: Domain, job: Job, attempt: int) -> str:
-    """What an attempt of the job has printed; empty until it has printed something.
+def log_of(store: Storage, domain: Domain, job: Job, attempt: int) -> JobLog:
+    """What is kept of what an attempt of the job has printed; empty until it has printed something.
 
     Raises:
         StoreDown: The store does not answer.
     """
     key = f"{store_paths.attempt(job.tenant, domain.name, job.id, attempt)}/{store_paths.LOG}"
     try:
-        return store.get(key, max_bytes=_MAX_LOG_BYTES).decode(errors="replace")
+        return JobLog.parse(store.get(key, max_bytes=_MAX_LOG_BYTES))
     except NoObject:
-        return ""
+        return JobLog()
     except StorageError as error:
         raise StoreDown("The log cannot be read now.") from error
+
+
+def curves_of(store: Storage, domain: Domain, job: Job) -> JobCurves:
+    """What the newest attempt that trained has told of it; one whose curves are damaged counts as one that has not.
+
+    Raises:
+        StoreDown: The store does not answer.
+    """
+    for number in range(job.attempt, 0, -1):
+        key = f"{store_paths.attempt(job.tenant, domain.name, job.id, number)}/{store_paths.CURVES}"
+        try:
+            told = CurveSet.model_validate_json(store.get(key, max_bytes=_MAX_CURVES_BYTES))
+        except (NoObject, TooLarge, ValidationError):
+            continue
+        except StorageError as error:
+            raise StoreDown("The curves cannot be read now.") from error
+        return JobCurves(attempt=number, curves=[Curve.describe(curve) for curve in told.curves])
+    return JobCurves(attempt=0, curves=[])
 
 
 def _pinned(state: State, domain: Domain, name: str) -> Snapshot:

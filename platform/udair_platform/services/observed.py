@@ -15,6 +15,8 @@ from udair_platform.errors import StoreDown
 from udair_platform.services.reports import STALE
 
 _MAX_BYTES = 64 * 2**20
+# A replica writes its report once a minute at least, and says so when it ends.
+GONE_AFTER_S = 180.0
 
 
 @dataclass
@@ -28,6 +30,8 @@ class ReplicaObservations:
         replicas: That have seen the domain.
         since: When the oldest of them began, seconds since the epoch.
         failed: Images that were not restored.
+        held: Versions whose adapter a replica has, once for each replica.
+        unheld: Why replicas that should have it have not.
     """
 
     images: int = 0
@@ -38,6 +42,8 @@ class ReplicaObservations:
     replicas: list[str] = field(default_factory=list)
     since: float | None = None
     failed: int = 0
+    held: list[int] = field(default_factory=list)
+    unheld: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Replica:
     Attributes:
         domains: Of the tenant that asks, by name; `Observed` by this replica alone.
         load: What it is busy with, over all tenants: ``images_per_s``, ``p50_s``, ``p99_s``, ``waiting``, and of
-            its bank ``resident``, ``slots``, ``hits``, ``evictions``. Empty from a replica that does not say.
+            its bank ``resident``, ``slots``, ``hits``, ``misses``, ``evictions``. Empty from a replica that does not say.
     """
 
     id: str
@@ -63,7 +69,7 @@ class ReplicaReports:
 
     Attributes:
         store: The platform's store, where the reports are. Every method raises StoreDown when it does not answer.
-        now: Reports that are older than a replica's life sign are left out.
+        now: Replicas that have been silent for longer than `GONE_AFTER_S` are gone, and left out.
     """
 
     store: Storage
@@ -78,7 +84,17 @@ class ReplicaReports:
         return over(self.replicas(tenant))
 
     def replicas(self, tenant: str) -> list[Replica]:
-        """Every replica that has reported of late, the oldest first, with what it says of the tenant's domains."""
+        """Every replica that lives, the oldest first, with what it says of the tenant's domains."""
+        return [replica for replica in self._heard_of(tenant) if self._lives(replica)]
+
+    def gone(self, tenant: str) -> list[Replica]:
+        """Replicas that went of late without saying so, the oldest first."""
+        return [replica for replica in self._heard_of(tenant) if not self._lives(replica)]
+
+    def _lives(self, replica: Replica) -> bool:
+        return self.now.timestamp() - replica.time <= GONE_AFTER_S
+
+    def _heard_of(self, tenant: str) -> list[Replica]:
         found = []
         for report in self._fresh():
             began = float(report.get("began_time", report["time"]))
@@ -99,7 +115,8 @@ class ReplicaReports:
             for item in list(self.store.list(store_paths.REPORTS)):
                 try:
                     report = json.loads(self.store.get(item.key, max_bytes=_MAX_BYTES))
-                    if now - float(report["time"]) <= STALE.total_seconds() and isinstance(report["domains"], dict):
+                    fresh = now - float(report["time"]) <= STALE.total_seconds() and not report.get("ended")
+                    if fresh and isinstance(report["domains"], dict):
                         yield report
                 except (NotFound, ValueError, KeyError, TypeError):
                     continue  # gone, or half a report: the next one is whole
@@ -129,14 +146,16 @@ def _observations(data: dict[str, Any], replica: str, began: float) -> ReplicaOb
         float(usage.get("forward_s", 0.0)),
         [drift] if drift else [],
         [blocked] if blocked else [],
-        [replica],
+        [replica] if usage else [],
         began,
         int(usage.get("failed", 0)),
+        [] if (held := data.get("held")) is None else [int(held)],
+        [str(why)] if (why := data.get("unheld")) else [],
     )
 
 
 def _add(seen: ReplicaObservations, data: ReplicaObservations) -> None:
-    for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas"):
+    for name in ("images", "pixels", "forward_s", "failed", "drift", "blocked", "replicas", "held", "unheld"):
         setattr(seen, name, getattr(seen, name) + getattr(data, name))
     assert data.since is not None
     seen.since = data.since if seen.since is None else min(seen.since, data.since)

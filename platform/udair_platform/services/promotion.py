@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from udair_platform.documents import routes
+from udair_platform.documents.route_entries import out_of_use
 from udair_platform.entities.alias import CANDIDATE, CHAMPION, PREVIOUS, Alias
 from udair_platform.entities.domain import SOURCE_VERSION, Domain
 from udair_platform.entities.names import ALIAS_NAME
@@ -69,7 +69,7 @@ def _serve(tx: Change, domain: Domain, number: int, current: Alias, *, reason: s
         reason=reason,
         now=tx.now,
     )
-    tx.routes_changed()
+    tx.routes_changed(domain)
     return moved
 
 
@@ -144,8 +144,12 @@ def check_promotable(tx: Change, domain: Domain, number: int) -> None:
                 f"(`udair version approve {name}`), or set gate.allow_inconclusive on the domain."
             )
         version = versions.change(tx.because("gate.allow_inconclusive"), version, VersionState.ACTIVE)
+    if version.verdict == "NOT_NEEDED":
+        raise InvalidState(
+            f"{name} changes nothing: no adapter was made. To serve the base model, promote {domain.name}@0."
+        )
     if version.state is not VersionState.ACTIVE:
         raise InvalidState(f"{name} is {version.state} and cannot serve; only an ACTIVE version can.")
-    why = routes.out_of_use(number, version.base_digest, version.tone, domain.tone, tx.state.bases.current())
+    why = out_of_use(domain, version, tx.state.bases.current())
     if why:
         raise InvalidState(f"{why[0].upper()}{why[1:]}. Run a new job for {domain.name!r}.")

@@ -69,7 +69,10 @@ def _submit(tx: Change, domain: Domain) -> Job | None:
         if running:
             raise Invalid(f"job {running[0].id} has not ended")
         name = derived_id("j", domain.id, tx.cause)
-        return jobs.submit(tx, domain, recipe=domain.schedule.recipe, priority=Priority.LOW, job_id=name)
+        asked_by = (domain.scheduled_by,) if domain.scheduled_by else ()
+        return jobs.submit(
+            tx, domain, recipe=domain.schedule.recipe, priority=Priority.LOW, job_id=name, asked_by=asked_by
+        )
     except PlatformError as error:
         tx.record(domain, SKIPPED, {"why": error.detail})
         return None

@@ -1,21 +1,21 @@
-"""Where a domain's images come from: whether they can be read, and uploads by those who have no bucket."""
+"""Whether a domain's images can be read."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from udair_jobs.storage import Role, Storage, StorageError, UploadForm, open_storage
-from udair_platform.documents import store_paths
+from udair_jobs.storage import Role, StorageError, open_storage
 from udair_platform.entities.domain import Domain
-from udair_platform.errors import FieldError, Invalid, InvalidState, StoreDown
+from udair_platform.errors import Invalid
+from udair_platform.services.change import Change
+from udair_platform.services.source_uri import check_folders
+from udair_platform.services.uploads import MAX_UPLOAD_BYTES
 from udair_platform.settings import Settings
 
-MAX_UPLOAD_BYTES = 64 * 2**20
+READABLE, UNREADABLE = "domain.readable", "domain.unreadable"
 _LISTED = 1000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\x00", b"MM\x00*", b"BM")
 
 
@@ -28,24 +28,49 @@ class Step:
     detail: str
 
 
-def endpoint_of(domain: Domain, settings: Settings) -> str | None:
-    """S3 endpoint of the domain's images: the platform's own where they were uploaded."""
-    uploaded = domain.source_uri.startswith(f"{settings.store_uri.rstrip('/')}/")
+def endpoint_of(uri: str, settings: Settings) -> str | None:
+    """S3 endpoint of a domain's images: the platform's own where they were uploaded."""
+    uploaded = uri.startswith(f"{settings.store_uri.rstrip('/')}/")
     return settings.store_endpoint_url if uploaded else settings.s3_endpoint_url
 
 
 def check(domain: Domain, settings: Settings) -> list[Step]:
-    """Do what a job will do first: take the role, list, read an image. Ends at the first that fails."""
+    """Do what a job will do first: take the role, list, read an image; then the same with the references, if any."""
+    try:
+        check_folders([domain.source_uri, domain.reference_uri], settings.local_folders)
+    except Invalid as error:
+        return [Step("list", False, error.detail)]
     role = Role(domain.source_role_arn, domain.external_id) if domain.source_role_arn else None
+    steps = _check(domain.source_uri, role, settings)
+    if domain.reference_uri is not None:
+        steps += [
+            replace(step, name=f"references: {step.name}") for step in _check(domain.reference_uri, role, settings)
+        ]
+    return steps
+
+
+def record(tx: Change, domain: Domain, steps: Sequence[Step]) -> None:
+    """Keep what a check saw as an event, where it is something else than the last one saw."""
+    failed = next((step for step in steps if not step.ok), None)
+    kinds = [tx.state.events.latest(domain.tenant, domain.id, kind, size=1) for kind in (READABLE, UNREADABLE)]
+    last = max((event for found in kinds for event in found), key=lambda event: event.seq, default=None)
+    detail = failed.detail[:500] if failed else ""
+    kind = UNREADABLE if failed else READABLE
+    if last is None or (last.kind, last.data.get("detail", "")) != (kind, detail):
+        tx.record(domain, kind, {"detail": detail} if detail else {})
+
+
+def _check(uri: str, role: Role | None, settings: Settings) -> list[Step]:
+    """What was tried at one place; ends at the first that fails."""
     steps: list[Step] = []
     try:
-        source = open_storage(domain.source_uri, endpoint_url=endpoint_of(domain, settings), role=role)
+        source = open_storage(uri, endpoint_url=endpoint_of(uri, settings), role=role)
         keys = [item.key for item in islice(source.list(), _LISTED)]
         if role is not None:
             steps.append(Step("assume_role", True, role.arn))
         found = f"{len(keys)}{'+' if len(keys) == _LISTED else ''} objects"
         if not keys:
-            return [*steps, Step("list", False, f"{domain.source_uri} is empty; upload images there.")]
+            return [*steps, Step("list", False, f"{uri} is empty; upload images there.")]
         steps.append(Step("list", True, found))
         data = source.get(keys[0], max_bytes=MAX_UPLOAD_BYTES)
     except StorageError as error:
@@ -54,24 +79,3 @@ def check(domain: Domain, settings: Settings) -> list[Step]:
     known = data.startswith(_BEGINNINGS)
     seen = "an image" if known else "no image; jobs skip and count such objects"
     return [*steps, Step("read", True, f"{keys[0]}: {len(data)} bytes, {seen}")]
-
-
-def uploads(store: Storage, domain: Domain, names: Sequence[str]) -> list[UploadForm]:
-    """Forms that upload images of `names` into the domain, each for one name, a size and 15 minutes.
-
-    Raises:
-        InvalidState: The domain's images are in a bucket of its owner's.
-        Invalid: A name is not acceptable; points at it.
-        StoreDown: The store does not answer.
-    """
-    if domain.source_uri != f"{store.uri}/{store_paths.images(domain.tenant, domain.name)}":
-        raise InvalidState(f"The images of {domain.name!r} are at {domain.source_uri}; put them there.")
-    for place, name in enumerate(names):
-        if not _NAME.fullmatch(name):
-            detail = f"name {name[:80]!r} is not acceptable; expected up to 200 of A-Z, a-z, 0-9, '.', '_' and '-'."
-            raise Invalid(detail, errors=[FieldError(f"/names/{place}", detail)])
-    folder = store.at(store_paths.images(domain.tenant, domain.name))
-    try:
-        return [folder.presign_post(name, max_bytes=MAX_UPLOAD_BYTES) for name in names]
-    except StorageError as error:
-        raise StoreDown(f"Nothing can be uploaded now: {error}") from error

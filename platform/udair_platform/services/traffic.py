@@ -37,8 +37,13 @@ def set_traffic(tx: Change, domain: Domain, traffic: Traffic, *, reason: str) ->
         version = tx.state.versions.get(domain.tenant, domain.id, traffic.shadow.version)
         if version.state not in _SHADOWS:
             raise InvalidState(f"{domain.name}@{version.number} is {version.state} and cannot be a shadow.")
+    return save(tx, domain, traffic, reason=reason)
+
+
+def save(tx: Change, domain: Domain, traffic: Traffic, *, reason: str) -> Domain:
+    """Share out `domain`'s requests as `traffic`, which was checked, says; routes.json follows."""
     saved = tx.state.domains.save(replace(domain, traffic=traffic, updated_time=tx.now))
     data = {"from": domain.traffic.model_dump(), "to": traffic.model_dump()}
     tx.because(reason).record(saved, "route.changed", data, noun="route")
-    tx.routes_changed()
+    tx.routes_changed(domain)
     return saved

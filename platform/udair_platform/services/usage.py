@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from udair_jobs.storage import Storage
+from udair_platform.entities.prices import Prices
 from udair_platform.services.observed import ReplicaObservations, ReplicaReports
+from udair_platform.settings import Settings
 from udair_platform.state.database import Database
 
 DAYS = 30
@@ -36,6 +38,11 @@ class TenantUsage:
     uses: list[Use]
     gone_jobs: int
     gone_s: float
+
+
+def prices_of(settings: Settings) -> Prices:
+    """The operator's prices; where none is set, nothing costs anything."""
+    return Prices(settings.price_per_job_hour, settings.price_per_model_hour, settings.price_currency)
 
 
 def of_tenant(

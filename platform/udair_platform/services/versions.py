@@ -25,16 +25,18 @@ from udair_platform.services.change import Change
 from udair_platform.state.repositories import State
 
 _MAX_JSON_BYTES = 4 * 2**20
+_MAX_WORDS, _MAX_WORD_CHARS = 40, 1000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A published adapter whose every file matched its manifest."""
+    """A published adapter whose every file matched its manifest, and what it was matched to, in words."""
 
     uri: str
     manifest: Manifest
     evidence: Evidence
     metrics: Mapping[str, float]
+    words: tuple[str, ...] = ()
 
 
 def verify(storage: Storage, *, base_digest: str) -> Candidate:
@@ -53,11 +55,12 @@ def verify(storage: Storage, *, base_digest: str) -> Candidate:
             )
         evidence = gate.read_evidence(_read(storage, manifest, store_paths.EVIDENCE))
         metrics = _read(storage, manifest, store_paths.METRICS) if store_paths.METRICS in manifest.files else {}
+        match = _read(storage, manifest, store_paths.MATCH) if store_paths.MATCH in manifest.files else {}
     except StorageUnavailable as error:
         raise StoreDown(f"The candidate cannot be read now: {error}") from error
     except (CandidateError, StorageError) as error:
         raise CandidateInvalid(f"The candidate cannot be trusted: {error}") from error
-    return Candidate(storage.uri, manifest, evidence, metrics if isinstance(metrics, dict) else {})
+    return Candidate(storage.uri, manifest, evidence, metrics if isinstance(metrics, dict) else {}, _words(match))
 
 
 def record(tx: Change, domain: Domain, job: Job, candidate: Candidate) -> AdapterVersion:
@@ -84,7 +87,10 @@ def record(tx: Change, domain: Domain, job: Job, candidate: Candidate) -> Adapte
         evidence=gate.finite(candidate.evidence.to_dict()),
         metrics=gate.finite(dict(candidate.metrics)),
         code_version=candidate.manifest.code_version,
+        words=candidate.words,
         tone=candidate.manifest.tone,
+        tone_aim=job.tone_aim,
+        reference_uri=job.reference_uri,
     )
     report = gate.evaluate(candidate.evidence, domain.gate)
     evaluating = entity.advance(created, VersionState.EVALUATING, now=tx.now)
@@ -96,14 +102,14 @@ def record(tx: Change, domain: Domain, job: Job, candidate: Candidate) -> Adapte
     state.versions.add(judged)
     for step in (created, evaluating, judged):
         _record(tx.because(f"job {job.id}"), step)
-    if judged.state is not VersionState.REJECTED:
+    if judged.state not in (VersionState.REJECTED, VersionState.ARCHIVED):
         pointed = state.aliases.find(domain.tenant, domain.id, CANDIDATE)
         expected = pointed.version if pointed else None
         reason = f"gate {report.verdict}"
         state.aliases.move(
             domain, CANDIDATE, judged.number, expected=expected, actor=tx.actor, reason=reason, now=tx.now
         )
-    tx.routes_changed()  # the newest profile is another one now
+    tx.routes_changed(domain)  # the newest profile is another one now
     return judged
 
 
@@ -120,13 +126,13 @@ def change(tx: Change, version: AdapterVersion, to: VersionState) -> AdapterVers
     return moved
 
 
-def resolve(state: State, domain: Domain, text: str) -> int:
-    """The number that `text` names: ``7``, ``@champion`` or ``champion``; 0 is the source model.
+def resolve(state: State, domain: Domain, version: str) -> int:
+    """The number that `version` names: ``7``, ``@champion`` or ``champion``; 0 is the source model.
 
     Raises:
         NotFound: It names nothing.
     """
-    name = text.removeprefix("@")
+    name = version.removeprefix("@")
     if name.isascii() and name.isdigit() and len(name) < 10:
         number = int(name)
         if number != SOURCE_VERSION:
@@ -134,7 +140,7 @@ def resolve(state: State, domain: Domain, text: str) -> int:
         return number
     alias = state.aliases.find(domain.tenant, domain.id, name)
     if alias is None:
-        raise NotFound(f"Domain {domain.name!r} has no version or alias {text!r}.")
+        raise NotFound(f"Domain {domain.name!r} has no version or alias {version!r}.")
     return alias.version
 
 
@@ -147,6 +153,12 @@ def _read(storage: Storage, manifest: Manifest, name: str) -> Any:
         raise CandidateInvalid(f"{storage.uri}/{name} is gone.") from error
     except ValueError as error:
         raise CandidateInvalid(f"{storage.uri}/{name} is no JSON: {error}.") from error
+
+
+def _words(match: Any) -> tuple[str, ...]:
+    """The sentences of a `match.json`, as many and as long as a page can show; releases before had none."""
+    words = match.get("words") if isinstance(match, dict) else None
+    return tuple(str(item)[:_MAX_WORD_CHARS] for item in words[:_MAX_WORDS]) if isinstance(words, list) else ()
 
 
 def _record(tx: Change, version: AdapterVersion) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +17,15 @@ from ray.serve.handle import DeploymentHandle
 from udair.data.images import ImageArray
 from udair_jobs.storage import open_storage
 from udair_platform.errors import PlatformError, TooManyRequests, Unavailable
-from udair_platform.serving.http.app import create_ingress
-from udair_platform.serving.http.restore import Infer
-from udair_platform.serving.model.config import BackboneConfig
+from udair_platform.serving.endpoint import HttpBackbone, ServingConfig, ingress_of
 from udair_platform.serving.model.replica import Backbone, RestoredImage
+from udair_platform.serving.observation.windows import UNSEEN
 from udair_platform.serving.request import RestoreRequest
 from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
-from udair_platform.serving.routing.table import Router
+from udair_platform.serving.routing.router import Router
 
 APP = "udair"
-
-
-@dataclass(frozen=True)
-class ServingConfig:
-    """How the application is set up.
-
-    Attributes:
-        backbone: Of every replica.
-        base_name: Name of the base model, for answers' headers.
-        signing_key_file: Path of the key that checks API keys, readable on every node. Its content
-            never travels through Ray.
-        previous_signing_key_file: As above, while the keys that it signed shall still be good.
-        source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
-        scaling: Bounds and speeds of the number of backbones.
-        ingresses: Replicas of the ingress.
-        cpus, gpus: Of each backbone.
-        spill: Requests on a domain's own replica beyond which the next ones go to others, too.
-        drain_s: How long a replica that is stopped may work on what it has.
-        colocated: Answer HTTP in the backbones' own processes. On CPUs that saves a hop of every image and
-            its copies; a GPU wants ingresses of its own, so that formats do not take its time.
-    """
-
-    backbone: BackboneConfig
-    base_name: str
-    signing_key_file: str
-    previous_signing_key_file: str | None = None
-    source_endpoint_url: str | None = None
-    scaling: Scaling = field(default_factory=Scaling)
-    ingresses: int = 1
-    cpus: float = 0.5
-    gpus: float = 0.0
-    spill: int = 4
-    drain_s: float = 20.0
-    colocated: bool = False
+_START_S = 30  # after which whoever was not held any longer may ask again
 
 
 def build_app(config: ServingConfig) -> serve.Application:
@@ -88,7 +54,7 @@ def _apart(config: ServingConfig) -> serve.Application:
         num_replicas=config.ingresses,
         max_ongoing_requests=256,
         max_queued_requests=512,
-        ray_actor_options={"num_cpus": 0.1},
+        ray_actor_options={"num_cpus": 0.1, "resources": config.ingress_resources},
         graceful_shutdown_timeout_s=config.drain_s,
     )
     application: serve.Application = ingress.bind(config, backbone.bind(config.backbone))
@@ -132,60 +98,42 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve where the replica runs."""
-        backbones, config = Backbones(), self._config.backbone
+        backbones, config = Backbones(self._config), self._config.backbone
         store = open_storage(config.store_uri, endpoint_url=config.store_endpoint_url)
         router = Router(store, config.poll_s, Path(config.cache) / "routes.json" if config.cache else None)
         router.watch()
-        return _http(
+        return ingress_of(
             self._config, router, backbones.infer, store=store, ready=backbones.ready, describe=backbones.describe
         )
 
 
-class HttpBackbone(Backbone):
-    """A backbone that answers HTTP itself."""
+class Backbones:
+    """The backbones behind one ingress; where there may be none, requests are held while one starts.
+
+    Args:
+        config: Of the application.
+    """
 
     def __init__(self, config: ServingConfig) -> None:
-        super().__init__(config.backbone)
-        self._serving = config
-
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Serve where the replica runs."""
-
-        async def ready() -> bool:
-            return self.ready()
-
-        async def describe(name: str) -> dict[str, Any]:
-            return self.describe(name)
-
-        return _http(self._serving, self.router, self.infer, store=self.store, ready=ready, describe=describe)
-
-
-def _http(config: ServingConfig, router: Router, infer: Infer, **parts: Any) -> FastAPI:
-    previous = config.previous_signing_key_file
-    return create_ingress(
-        router,
-        Path(config.signing_key_file).read_bytes(),
-        infer,
-        config.base_name,
-        previous_signing_key=Path(previous).read_bytes() if previous else None,
-        source_endpoint_url=config.source_endpoint_url,
-        emit_request_id=False,  # Serve's proxy does
-        **parts,
-    )
-
-
-class Backbones:
-    """The backbones behind one ingress."""
-
-    def __init__(self) -> None:
         self._handle: DeploymentHandle[Any] | None = None
+        self._may_sleep = config.scaling.min_replicas == 0
+        self._patience_s = config.backbone.timeout_s + config.hold_s if self._may_sleep else None
 
     async def infer(self, asked: RestoreRequest, image: ImageArray) -> RestoredImage | PlatformError:
         """Restore one image; if its replica dies on the way, another does, once."""
         for last in (False, True):
             try:
-                answer: RestoredImage | PlatformError = await self._handle_for(asked.name).infer.remote(asked, image)
+                coming = _answer(self._handle_for(asked.name).infer.remote(asked, image))
+                answer: RestoredImage | PlatformError = await asyncio.wait_for(coming, self._patience_s)
                 return answer
+            except TimeoutError:
+                if self._patience_s is None:  # not ours
+                    raise
+                return Unavailable(
+                    f"No replica answered within {self._patience_s:g} s; where none ran, one is being started. "
+                    "Send it again.",
+                    retry_after_s=_START_S,
+                )
             except BackPressureError:
                 return TooManyRequests("Every replica of the backbone has a full queue; send it again later.")
             except DeploymentUnavailableError as error:
@@ -196,14 +144,18 @@ class Backbones:
         raise AssertionError("the last try returns")
 
     async def ready(self) -> bool:
-        """Whether a backbone answers within two seconds."""
+        """Whether a backbone answers within two seconds; where none need run, that requests can be held."""
+        if self._may_sleep:
+            return True
         try:
             return bool(await asyncio.wait_for(_answer(self._handle_for("ready").ready.remote()), 2.0))
         except Exception:  # whatever stands in the way, it is not ready
             return False
 
     async def describe(self, name: str) -> dict[str, Any]:
-        """What the replica of a domain says of it."""
+        """What the replica of a domain says of it; none is started for that."""
+        if self._may_sleep and not await asyncio.to_thread(_running):
+            return {"replica": None, "blocked": None, "held": None, "unheld": "", **UNSEEN}
         data: dict[str, Any] = await self._handle_for(name).describe.remote(name)
         return data
 
@@ -215,6 +167,12 @@ class Backbones:
 
 async def _answer(response: Any) -> Any:
     return await response
+
+
+def _running() -> int:
+    """Backbones that answer, as Serve counts them."""
+    states = serve.status().applications[APP].deployments["Backbone"].replica_states
+    return sum(count for state, count in states.items() if state == "RUNNING")
 
 
 def _autoscaling(scaling: Scaling) -> AutoscalingConfig:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from udair.config import TONES, Tone, check_tone
 from udair_platform.errors import BadRequest, NotAcceptable
 
 PNG, PNG16, JPEG, WEBP, TIFF = "image/png", "image/png;depth=16", "image/jpeg", "image/webp", "image/tiff"
+Priority = Literal["normal", "low"]
+_PRIORITIES: Mapping[str, Priority] = {name: name for name in get_args(Priority)}
 MEDIA_TYPES = (PNG, PNG16, JPEG, WEBP, TIFF)
 
 
@@ -23,6 +28,10 @@ class RestoreRequest:
         quality: Of JPEG and WebP.
         test_time: Also adapt to this one image.
         tone: What may change; None leaves it to the domain.
+        trial: An entry as routes.json has them, which answers instead of the domain's; nothing is counted then.
+        describe: Also say what is seen in the image.
+        priority: Images of low priority have an eighth of the model's time while others wait.
+        timeout_s: How long the caller waits; after that no work is done. None is as long as the replica allows.
         trace: W3C ``traceparent`` of the caller's span, if it has one.
     """
 
@@ -33,6 +42,10 @@ class RestoreRequest:
     test_time: bool = False
     trace: str = ""
     tone: Tone | None = None
+    trial: Mapping[str, Any] | None = None
+    describe: bool = False
+    priority: Priority = "normal"
+    timeout_s: float | None = None
 
     @property
     def bits16(self) -> bool:
@@ -66,27 +79,57 @@ def accepted(header: str) -> str:
     return min(wishes)[2] if wishes else PNG
 
 
-def quality_of(text: str | None) -> int:
+def quality_of(quality: str | None) -> int:
     """The `quality` of JPEG and WebP, 1 to 100.
 
     Raises:
         BadRequest: It is no such number.
     """
-    if text is None:
+    if quality is None:
         return 95
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
-        raise BadRequest(f"quality is {text[:20]!r}; expected 1 to 100.")
-    return int(text)
+    if not re.fullmatch(r"[0-9]{1,3}", quality) or not 1 <= int(quality) <= 100:
+        raise BadRequest(f"quality is {quality[:20]!r}; expected 1 to 100.")
+    return int(quality)
 
 
-def tone_of(text: str | None) -> Tone | None:
+def priority_of(priority: str | None) -> Priority:
+    """Whose turn is next: see `RestoreRequest`.
+
+    Raises:
+        BadRequest: It is no priority.
+    """
+    if priority is None:
+        return "normal"
+    if priority not in _PRIORITIES:
+        raise BadRequest(f"priority is {priority[:20]!r}; expected {' or '.join(_PRIORITIES)}.")
+    return _PRIORITIES[priority]
+
+
+def timeout_of(seconds: str | None) -> float | None:
+    """How long a caller waits, seconds, or None.
+
+    Raises:
+        BadRequest: It is no number above 0.
+    """
+    if seconds is None:
+        return None
+    try:
+        value = float(seconds)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise BadRequest(f"timeout_s is {seconds[:20]!r}; expected seconds, more than 0.")
+    return value
+
+
+def tone_of(tone: str | None) -> Tone | None:
     """The intent that a request names, or None.
 
     Raises:
         BadRequest: It is none.
     """
-    if text is None:
+    if tone is None:
         return None
-    if text not in TONES:
-        raise BadRequest(f"tone is {text[:20]!r}; expected {' or '.join(TONES)}.")
-    return check_tone(text)
+    if tone not in TONES:
+        raise BadRequest(f"tone is {tone[:20]!r}; expected {' or '.join(TONES)}.")
+    return check_tone(tone)

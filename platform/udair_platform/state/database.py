@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from udair_platform.errors import Invalid, StateUnavailable
+from udair_platform.errors import Invalid, SettingsError, StateUnavailable
 from udair_platform.state import engines
 from udair_platform.state.engines import LOSABLE, READ_ONLY, first_line, make_engine
 from udair_platform.state.repositories import State
+
+# Exactly these: their subclasses mean something else.
+_DAMAGED = (DatabaseError, sqlite3.DatabaseError)
 
 
 class Database:
@@ -82,10 +88,12 @@ class Database:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
             raise StateUnavailable(f"The database does not answer: {first_line(error)}. Try again.") from error
-        except DataError as error:
+        except (DataError, OverflowError) as error:  # the second is sqlite3's own word for a huge number
             raise Invalid(f"A value cannot be stored or asked for: {first_line(error)}. Choose another.") from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except (DBAPIError, sqlite3.DatabaseError) as error:
+            if type(error) in _DAMAGED:
+                raise _damaged(error) from error
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise StateUnavailable("The connection to the database broke. Try again.") from error
             raise
 
@@ -103,16 +111,16 @@ def open_database(url: str, *, migrated: bool = True) -> Database:
     return Database(engine)
 
 
-def migrate(url: str) -> None:
-    """Bring the database at `url` to the newest schema; does nothing when it is there.
+def migrate(url: str, to: str | None = None) -> None:
+    """Bring the database at `url` to the newest schema, or back to revision `to`; does nothing when it is there.
 
     Raises:
-        SettingsError: The URL names no database that can be opened.
+        SettingsError: The URL names no database that can be opened, or it is of a version that this one does not know.
         StateUnavailable: It does not answer.
     """
     engine = make_engine(url)
     try:
-        _migrate(engine)
+        _migrate(engine, to)
     finally:
         engine.dispose()
 
@@ -124,11 +132,31 @@ def alembic_config() -> Config:
     return config
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(engine: Engine, to: str | None = None) -> None:
     config = alembic_config()
     try:
         with engine.connect() as connection, connection.begin():
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if to is None:
+                command.upgrade(config, "head")
+            else:
+                command.downgrade(config, to)
+    except CommandError as error:
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        raise SettingsError(
+            f"The database cannot be brought to {to or 'the newest schema'}: {error}. This version's schema is "
+            f"{newest}; if the database is newer, its own version takes it back: `udair admin migrate --to {newest}`."
+        ) from error
     except OperationalError as error:
         raise StateUnavailable(f"The database cannot be prepared: {first_line(error)}.") from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        if type(error) in _DAMAGED:
+            raise _damaged(error) from error
+        raise
+
+
+def _damaged(error: Exception) -> StateUnavailable:
+    return StateUnavailable(
+        f"The database is damaged: {first_line(error)}. Stop the platform and restore its last backup: "
+        "`udair admin restore`, docs/operations.md."
+    )

@@ -11,7 +11,9 @@ from typing import Any, get_type_hints
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -31,6 +33,7 @@ from udair_platform.entities.domain import Domain
 from udair_platform.entities.event import Event
 from udair_platform.entities.job import Attempt, Job
 from udair_platform.entities.registered_model import RegisteredModel
+from udair_platform.entities.served import Served
 from udair_platform.entities.snapshot import Snapshot
 from udair_platform.entities.tenant import Tenant
 from udair_platform.entities.version import AdapterVersion
@@ -101,6 +104,7 @@ JOBS = _table(
     Job,
     Index("ix_jobs_tenant_seq", "tenant", "seq"),
     Index("ix_jobs_domain_seq", "domain_id", "seq"),
+    Index("ix_jobs_tenant_finished", "tenant", "finished_time"),
     references=("tenant", "domain_id", "snapshot_id"),
     options={"id": {"unique": True}, "state": {"index": True}},
 )
@@ -137,6 +141,21 @@ EVENTS = _table(
     references=(),
 )
 WEBHOOKS = _table("webhooks", Webhook, options={"id": {"unique": True}, "tenant": {"index": True}})
+SERVED = _table(
+    "served",
+    Served,
+    Index("ix_served_span_begin", "span_s", "begin_time"),
+    key=("domain_id", "span_s", "begin_time", "version"),
+    references=("tenant", "domain_id"),
+)
+# How many minutes of each replica's reports are in there: one that is reported twice is added once.
+REPORTS_TAKEN = Table(
+    "reports_taken",
+    METADATA,
+    Column("replica", String(128), primary_key=True),
+    Column("minutes", Integer, nullable=False),
+    Column("taken_time", UtcTime, nullable=False),
+)
 
 # Who may act. `token` rises with every new holder and fences the old one's writes.
 LEASES = Table(
@@ -146,6 +165,29 @@ LEASES = Table(
     Column("holder", String(128), nullable=False),
     Column("token", Integer, nullable=False),
     Column("expires_time", UtcTime, nullable=False),
+)
+# Login links that were used, until their time would be over anyway.
+USED_LINKS = Table(
+    "used_links",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("until_time", UtcTime, nullable=False),
+)
+# What replicas have restored for each tenant, by calendar month; and how far each replica's own count was read for it.
+SERVED_MONTHS = Table(
+    "served_months",
+    METADATA,
+    Column("tenant", String(63), ForeignKey("tenants.id"), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("images", BigInteger, nullable=False),
+    Column("forward_s", Double, nullable=False),
+)
+REPLICA_READINGS = Table(
+    "replica_readings",
+    METADATA,
+    Column("replica", String(128), primary_key=True),
+    Column("read_time", UtcTime, nullable=False),
+    Column("tenants", JSON, nullable=False),
 )
 # Numbers that only rise: the generation of routes.json.
 COUNTERS = Table(

@@ -5,6 +5,8 @@ from threading import Barrier
 
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from udair.adaptation.adapter import Adapter, adapter_digest, adapter_from_bytes, adapter_to_bytes, identity_adapter
 from udair.adaptation.bank import AdapterBank
@@ -60,6 +62,13 @@ def test_damage_is_refused(bundle, cut):
     data = adapter_to_bytes(_adapter(bundle, 0.1))
     with pytest.raises(AdapterError):
         adapter_from_bytes(data[:cut], bundle.digest)
+
+
+@pytest.mark.parametrize("facts", ["[]", '"x"', "null", '{"notes": []}', "[" * 100_000, '{"a":' * 100_000])
+def test_facts_that_are_no_object_are_damage(bundle, facts):
+    tensors = load_tensors(adapter_to_bytes(_adapter(bundle, 0.1)))
+    with pytest.raises(AdapterError, match="damaged"):
+        adapter_from_bytes(save_tensors(tensors, {"udair": facts}), bundle.digest)
 
 
 def test_nan_is_refused(bundle):

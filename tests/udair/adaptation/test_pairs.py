@@ -3,7 +3,7 @@
 import torch
 
 from udair.adaptation.adapter import Adapter, identity_adapter
-from udair.adaptation.pairs import Trial, by_promise
+from udair.adaptation.pairs import Pairs, Trial, by_promise
 from udair.adaptation.scope import fit_scope, source_pairs_inside
 from udair.models.degradation import scope_features
 
@@ -20,6 +20,14 @@ def test_of_those_that_cannot_be_told_apart_the_one_that_changes_least_is_first(
 
 def test_nothing_that_promises_too_little_is_tried():
     assert by_promise({"little": Trial(0.05, 0.1, 0.01)}, 0.1) == []
+
+
+def test_a_picture_is_harmed_that_loses_more_than_anybody_would_overlook():
+    clean = torch.zeros(4, 3, 8, 8)
+    source = clean + 0.1  # 20 dB from the truth
+    # 0.05 dB and 0.2 dB worse, as good, and 6 dB better
+    restored = torch.stack([clean[0] + level for level in (0.1 * 10**0.0025, 0.1 * 10**0.01, 0.1, 0.05)])
+    assert Pairs(clean, clean, source).harmed_share(restored) == 0.25
 
 
 def test_anchors_are_the_source_samples_inside_the_scope(bundle):

@@ -3,10 +3,12 @@ import struct
 import zlib
 
 import numpy as np
+import odd_images
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from udair.data.images import DecodeLimits, decode, encode_png
+from udair.data.structure import declared_size
 from udair.errors import ConfigError, ImageError
 
 
@@ -96,3 +98,116 @@ def test_limits_are_enforced_before_pixels_are_decoded():
 def test_png_round_trip_is_lossless():
     array = np.asarray(RGB)
     assert np.array_equal(decode(encode_png(array)), array)
+
+
+def _refusal(data: bytes, limits: DecodeLimits | None = None) -> str:
+    with pytest.raises(ImageError) as caught:
+        decode(data, limits)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        odd_images.many_scans(200),
+        odd_images.huge_tile(),
+        odd_images.with_chunks(_encode(RGB), odd_images.chunk(b"tEXt", b"a\0b") * 2000),
+        odd_images.with_chunks(_encode(RGB), odd_images.chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6))) * 80),
+        b"\xff\xd8" + b"\xff\xfe\0\x02" * 20_000,
+    ],
+    ids=["scans", "tile", "chunks", "texts", "segments"],
+)
+def test_work_that_the_size_does_not_explain_is_refused_unseen(data):
+    assert _refusal(data) == "TOO_COSTLY"
+
+
+def test_what_cameras_write_is_not_too_costly():
+    assert decode(_encode(RGB.resize((640, 480)), "JPEG", progressive=True)).shape == (480, 640, 3)
+    # A film behind the picture, as phones append it: bytes that look like scans by chance count for nothing.
+    assert decode(_encode(RGB, "JPEG") + b"\xff\xda" * 500).shape == (32, 48, 3)
+    many = _encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)))
+    assert decode(many).shape == (900, 900, 3)
+
+
+def test_a_webp_is_measured_before_its_decoder_takes_memory():
+    assert _refusal(odd_images.huge_webp(16_000, 16_000)) == "TOO_MANY_PIXELS"
+    for lossless in (True, False):
+        assert declared_size(_encode(RGB, "WEBP", lossless=lossless)) == (48, 32)
+    assert declared_size(_encode(RGB.convert("RGBA"), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")) == (48, 32)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _encode(RGB, "GIF"),
+        _encode(RGB, "AVIF"),
+        b"\0\0\0\x18ftypheic\0\0\0\0",
+        b"\xff\x0a\0",
+        b"P3\n2 2\n255\n",
+        b"8BPS\0\1",
+    ],
+    ids=["gif", "avif", "heic", "jxl", "plain pnm", "psd"],
+)
+def test_formats_that_are_not_offered_are_called_so(data):
+    assert _refusal(data) == "UNSUPPORTED"
+
+
+RAMP = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+
+
+@pytest.mark.parametrize(
+    ("samples", "tags"),
+    [
+        (RAMP.astype(np.float32), {}),
+        ((255 * RAMP).astype(np.float32), {341: ("f", (255.0,))}),
+        ((4095 * RAMP).astype(np.uint16), {281: ("H", (4095,))}),
+        ((3987 * RAMP / 0.9737).astype(np.uint16), {281: ("H", (3987,))}),
+        ((65535 * RAMP).astype(np.uint16), {}),
+        ((65535 * RAMP[::-1, ::-1]).astype(np.uint16), {262: ("H", (0,))}),
+        ((1_000_000 * RAMP).astype(np.int32), {341: ("I", (2**20 - 1,))}),
+    ],
+    ids=["float", "float 255", "12 in 16", "brightest is named", "16", "white is zero", "32"],
+)
+def test_white_is_what_the_file_says(samples, tags):
+    array = decode(odd_images.tiff(samples, tags=tags))
+    assert int(array.min()) == 0
+    assert 240 <= int(array.max()) <= 255
+    assert 110 < float(array.mean()) < 132
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        (4095 * RAMP).astype(np.uint16),
+        (255 * RAMP).astype(np.float32),
+        (1_000_000 * RAMP).astype(np.int32),
+        (30_000 * RAMP).astype(np.int16),
+        np.full((64, 64), np.nan, np.float32),
+        np.repeat((4000 * RAMP).astype(np.uint16)[..., None], 3, axis=2),
+    ],
+    ids=["12 in 16", "float 255", "32", "signed", "nan", "colour of 12 in 16"],
+)
+def test_white_that_nothing_says_is_not_guessed(samples):
+    assert _refusal(odd_images.tiff(samples)) == "UNSUPPORTED"
+
+
+def test_sixteen_bits_of_colour_are_read():
+    wide = np.repeat((65535 * RAMP).astype(np.uint16)[..., None], 3, axis=2)
+    assert int(decode(odd_images.tiff(wide)).max()) == 255
+
+
+def test_transparent_grey_of_sixteen_bits_becomes_white():
+    grey = np.full((16, 16), 20_000, np.uint16)
+    grey[8:] = 500
+    clear = odd_images.with_chunks(_encode(Image.fromarray(grey)), odd_images.chunk(b"tRNS", struct.pack(">H", 500)))
+    array = decode(clear)
+    assert (int(array[0].max()), int(array[-1].min())) == (78, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_put_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _encode(RGB, exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(decode(data), np.asarray(ImageOps.exif_transpose(image)))

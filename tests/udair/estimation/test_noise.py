@@ -31,6 +31,17 @@ def test_the_level_is_told_within_a_tenth(level, correlated):
     assert (bank.correlation_px > 0.35) == correlated
 
 
+@pytest.mark.parametrize("correlated", [False, True])
+def test_strong_noise_is_told_from_places_that_have_lost_its_tails(correlated):
+    images = _noisy(0.25, correlated)
+    cut = np.mean([(image == 0) | (image == 255) for image in images])
+    bank = noise_bank(images)
+    assert cut > 0.05
+    assert bank is not None
+    assert bank.level == pytest.approx(0.25, rel=0.1)
+    assert bank.evenness < 1.3
+
+
 def test_noise_that_grows_with_light_is_laid_over_scenes_as_it_grows():
     bank = noise_bank(_noisy(0.02, False, shot=0.01), 0.25)
     assert bank is not None

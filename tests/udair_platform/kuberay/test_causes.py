@@ -49,6 +49,22 @@ def test_what_happened_to_a_pod_is_known_when_the_pod_is_gone(
     assert pod in launcher.cause(ID).detail
 
 
+def test_end_that_is_known_before_its_pods_are_is_explained_by_the_pods(launcher, operator, monkeypatch) -> None:
+    """The two kinds are watched apart: a job's end was read as a lost node, and its lack of memory came too late."""
+    launcher.launch(REQUEST)
+    operator.start(ID)
+    operator.run(ID)
+    reach(launcher, LaunchState.RUNNING)
+    assert wait_for(lambda: launcher._pods.fresh)
+    monkeypatch.setattr(launcher._pods, "_note", lambda *_: None)
+
+    operator.hurt(operator.pods(ID, "worker")[0], "oom killed")
+    operator.end(ID, "FAILED", "AppFailed", "Job supervisor actor died.")
+
+    reach(launcher, LaunchState.FAILED)
+    assert reason(launcher) == "OOM"
+
+
 @pytest.mark.parametrize(
     ("wound", "expected"),
     [

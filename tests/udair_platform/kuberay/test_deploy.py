@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from deployments import EXAMPLE, cluster_for, written
 from kubernetes_api import KubernetesDouble
-from kubernetes_cluster import Cluster as ClusterOfTests
+from kubernetes_operator import OperatorDouble
 
 from udair_platform.deploy import render as rendering
 from udair_platform.deploy.cluster import Cluster, ClusterError
@@ -21,24 +22,11 @@ from udair_platform.errors import SettingsError
 from udair_platform.kubernetes.api import KubeApi
 from udair_platform.kubernetes.connection import connection_by
 
-K8S = Path(__file__).parents[3] / "k8s"
-EXAMPLE = K8S / "settings.example.yaml"
-
-
-def written(folder: Path, **changes) -> Path:
-    """The example with keys replaced; None removes one."""
-    found = yaml.safe_load(EXAMPLE.read_text()) | changes
-    path = folder / "deployment.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in found.items() if value is not None}))
-    return path
-
 
 @pytest.fixture
 def empty(tmp_path: Path):
     """A cluster of its own, with KubeRay's definitions and no others."""
-    with KubernetesDouble(tmp_path) as double:
-        made = ClusterOfTests(double.kubeconfig, tmp_path, double)
-        made.install_crds()
+    with cluster_for(tmp_path) as made:
         yield made
 
 
@@ -50,7 +38,7 @@ def test_what_is_rendered_is_the_same_every_time_and_has_every_image_and_host(tm
     assert "udair.example.com" in first
     assert "image: udair-" not in first, "an image without a registry is one that was not replaced"
     kinds = {item["kind"] for item in objects}
-    assert {"Deployment", "RayService", "Ingress", "NetworkPolicy", "Role", "ResourceQuota"} <= kinds
+    assert {"Deployment", "RayService", "HTTPRoute", "NetworkPolicy", "Role", "ResourceQuota"} <= kinds
 
 
 def test_a_change_of_settings_is_a_change_of_the_pods_that_read_them(tmp_path: Path) -> None:
@@ -78,6 +66,79 @@ def test_tenants_have_namespaces_with_their_own_limits_and_the_launcher_one_watc
         assert "watch" not in str(made.get("Role", "udair-launcher", namespace)["rules"])
     assert made.get("ClusterRole", "udair-launcher")["rules"][0]["verbs"] == ["list", "watch"]
     assert made.get("ConfigMap", "udair-scheduler")["data"]["UDAIR_KUBE_NAMESPACE_PER_TENANT"] == "true"
+
+
+def test_policies_admit_neighbours_by_their_namespaces_and_let_out_what_settings_name(tmp_path: Path) -> None:
+    changes = {
+        "namespaces": {"operator": "ray-system", "ingress": "traefik"},
+        "store": {"uri": "s3://acme/store", "endpoint_url": "https://minio.internal:9000"},
+        "egress_ports": [3128],
+        "settings": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.observability:4318"},
+    }
+    made = rendering.render(load(written(tmp_path, **changes)))
+    text = str([policy["spec"] for policy in made.of_kind("NetworkPolicy")])
+    assert "'ray-system'" in text
+    assert "'traefik'" in text
+    assert "kuberay-operator" not in text
+    assert "ingress-nginx" not in text
+    for name, namespace in (("https-out", "udair"), ("jobs", "udair-jobs")):
+        (out,) = (
+            rule
+            for rule in made.get("NetworkPolicy", name, namespace)["spec"]["egress"]
+            if any(peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for peer in rule["to"])
+        )
+        assert [port["port"] for port in out["ports"]] == [443, 3128, 4318, 9000]
+        assert any(peer["ipBlock"]["cidr"] == "::/0" for peer in out["to"])
+
+
+def test_a_load_balancer_outside_the_cluster_is_admitted_by_its_addresses(tmp_path: Path) -> None:
+    made = rendering.render(load(written(tmp_path, gateway=None, ingress_class="alb", ingress_cidr="10.1.0.0/16")))
+    for name in ("api-in", "serving-in"):
+        peers = [peer for rule in made.get("NetworkPolicy", name)["spec"]["ingress"] for peer in rule["from"]]
+        assert {"ipBlock": {"cidr": "10.1.0.0/16"}} in peers
+        assert "envoy-gateway-system" not in str(peers)
+
+
+def test_volumes_devices_and_regions_are_what_the_settings_say(tmp_path: Path) -> None:
+    example = yaml.safe_load(EXAMPLE.read_text())
+    changes = {
+        "storage_class": "gp3",
+        "database": "embedded",
+        "gpu_resource": "amd.com/gpu",
+        "serving": example["serving"] | {"runtime_class": "rocm"},
+        "jobs": example["jobs"] | {"runtime_class": "rocm"},
+        "settings": {"AWS_REGION": "eu-central-1"},
+    }
+    made = rendering.render(load(written(tmp_path, **changes)))
+    claims = [claim for owner in made.of_kind("StatefulSet") for claim in owner["spec"]["volumeClaimTemplates"]]
+    assert len(claims) == 2
+    assert {claim["spec"]["storageClassName"] for claim in claims} == {"gp3"}
+    pod = made.get("RayService", "udair")["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"]["amd.com/gpu"] == "1"
+    assert pod["runtimeClassName"] == "rocm"
+    assert made.get("ResourceQuota", "jobs")["spec"]["hard"]["requests.amd.com/gpu"] == "16"
+    scheduler = made.get("ConfigMap", "udair-scheduler")["data"]
+    environment = {name.removeprefix("UDAIR_KUBE_").lower(): value for name, value in scheduler.items()}
+    assert environment["gpu_resource"] == "amd.com/gpu"
+    assert environment["runtime_class"] == "rocm"
+    assert environment["env"] == '{"AWS_REGION": "eu-central-1"}'
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        ({"max_concurrent": 14}, "jobs.quota.memory 256Gi holds 14 jobs"),
+        ({"max_concurrent": 13}, "jobs.quota.cpu 64 holds 12 jobs of 1 workers and a head; jobs.max_concurrent is 13"),
+        ({"gpus": 4}, "jobs.quota.gpus 16 is less than 8 jobs of 1 workers with 4 GPUs"),
+    ],
+)
+def test_jobs_that_may_run_at_once_fit_into_the_quota(tmp_path: Path, jobs: dict, said: str) -> None:
+    example = yaml.safe_load(EXAMPLE.read_text())["jobs"]
+    if "memory" in said:
+        jobs = jobs | {"quota": {"cpu": "640", "memory": "240Gi"}}
+        said = "jobs.quota.memory 240Gi holds 13 jobs"
+    with pytest.raises(SettingsError, match=said):
+        load(written(tmp_path, jobs=example | jobs))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +185,41 @@ def test_it_is_applied_once_left_alone_and_changed_where_it_differs(empty, tmp_p
     assert lines == ["-  replicas: 2", "+  replicas: 3"]
     changed = [done for item in more if (done := cluster.apply(item)[0]).result == "changed"]
     assert [(done.kind, done.name) for done in changed] == [("Deployment", "udair-api")]
+
+
+def test_the_operator_may_have_been_there_between_two_applies(empty, tmp_path: Path) -> None:
+    cluster = Cluster(empty.kubeconfig)
+    made = rendering.render(load(written(tmp_path, monitoring=False)))
+    cluster.apply_all(made.ordered())
+    OperatorDouble(empty.connection, "udair").adopt("udair")
+    assert list(cluster.diff(made.ordered())) == []
+    assert {done.result for done in cluster.apply_all(made.ordered())} == {"unchanged"}
+
+
+def test_what_the_operator_writes_must_be_said_or_the_second_apply_is_in_conflict_with_it(
+    empty, tmp_path: Path
+) -> None:
+    cluster = Cluster(empty.kubeconfig)
+    made = rendering.render(load(written(tmp_path, monitoring=False)))
+    del made.get("RayService", "udair")["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["scaleStrategy"]
+    cluster.apply_all(made.ordered())
+    OperatorDouble(empty.connection, "udair").adopt("udair")
+    with pytest.raises(ClusterError, match=r"kuberay-operator. using ray.io/v1: .*workerGroupSpecs"):
+        cluster.apply_all(made.ordered())
+
+
+def test_nothing_is_written_if_anything_is_refused(empty, tmp_path: Path) -> None:
+    cluster = Cluster(empty.kubeconfig)
+    cluster.apply_all(rendering.render(load(written(tmp_path, monitoring=False))).ordered())
+    somebody = KubeApi(connection_by(empty.kubeconfig, None), "somebody")
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"maxUnavailable": 2}}
+    budget["metadata"] = {"name": "udair-backbones", "namespace": "udair"}
+    somebody.apply(somebody.resource("policy/v1", "PodDisruptionBudget"), budget, force=True)
+    more = rendering.render(load(written(tmp_path, monitoring=False, api={"replicas": 3}))).ordered()
+    with pytest.raises(ClusterError, match=r"Nothing was written.*somebody.*maxUnavailable.*--force-conflicts takes"):
+        cluster.apply_all(more)
+    assert cluster.get("apps/v1", "Deployment", "udair-api", "udair")["spec"]["replicas"] == 2
+    assert "changed" in {done.result for done in cluster.apply_all(more, force=True)}
 
 
 def test_fields_that_somebody_else_owns_are_a_conflict_until_they_are_taken(empty, tmp_path: Path) -> None:
@@ -205,7 +301,7 @@ def test_the_command_line_renders_compares_applies_and_looks(empty, tmp_path: Pa
     there = ("--kubeconfig", str(empty.kubeconfig))
     assert "kind: RayService" in deploy("render").stdout
     deploy("diff", *there, code=1)
-    assert "created" in deploy("apply", *there).stdout
+    assert "created" in deploy("apply", "--timeout", "0", *there).stdout
     assert "nothing differs" in deploy("diff", *there).stderr
     assert "secret udair/udair-database" in deploy("status", *there, code=1).stdout
     path.write_text("hots: x")

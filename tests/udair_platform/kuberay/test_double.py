@@ -14,7 +14,7 @@ import pytest
 import urllib3
 from kubernetes import client
 from kubernetes_cluster import Cluster, wait_for
-from kubernetes_schema import DATA, KUBERAY, kuberay_crd
+from kubernetes_schema import DATA, KUBERAY, OPERATORS, published_crd
 
 pytestmark = pytest.mark.k8s
 RAYJOBS = ("ray.io", "v1")
@@ -76,13 +76,16 @@ def refusal(call, *arguments, **options) -> dict:
     return status
 
 
-def test_kept_definitions_are_those_that_kuberay_publishes() -> None:
-    for line in (DATA / "SHA256SUMS").read_text().splitlines():
+@pytest.mark.parametrize("group", OPERATORS)
+def test_kept_definitions_are_those_that_their_makers_publish(group) -> None:
+    lines = (DATA / OPERATORS[group] / "SHA256SUMS").read_text().splitlines()
+    for line in lines:
         digest, name = line.split()
-        text = json.dumps(kuberay_crd(name.partition(".")[0]), separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(published_crd(name.partition(".")[0], group), separators=(",", ":"), ensure_ascii=False)
         assert hashlib.sha256(text.encode()).hexdigest() == digest, name
-        if folder := os.environ.get("UDAIR_KUBERAY_CRDS"):
+        if group == "ray.io" and (folder := os.environ.get("UDAIR_KUBERAY_CRDS")):
             assert (Path(folder) / name).read_text() == text
+    assert len(lines) > 1
 
 
 def test_versions_grow_and_a_stale_replace_is_refused(jobs) -> None:
@@ -375,5 +378,5 @@ def test_installed_definitions_are_served_and_uninstalled_ones_are_no_page(empty
     assert (caught.value.status, caught.value.body) == (404, "404 page not found\n")
     for plural in KUBERAY:
         at = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-        api.create_cluster_custom_object(*at, kuberay_crd(plural))
+        api.create_cluster_custom_object(*at, published_crd(plural))
     assert api.list_cluster_custom_object(*RAYJOBS, "rayjobs")["items"] == []

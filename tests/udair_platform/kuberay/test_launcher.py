@@ -7,6 +7,7 @@ import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kubernetes_attempt import ID, REQUEST, reach
@@ -287,13 +288,18 @@ def test_stopping_deletes_the_job_with_its_cluster_once_the_operator_lets_go(
 
 
 def test_held_is_what_lives_and_what_nobody_deletes(launcher, operator) -> None:
-    for number in (1, 2, 3):
+    for number in range(1, 6):
         launcher.launch(LaunchRequest(f"j-{number}-1", "s3://b/s", None, "acme"))
     operator.end("j-2-1", "SUCCEEDED")
-    operator.end("j-3-1", "STOPPED")
+    operator.end("j-3-1", "SUCCEEDED")
     operator.status("j-3-1", endTime="2026-01-01T00:00:00Z")
+    # No rule of the operator's deletes what was stopped: it is held as soon as its cluster need not be looked at.
+    half_an_hour_ago = (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for number, status in ((4, "STOPPED"), (5, "SUCCEEDED")):
+        operator.end(f"j-{number}-1", status)
+        operator.status(f"j-{number}-1", endTime=half_an_hour_ago)
 
-    assert sorted(launcher.held()) == ["j-1-1", "j-3-1"]
+    assert sorted(launcher.held()) == ["j-1-1", "j-3-1", "j-4-1"]
 
 
 def test_other_platforms_of_the_namespace_are_left_alone(launcher, make_launcher, namespace) -> None:

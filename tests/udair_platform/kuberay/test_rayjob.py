@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes_access import violations
-from kubernetes_schema import Definition, kuberay_crd
+from kubernetes_schema import Definition, published_crd
 
 from udair_platform.errors import SettingsError
 from udair_platform.scheduler.launcher import LaunchRequest
@@ -59,7 +59,7 @@ def templates(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 @cache
 def definition() -> Definition:
-    return Definition(kuberay_crd("rayjobs"), "v1")
+    return Definition(published_crd("rayjobs"), "v1")
 
 
 def refused_by_the_operator(job: dict[str, Any]) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from kubernetes_api import KubernetesDouble
-from kubernetes_cluster import Cluster
+from kubernetes_cluster import Cluster, wait_for
 from kubernetes_operator import OperatorDouble
 
 from udair_jobs.specs import AdaptSpec
 from udair_jobs.storage import open_storage
 from udair_platform.entities.job import AttemptState, Job, JobState
 from udair_platform.scheduler.launcher import Launcher, LaunchRequest, LaunchState
+from udair_platform.scheduler.launchers.kuberay.pod_logs import PodLogs
 from udair_platform.scheduler.reconciler import Reconciler
 
 
@@ -27,7 +28,7 @@ class Kube:
     launcher: Launcher
     reconciler: Reconciler
     operator: OperatorDouble
-    run: Callable[[dict[str, Any], int], str]
+    run: Callable[[dict[str, Any], int], str | None]
 
     def settle(self, id: str, until: Callable[[Job], bool] = lambda job: job.done, within_s: float = 20) -> Job:
         """Both loops take turns until the job is there; the plane's clock runs three times as fast as ours."""
@@ -43,7 +44,7 @@ class Kube:
         with self.plane.database.read() as state:
             return [(item.state, item.reason) for item in state.attempts.of_job("acme", job.id)]
 
-    def _run(self, job: dict[str, Any]) -> str:
+    def _run(self, job: dict[str, Any]) -> str | None:
         number = int(job["spec"]["jobId"].rpartition("-")[2])
         return self.run(job, number)
 
@@ -131,11 +132,8 @@ def test_memory_that_does_not_suffice_is_tried_until_attempts_are_spent(kube: Ku
 
 
 def test_image_that_cannot_be_pulled_fails_the_job_and_frees_its_clusters(kube: Kube) -> None:
-    def run(job, number: int) -> str:
-        name = job["metadata"]["name"]
-        kube.operator.status(name, jobDeploymentStatus="Initializing", jobStatus="")
-        kube.operator.hurt(kube.operator.pods(name, "head")[0], "image back-off")
-        return ""
+    def run(job, number: int) -> None:
+        kube.operator.hurt(kube.operator.pods(job["metadata"]["name"], "head")[0], "image back-off")
 
     kube.run = run
     job = kube.settle(kube.plane.submit(kube.plane.domain()).id)
@@ -237,16 +235,13 @@ def test_rayjob_that_no_job_needs_is_swept_and_that_of_another_is_not(kube: Kube
     kube.reconciler.tick()
     kube.operator.reap()
 
-    assert kube.launcher.status("j-forgotten-1") is LaunchState.UNKNOWN
+    assert wait_for(lambda: kube.launcher.status("j-forgotten-1") is LaunchState.UNKNOWN), "the watch may be behind"
     assert kube.launcher.status(f"{job.id}-1") is LaunchState.RUNNING
 
 
 def test_pending_deadline_says_what_was_waited_for(kube: Kube) -> None:
-    def run(job, number: int) -> str:
-        name = job["metadata"]["name"]
-        kube.operator.status(name, jobDeploymentStatus="Initializing", jobStatus="")
-        kube.operator.hurt(kube.operator.pods(name, "worker")[0], "unschedulable")
-        return ""
+    def run(job, number: int) -> None:
+        kube.operator.hurt(kube.operator.pods(job["metadata"]["name"], "worker")[0], "unschedulable")
 
     kube.run = run
     job = kube.plane.submit(kube.plane.domain())
@@ -256,3 +251,47 @@ def test_pending_deadline_says_what_was_waited_for(kube: Kube) -> None:
     job = kube.settle(job.id)
     assert (job.state, job.reason) == (JobState.EXPIRED, "PENDING_TIMEOUT")
     assert "Insufficient nvidia.com/gpu" in job.detail
+
+
+def test_job_that_waits_says_why_at_once_and_no_longer_when_it_runs(kube: Kube) -> None:
+    stuck = True
+
+    def run(job, number: int) -> str | None:
+        (worker,) = kube.operator.pods(job["metadata"]["name"], "worker")
+        if stuck:
+            kube.operator.hurt(worker, "unschedulable")
+            return None
+        kube.operator.write_pod(worker, {"phase": "Running", "conditions": []})
+        return ""
+
+    kube.run = run
+    job = kube.settle(kube.plane.submit(kube.plane.domain()).id, lambda job: job.reason is not None)
+    assert (job.state, job.reason) == (JobState.PROVISIONING, "NO_CAPACITY")
+    assert "0/3 nodes are available: 3 Insufficient nvidia.com/gpu" in job.detail
+    shown = kube.plane.client.get(f"/v1/domains/-/jobs/{job.id}").json()
+    assert (shown["reason"], shown["detail"]) == (job.reason, job.detail)
+    with kube.plane.database.read() as state:
+        told = state.events.since("acme", "job.PROVISIONING", job.created_time, size=10)
+    assert "NO_CAPACITY" in [event.data["reason"] for event in told], "who follows its events is told, too"
+
+    stuck = False
+    job = kube.settle(job.id, lambda job: job.state is JobState.RUNNING)
+    assert (job.state, job.reason, job.detail) == (JobState.RUNNING, None, "")
+
+
+def test_kubelet_that_does_not_answer_holds_up_no_turn(kube: Kube, double: KubernetesDouble) -> None:
+    kube.run = lambda job, number: ""
+    first = kube.settle(kube.plane.submit(kube.plane.domain()).id, lambda job: job.state is JobState.RUNNING)
+    double.silent |= {*kube.operator.pods(f"{first.id}-1", "head"), *kube.operator.pods(f"{first.id}-1", "worker")}
+    kube.launcher._logs = PodLogs(kube.launcher._api, read_s=60)  # however long it is waited for
+    second = kube.plane.submit(kube.plane.domain("harbour"))
+
+    began = time.monotonic()
+    for _ in range(6):
+        kube.plane.clock.forward(6)
+        kube.reconciler.tick()
+    took_s = time.monotonic() - began
+
+    double.silent.clear()
+    assert kube.launcher.status(f"{second.id}-1") is LaunchState.PENDING, "others are launched"
+    assert took_s < 8, "the server itself gives the kubelet up after ten seconds"

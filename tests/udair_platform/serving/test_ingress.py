@@ -15,7 +15,9 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
+import torch
 from data_plane import PREVIOUS_KEY, Plane, answering, apart, bearer, make_adapter, make_image, offline, until
+from structlog.testing import capture_logs
 
 from udair.adaptation.adapter import adapter_to_bytes
 from udair.data.images import DecodeLimits, decode, encode_png
@@ -281,12 +283,14 @@ def test_wishes_that_cannot_be_met_are_refused(plane, headers, query, status, co
 
 def test_test_time_adaptation_changes_the_one_answer_and_nothing_else(plane):
     image = make_image(5, 200, 200)
-    before = _post(plane, "plain", encode_png(image))
-    adapted = _post(plane, "plain", encode_png(image), query="?test_time=true")
-    after = _post(plane, "plain", encode_png(image))
+    adding = make_adapter(0.1)  # its change adds to flat places what the model takes out of them
+    plane.route("adding", replace(adding, row=replace(adding.row, gain_B=torch.full_like(adding.row.gain_B, -3.0))))
+    before = _post(plane, "adding", encode_png(image))
+    adapted = _post(plane, "adding", encode_png(image), query="?test_time=true")
+    after = _post(plane, "adding", encode_png(image))
     assert adapted.status_code == 200
     assert before.content == after.content
-    assert adapted.content != before.content
+    assert apart(decode(adapted.content), image) < apart(decode(before.content), image)
 
 
 def test_an_image_of_the_domains_own_bucket_is_restored_by_its_name_and_no_other_is_read(plane):
@@ -346,7 +350,7 @@ def test_a_prediction_waits_for_room_and_its_trace_is_no_part_of_it(tmp_path):
     store = open_storage(str(tmp_path))
 
     async def run(patience_s: float) -> dict:
-        made = Predictions(store, RestoreService(infer, DecodeLimits()), lambda _: {}, patience_s=patience_s)
+        made = Predictions(store, RestoreService(infer, DecodeLimits()), lambda *_: {}, patience_s=patience_s)
         name = f"p-waits-{patience_s:g}"
         await made.create(RestoreRequest("acme/plain", "a", trace="00-1"), encode_png(make_image()), name)
         state = await made.create(RestoreRequest("acme/plain", "b", trace="00-2"), encode_png(make_image()), name)
@@ -371,6 +375,40 @@ def test_a_prediction_whose_process_was_lost_is_done_again_by_who_is_asked(plane
     until(lambda: httpx.get(url, headers=bearer()).json()["state"] == "SUCCEEDED")
     output = httpx.get(f"{url}/output", headers=bearer())
     assert apart(decode(output.content), offline(make_image(4), None)) <= 1
+
+
+def test_a_prediction_that_ends_its_process_every_time_has_failed(plane):
+    at = plane.store.at("t/acme/d/plain/predictions/deadly-one")
+    at.put("input", encode_png(make_image(4)))
+    at.put("request.json", json.dumps({"name": "acme/plain", "key": ""}).encode())
+    lost = {"state": "RUNNING", "created_time": 1.0, "heartbeat_time": 1.0, "attempt": 3}
+    at.put("state.json", json.dumps(lost).encode())
+    state = httpx.get(f"{plane.url}/v1/domains/plain/predictions/deadly-one", headers=bearer()).json()
+    assert (state["state"], state["code"], state["created_time"]) == ("FAILED", "INTERNAL", 1.0)
+    assert json.loads(at.get("state.json"))["state"] == "FAILED"
+
+
+def test_a_prediction_that_cannot_be_encoded_fails_and_is_not_computed_again(plane, monkeypatch):
+    passes = []
+    infer = plane.backbone.infer
+
+    async def counted(asked, image):
+        passes.append(asked.key)
+        return await infer(asked, image)
+
+    def broken(*_):
+        raise ValueError("an encoder that nobody expected")
+
+    monkeypatch.setattr(plane.backbone, "infer", counted)
+    monkeypatch.setattr("udair_platform.serving.http.restore._encoded", broken)
+    monkeypatch.setattr("udair_platform.serving.http.predictions._STALE_S", 0.0)
+    accepted = _post(plane, "plain", encode_png(make_image()), headers={"Prefer": "respond-async"})
+    at = f"{plane.url}{accepted.headers['location']}"
+    until(lambda: httpx.get(at, headers=bearer()).json()["state"] == "FAILED")
+    state = httpx.get(at, headers=bearer()).json()
+    assert (state["code"], len(passes)) == ("INTERNAL", 1)
+    assert "ValueError" in state["detail"]
+    assert httpx.get(f"{at}/output", headers=bearer()).status_code == 404
 
 
 def test_a_prediction_of_no_image_fails_and_says_why(plane):
@@ -468,3 +506,16 @@ def test_the_open_inference_protocol_with_raw_bytes(plane):
 )
 def test_bad_inference_requests_are_refused(plane, body):
     assert _v2(plane, "/models/plain/infer", content=body).status_code == 400
+
+
+def test_a_caller_that_goes_while_its_body_is_read_is_no_fault_of_ours(plane):
+    host, _, port = plane.url.removeprefix("http://").partition(":")
+    head = f"POST /v1/domains/plain:restore HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n{'{}'}\r\n\r\nsome of it"
+    authorization = "Authorization: " + bearer()["Authorization"]
+    with capture_logs() as said:
+        with socket.create_connection((host, int(port))) as caller:
+            caller.sendall(head.format(authorization).encode())
+            time.sleep(0.2)  # its handler is at the body
+        until(lambda: [entry for entry in said if entry["event"] == "request"])
+    assert [entry["status"] for entry in said if entry["event"] == "request"] == [499]
+    assert not [entry for entry in said if entry["log_level"] in ("error", "warning")]

@@ -17,9 +17,13 @@ from fault_proxy import FaultProxy
 from udair.adaptation.profile import Profile, embed
 from udair.data.patches import to_tensor
 from udair.inference import restore
+from udair.models import served
 from udair_jobs.storage import open_storage
-from udair_platform.errors import NotFound, Unavailable
+from udair_platform.documents.store_paths import REPORTS, report
+from udair_platform.errors import NotFound, TooManyRequests, Unavailable
+from udair_platform.services.metering import counts_of
 from udair_platform.serving.model import forward
+from udair_platform.serving.observation import windows
 from udair_platform.serving.observation.windows import format_drift
 from udair_platform.serving.request import PNG16, RestoreRequest
 
@@ -52,6 +56,8 @@ def _ask(plane, *names: str, image=None, **options):
 def test_200_domains_in_32_slots_in_random_order_give_the_pixels_of_each_alone(make_plane, monkeypatch):
     # The answer as the model gave it: what eight bits would hide.
     monkeypatch.setattr(forward, "to_array16", lambda image: image.clamp(0, 1).movedim(-3, -1).numpy())
+    # And with every bit: in bfloat16 a sum in another order is another level now and then.
+    monkeypatch.setattr(served, "multiplies_bfloat16", lambda: False)
     plane = make_plane(slots=32)
     adapters = {f"d{number}": make_adapter(0.002 * (number + 1)) for number in range(200)}
     for name, adapter in adapters.items():
@@ -186,8 +192,8 @@ def _photo(rng, haze: float) -> np.ndarray:
     return ((smooth * (1 - haze) + 0.9 * haze).clip(0, 1) * 255).astype(np.uint8)
 
 
-def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_plane):
-    plane, rng = make_plane(window_s=50.0, slots=4), np.random.default_rng(0)
+def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_plane, monkeypatch):
+    plane, rng = make_plane(window_s=50.0, slots=4, report_s=0.0), np.random.default_rng(0)
     profile = Profile.empty(BUNDLE.model.config.codes)
     profile.add(embed(BUNDLE.model, BUNDLE.stats, [_photo(rng, 0.0) for _ in range(48)]))
     plane.store.put("profiles/a/profile.json", json.dumps(profile.to_dict()).encode())
@@ -199,7 +205,8 @@ def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_pl
             _ask(plane, "hazy", image=_photo(rng, 0.85))
         before = plane.backbone.describe("acme/hazy")["drift"]
         assert (before is None) == (window == 0)
-        plane.backbone.reports.close_windows(now=time.time() + 60.0 * (window + 1))
+        monkeypatch.setattr(plane.backbone._traffic, "_clock", lambda ahead=60.0 * (window + 1): time.time() + ahead)
+        plane.backbone.reports.close_windows()
     steady, hazy = (plane.backbone.describe(f"acme/{name}")["drift"] for name in ("steady", "hazy"))
     assert hazy["crossed"]
     assert hazy["confirmed"]
@@ -207,6 +214,9 @@ def test_a_domain_whose_images_change_drifts_and_one_that_stays_does_not(make_pl
     assert hazy["images"] == 24
     assert hazy["divergence"] > hazy["threshold"] > 0
     assert format_drift(hazy)
+    monkeypatch.setattr(plane.backbone._traffic, "_clock", time.time)
+    plane.backbone.reports.every(0.1, plane.backbone._measure)  # not before: it ends windows, too
+    until(lambda: plane.store.exists(report(plane.backbone.id)))
     until(lambda: "acme/hazy" in _report(plane)["domains"] and _report(plane)["load"]["p99_s"])
     assert _report(plane)["load"]["slots"] >= _report(plane)["load"]["resident"] >= 0
 
@@ -218,16 +228,67 @@ def test_usage_is_the_share_of_pixels_of_every_batch(make_plane):
 
     async def both():
         await asyncio.gather(
-            *(plane.backbone.infer(_question("small"), make_image(n, 64, 64)) for n in range(4)),
-            plane.backbone.infer(_question("large"), make_image(9, 256, 256)),
+            *(plane.backbone.infer(_question("small"), make_image(n, 32, 32)) for n in range(4)),
+            plane.backbone.infer(_question("large"), make_image(9, 512, 512)),
         )
 
     asyncio.run(both())
     small, large = (plane.backbone.describe(f"acme/{name}")["usage"] for name in ("small", "large"))
     assert (small["images"], large["images"]) == (4, 1)
-    assert (small["pixels"], large["pixels"]) == (4 * 64 * 64, 256 * 256)
+    assert (small["pixels"], large["pixels"]) == (4 * 32 * 32, 512 * 512)
     assert large["forward_s"] > small["forward_s"] > 0
+    assert plane.backbone.describe("acme/unseen").keys() == plane.backbone.describe("acme/small").keys()
+
+
+def test_what_a_tenant_had_is_counted_on_when_its_domains_are_forgotten(monkeypatch):
+    monkeypatch.setattr(windows, "MAX_DOMAINS", 1)
+    traffic = windows.TrafficWindows(codes=4)
+    for domain in ("acme/a", "acme/b", "globex/a", "acme/a"):
+        traffic.answered(domain, 1, 100, forward_s=0.25)
+    assert list(traffic.report()) == ["acme/a"]
+    assert traffic.report_tenants() == {
+        "acme": {"images": 3, "forward_s": 0.75},
+        "globex": {"images": 1, "forward_s": 0.25},
+    }
+
+
+def test_a_replica_reports_what_each_tenant_had(make_plane):
+    plane = make_plane()
+    plane.route("small", None)
+    for number in range(3):
+        asyncio.run(plane.backbone.infer(_question("small"), make_image(number, 32, 32)))
+    until(lambda: list(plane.store.list(REPORTS)))
+    until(lambda: _report(plane)["tenants"].get("acme", {}).get("images") == 3)
+    assert counts_of(_report(plane))["acme"][1] > 0
 
 
 def _report(plane) -> dict:
     return json.loads(plane.store.get(f"serving/reports/{plane.backbone.id}.json"))
+
+
+def test_a_replica_that_ends_says_so_and_reports_the_minute_under_way(tmp_path):
+    plane = Plane(tmp_path)
+    plane.route("plain", make_adapter(0.01), version=3)
+    until(lambda: list(plane.store.list(REPORTS)))
+    _ask(plane, "plain", "plain")
+    _ask(plane, "plain", trial={"version": 0, "adapter_digest": None, "candidate_uri": None})
+    plane.backbone.shutdown()
+    told = _report(plane)
+    assert told["ended"]
+    counts = [one for minute in told["minutes"] for one in minute["served"]]
+    assert {(one["name"], one["version"]) for one in counts} == {("acme/plain", 3)}
+    assert sum(one["images"] for one in counts) == sum(sum(one["latency"].values()) for one in counts) == 2
+    time.sleep(0.5)  # reports come every 0.2 s
+    assert _report(plane) == told, "and nothing writes it again"
+
+
+def test_pictures_that_are_refused_because_others_wait_are_errors_of_the_minute(make_plane):
+    plane = make_plane(max_waiting=1)
+    answers = _ask(plane, *["plain"] * 6)
+    refused = sum(isinstance(answer, TooManyRequests) for answer in answers)
+    assert refused
+    (minutes, *more) = plane.backbone.reports.report(ended=True)["minutes"]
+    counts = [one for minute in (minutes, *more) for one in minute["served"]]
+    assert sum(one["errors"] for one in counts) == refused
+    assert sum(one["images"] for one in counts) == 6 - refused
+    assert plane.backbone.describe("acme/plain")["usage"]["failed"] == 0

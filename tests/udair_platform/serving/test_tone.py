@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from data_plane import BUNDLE, Plane, answering, bearer, make_adapter, make_image
+from data_plane import SERVED, Plane, answering, bearer, make_adapter, make_image
 
 from udair.data.images import decode, encode_png
 from udair.data.patches import to_array, to_tensor
@@ -30,7 +30,7 @@ def ask(
 
 def offline(image: np.ndarray, tone: str) -> np.ndarray:
     with torch.inference_mode():
-        return to_array(restore(BUNDLE.model, to_tensor([image])[0], tone=tone)[None])[0]
+        return to_array(restore(SERVED, to_tensor([image])[0], tone=tone)[None])[0]
 
 
 def told(answer) -> tuple[str, ...]:
@@ -99,3 +99,9 @@ def test_the_same_adapter_under_two_tones_answers_where_it_belongs(plane):
     for _ in range(2):
         assert told(ask(plane, "here", make_image(2)))[:2] == ("1", "none")
         assert told(ask(plane, "there", make_image(2)))[:2] == ("0", "source")
+
+
+def test_what_is_served_as_it_came_is_counted_like_any_other(plane):
+    plane.route("untouched", None, passthrough="the base model moves exposure")
+    assert told(ask(plane, "untouched", make_image(4)))[3] == "none"
+    assert plane.backbone.describe("acme/untouched")["usage"]["images"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -16,12 +17,13 @@ from udair_platform.contract.aliases import Alias
 from udair_platform.contract.domains import Domain, GateRules, Schedule, ScheduleStatus
 from udair_platform.contract.pages import DomainPage, SnapshotPage
 from udair_platform.contract.snapshots import Snapshot
+from udair_platform.documents.route_entries import champions_out_of_use
 from udair_platform.entities import alias
 from udair_platform.entities import domain as entity
+from udair_platform.entities.intent import Intent
 from udair_platform.errors import EtagMismatch, Forbidden
 from udair_platform.services import domains, promotion
-from udair_platform.services.source_uri import managed_uri
-from udair_platform.services.standing import champions_out_of_use
+from udair_platform.services.uploads import source_of_uploads
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=IdempotentRoute)
@@ -35,7 +37,7 @@ def create_domain(body: DomainCreate, request: Request, response: Response, cont
         raise Forbidden(f"The key ak_{who.claims.kid} is limited to its domains; {body.name!r} is none of them.")
     source_uri, uploaded = body.source_uri, body.source_uri is None
     if source_uri is None:
-        source_uri = managed_uri(context.store, who.tenant, body.name)
+        source_uri = source_of_uploads(context.store, who.tenant, body.name)
     with context.change(who) as tx:
         created = domains.create(
             tx,
@@ -44,11 +46,11 @@ def create_domain(body: DomainCreate, request: Request, response: Response, cont
             source_uri=source_uri,
             gate=GateRules.describe(body.gate),
             description=body.description,
-            tone=body.tone,
+            intent=Intent(body.tone, body.tone_aim, body.reference_uri),
             schedule=Schedule.describe(body.schedule),
             source_role_arn=body.source_role_arn,
-            allow_local=context.settings.allow_local_sources,
-            apart_from_store=not uploaded,
+            folders=context.settings.local_folders,
+            uploaded=uploaded,
             role_required=context.settings.require_source_role and not uploaded,
             id=derived(request, "d", who),
         )
@@ -64,9 +66,7 @@ def list_domains(page: Paged, context: Ctx, who: DomainReader) -> DomainPage:
     with context.database.read() as state:
         found = state.domains.page(who.tenant, after=page.after, size=page.size + 1, names=who.claims.domains)
         shown, token = page.cut(found, lambda domain: domain.seq)
-        aliases = state.aliases.of_domains(who.tenant, [domain.id for domain in shown])
-        stopped = champions_out_of_use(state, aliases, shown)
-    views = [_described(domain, aliases[domain.id], stopped.get(domain.id, "")) for domain in shown]
+        views = described(state, shown)
     return DomainPage(domains=views, next_page_token=token)
 
 
@@ -89,14 +89,23 @@ def change_domain(
     who: DomainWriter,
     if_match: IfMatch = None,
 ) -> Domain:
-    """Change the description or the gate rules; versions keep the verdicts they have."""
+    """Change the description, the intent, the gate rules or the schedule; versions keep the verdicts they have."""
     with context.change(who) as tx:
         found = _unchanged(who.domain(tx.state, domain), if_match)
         rules = _patched(found.gate, body.gate) if body.gate else found.gate
         if found.gate.four_eyes and not rules.four_eyes and not who.claims.allows("admin"):
             raise Forbidden(f"gate.four_eyes of {found.name!r} may be taken away by an admin only.")
         schedule = Schedule.describe(body.schedule) if body.schedule else None
-        saved = domains.change(tx, found, gate=rules, description=body.description, tone=body.tone, schedule=schedule)
+        saved = domains.change(
+            tx,
+            found,
+            gate=rules,
+            description=body.description,
+            intent=_intended(found.intent, body),
+            schedule=schedule,
+            folders=context.settings.local_folders,
+            role_required=context.settings.require_source_role,
+        )
         view = _shown(tx.state, saved)
     response.headers["ETag"] = view.etag
     return view
@@ -137,22 +146,27 @@ def get_snapshot(domain: str, snapshot: str, context: Ctx, who: DomainReader) ->
         return Snapshot.describe(state.snapshots.get(who.tenant, snapshot, domain_id=found.id))
 
 
+def described(state: State, found: Sequence[entity.Domain]) -> list[Domain]:
+    """Domains of one tenant for whoever asks, here or in the console."""
+    aliases = state.aliases.of_domains(found[0].tenant, [domain.id for domain in found]) if found else {}
+    stopped = champions_out_of_use(state, aliases, found)
+    views = []
+    for domain in found:
+        points = {item.name: item.version for item in aliases[domain.id]}
+        view = Domain.describe(
+            domain,
+            schedule=ScheduleStatus.describe(domain.schedule, next_run_time=domain.next_run_time),
+            champion=points.get(alias.CHAMPION, entity.SOURCE_VERSION),
+            aliases=points,
+            etag=_etag(domain),
+            out_of_use=stopped.get(domain.id, ""),
+        )
+        views.append(view)
+    return views
+
+
 def _shown(state: State, domain: entity.Domain) -> Domain:
-    aliases = state.aliases.all(domain.tenant, domain.id)
-    stopped = champions_out_of_use(state, {domain.id: aliases}, [domain])
-    return _described(domain, aliases, stopped.get(domain.id, ""))
-
-
-def _described(domain: entity.Domain, aliases: Sequence[alias.Alias], out_of_use: str) -> Domain:
-    points = {item.name: item.version for item in aliases}
-    return Domain.describe(
-        domain,
-        schedule=ScheduleStatus.describe(domain.schedule, next_run_time=domain.next_run_time),
-        champion=points.get(alias.CHAMPION, entity.SOURCE_VERSION),
-        aliases=points,
-        etag=_etag(domain),
-        out_of_use=out_of_use,
-    )
+    return described(state, [domain])[0]
 
 
 def _etag(domain: entity.Domain) -> str:
@@ -163,6 +177,11 @@ def _unchanged(domain: entity.Domain, if_match: str | None) -> entity.Domain:
     if if_match is not None and if_match.strip() not in ("*", _etag(domain)):
         raise EtagMismatch(f"Domain {domain.name!r} has ETag {_etag(domain)}; If-Match is {if_match[:40]}.")
     return domain
+
+
+def _intended(intent: Intent, patch: DomainPatch) -> Intent:
+    given = {name: getattr(patch, name) for name in ("tone_aim", "reference_uri") if name in patch.model_fields_set}
+    return replace(intent, tone=patch.tone or intent.tone, **given)
 
 
 def _patched(rules: GateRules, patch: GatePatch) -> GateRules:

@@ -7,15 +7,17 @@ from fastapi import APIRouter, Request
 from udair_platform.api.context import Ctx
 from udair_platform.api.middleware.idempotency import derived
 from udair_platform.api.paging import Paged
-from udair_platform.api.principal import Admin
+from udair_platform.api.principal import Admin, AnyKey
 from udair_platform.api.schemas import KeyCreate, KeyRotate
-from udair_platform.contract.keys import ApiKey, NewApiKey
+from udair_platform.contract.keys import ApiKey, LoginLink, NewApiKey
 from udair_platform.contract.pages import KeyPage
+from udair_platform.errors import Invalid
 from udair_platform.roles import ROLES
-from udair_platform.services import api_keys
+from udair_platform.services import api_keys, login_links
 
 # No IdempotentRoute: it would store the token. The derived kid makes a repeated request the same.
 router = APIRouter(prefix="/v1/apiKeys", tags=["keys"])
+links = APIRouter(prefix="/v1/loginLinks", tags=["keys"])
 
 
 @router.post("", status_code=201)
@@ -42,6 +44,15 @@ def list_keys(page: Paged, context: Ctx, who: Admin) -> KeyPage:
         found = state.keys.page(who.tenant, after=page.after, size=page.size + 1)
     shown, token = page.cut(found, lambda key: key.seq)
     return KeyPage(keys=[ApiKey.describe(key) for key in shown], next_page_token=token)
+
+
+@links.post("", status_code=201)
+def create_login_link(request: Request, context: Ctx, who: AnyKey) -> LoginLink:
+    """A link that logs a browser in to the console as the caller's key: once, within 15 minutes."""
+    if who.user is not None:
+        raise Invalid("The console takes API keys, and so do login links; make one with `udair key create`.")
+    token, until = login_links.make(context.tickets, tenant=who.tenant, kid=who.claims.kid)
+    return LoginLink(url=f"{request.base_url}console/login?once={token}", expires_time=until)
 
 
 @router.post("/{kid}:rotate", status_code=201)

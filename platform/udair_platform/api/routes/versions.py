@@ -15,10 +15,11 @@ from udair_platform.api.schemas import Promote, ReviewRequest
 from udair_platform.contract.aliases import Alias
 from udair_platform.contract.pages import VersionPage
 from udair_platform.contract.versions import GateReport, Version
+from udair_platform.documents.route_entries import out_of_use
 from udair_platform.entities import alias as entity
 from udair_platform.entities.domain import Domain
 from udair_platform.entities.version import AdapterVersion
-from udair_platform.services import approval, promotion, standing, versions
+from udair_platform.services import approval, promotion, versions
 from udair_platform.state.repositories import State
 
 router = APIRouter(prefix="/v1/domains/{domain}/versions", tags=["versions"], route_class=IdempotentRoute)
@@ -32,7 +33,7 @@ def list_versions(domain: str, page: Paged, context: Ctx, who: DomainReader) -> 
         every = state.versions.page(who.tenant, found.id, after=page.after, size=page.size + 1)
         aliases = state.aliases.all(who.tenant, found.id)
         shown, token = page.cut(every, lambda version: version.number)
-        views = [_shown(state, version, found, aliases) for version in shown]
+        views = described(state, found, shown, aliases)
     return VersionPage(versions=views, next_page_token=token)
 
 
@@ -43,7 +44,7 @@ def get_version(domain: str, version: str, context: Ctx, who: DomainReader) -> V
         found = who.domain(state, domain)
         number = versions.resolve(state, found, version)
         one = state.versions.get(who.tenant, found.id, number)
-        return _shown(state, one, found, state.aliases.all(who.tenant, found.id))
+        return described(state, found, [one], state.aliases.all(who.tenant, found.id))[0]
 
 
 @router.get("/{version}/gate")
@@ -100,10 +101,23 @@ def _decided(
     with context.change(who) as tx:
         found = who.domain(tx.state, domain)
         decided = decide(tx, found, versions.resolve(tx.state, found, version), reason=reason)
-        return _shown(tx.state, decided, found, tx.state.aliases.all(who.tenant, found.id))
+        return described(tx.state, found, [decided], tx.state.aliases.all(who.tenant, found.id))[0]
 
 
-def _shown(state: State, version: AdapterVersion, domain: Domain, aliases: Sequence[entity.Alias]) -> Version:
-    pointing = sorted(alias.name for alias in aliases if alias.version == version.number)
-    why = standing.out_of_use(state, domain, version)
-    return Version.describe(version, domain=domain.name, aliases=pointing, out_of_use=why)
+def described(
+    state: State, domain: Domain, found: Sequence[AdapterVersion], aliases: Sequence[entity.Alias]
+) -> list[Version]:
+    """Versions of `domain` for whoever asks, here or in the console."""
+    base = state.bases.current()
+    pointing: dict[int, list[str]] = {one.number: [] for one in found}
+    for alias in sorted(aliases, key=lambda alias: alias.name):
+        pointing.get(alias.version, []).append(alias.name)
+    return [
+        Version.describe(
+            one,
+            domain=domain.name,
+            aliases=pointing[one.number],
+            out_of_use=out_of_use(domain, one, base),
+        )
+        for one in found
+    ]

@@ -35,7 +35,7 @@ def create_webhook(
             allow_private=context.settings.webhook_allow_private,
             id=derived(request, "w", who),
         )
-        shown = _shown(tx.state, created)
+        shown = described(tx.state, created)
     response.headers["Location"] = f"/v1/webhooks/{created.id}"
     return SignedWebhook.describe(shown, secret=webhooks.secret_of(context.signing_key, created))
 
@@ -46,14 +46,14 @@ def list_webhooks(page: Paged, context: Ctx, who: Admin) -> WebhookPage:
     with context.database.read() as state:
         found = state.webhooks.page(who.tenant, after=page.after, size=page.size + 1)
         shown, token = page.cut(found, lambda webhook: webhook.seq)
-        return WebhookPage(webhooks=[_shown(state, webhook) for webhook in shown], next_page_token=token)
+        return WebhookPage(webhooks=[described(state, webhook) for webhook in shown], next_page_token=token)
 
 
 @router.get("/{webhook}")
 def get_webhook(webhook: str, context: Ctx, who: Admin) -> Webhook:
     """One webhook, and how its deliveries go."""
     with context.database.read() as state:
-        return _shown(state, state.webhooks.get(who.tenant, webhook))
+        return described(state, state.webhooks.get(who.tenant, webhook))
 
 
 @router.delete("/{webhook}", status_code=204)
@@ -80,7 +80,7 @@ def ping_webhook(webhook: str, context: Ctx, who: Admin) -> Webhook:
     with context.change(who) as tx:
         found = tx.state.webhooks.get(who.tenant, webhook)
         webhooks.record(tx, found, webhooks.PING)
-        return _shown(tx.state, found)
+        return described(tx.state, found)
 
 
 @router.post("/{webhook}:rotateSecret")
@@ -88,16 +88,17 @@ def rotate_secret(webhook: str, context: Ctx, who: Admin) -> SignedWebhook:
     """Another secret; what is sent is signed with both until the next rotation."""
     with context.change(who) as tx:
         rotated = webhooks.rotate_secret(tx, tx.state.webhooks.get(who.tenant, webhook))
-        shown = _shown(tx.state, rotated)
+        shown = described(tx.state, rotated)
     return SignedWebhook.describe(shown, secret=webhooks.secret_of(context.signing_key, rotated))
 
 
 def _change(context: Context, who: Principal, id: str, to: WebhookState) -> Webhook:
     with context.change(who) as tx:
         changed = webhooks.change(tx, tx.state.webhooks.get(who.tenant, id), to)
-        return _shown(tx.state, changed)
+        return described(tx.state, changed)
 
 
-def _shown(state: State, webhook: entity.Webhook) -> Webhook:
+def described(state: State, webhook: entity.Webhook) -> Webhook:
+    """A webhook for whoever asks, here or in the console."""
     behind = max(0, state.events.newest(webhook.tenant) - webhook.cursor)
     return Webhook.describe(webhook, behind=behind)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from udair_platform.client import connection
+from udair_platform.client.asynchronous.budget import AsyncTenantBudget
 from udair_platform.client.asynchronous.domains import AsyncDomains
 from udair_platform.client.asynchronous.jobs import AsyncJobs
 from udair_platform.client.asynchronous.keys import AsyncKeys
@@ -16,8 +18,12 @@ from udair_platform.client.asynchronous.webhooks import AsyncWebhooks
 from udair_platform.client.errors import ClientError
 from udair_platform.client.pictures import Picture, Restored
 from udair_platform.client.waiting import async_concurrently
+from udair_platform.contract.attention import Concern
 from udair_platform.contract.base_models import BaseModelInfo, PlatformInfo
 from udair_platform.contract.events import Event
+from udair_platform.contract.keys import LoginLink
+from udair_platform.contract.receipts import ReceiptCheck
+from udair_platform.contract.serving_history import HistoryCheck
 from udair_platform.contract.usage import DomainUsage
 
 Name = TypeVar("Name")
@@ -37,6 +43,7 @@ class AsyncClient:
 
     Attributes:
         domains, jobs, keys, webhooks: What there is, each with its verbs.
+        budget: Of the tenant, for a month.
 
     Raises:
         ClientError: It is nowhere said where the platform is.
@@ -59,6 +66,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.budget = AsyncTenantBudget(self._transport)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -74,6 +82,15 @@ class AsyncClient:
         """Version, data-plane URL, tenant and base model."""
         return PlatformInfo.model_validate(await self._transport.json("GET", "/v1/platform"))
 
+    async def attention(self) -> list[Concern]:
+        """What somebody should look at now, the most urgent first."""
+        found = await self._transport.json("GET", "/v1/attention")
+        return [Concern.model_validate(item) for item in found["concerns"]]
+
+    async def login_link(self) -> LoginLink:
+        """A link that logs a browser in to the console as this key: once, within 15 minutes."""
+        return LoginLink.model_validate(await self._transport.json("POST", "/v1/loginLinks"))
+
     async def base_models(self) -> list[BaseModelInfo]:
         """Base models, the current one last."""
         page = await self._transport.json("GET", "/v1/baseModels")
@@ -83,6 +100,28 @@ class AsyncClient:
         """Domains that have used anything, those that used most first: jobs of 30 days, images since the replicas began."""
         found = await self._transport.json("GET", "/v1/usage")
         return [DomainUsage.model_validate(item) for item in found["domains"]]
+
+    async def verify_receipt(self, receipt: str) -> ReceiptCheck:
+        """Whether the platform signed this receipt of a picture of yours, and what its version is now.
+
+        Args:
+            receipt: Its text: `Restored.receipt_text`, or the header ``X-Receipt``.
+
+        Raises:
+            NotFound: It is of another tenant's picture, or its domain is gone.
+        """
+        found = await self._transport.json("POST", "/v1/receipts:verify", body={"receipt": receipt.strip()})
+        return ReceiptCheck.model_validate(found)
+
+    async def verify_history(self, data: bytes, signature: str) -> HistoryCheck:
+        """Whether the platform exported these very bytes; see `Domain.served_history`. Only their digest is sent.
+
+        Raises:
+            NotFound: The signature is of another tenant's export.
+        """
+        body = {"signature": signature.strip(), "sha256": hashlib.sha256(data).hexdigest()}
+        found = await self._transport.json("POST", "/v1/servedHistory:verify", body=body)
+        return HistoryCheck.model_validate(found)
 
     async def events(
         self, *, domain: str | None = None, noun: str | None = None, follow: bool = False

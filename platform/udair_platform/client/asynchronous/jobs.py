@@ -40,7 +40,7 @@ class AsyncJob(AsyncBound, contract.Job):
         seen: tuple[Any, ...] | None = None
         while True:
             now = await self.refresh()
-            news = (now.state, now.phase, now.progress_percent, now.attempt, now.message)
+            news = (now.state, now.phase, now.progress_percent, now.attempt, now.message, now.detail)
             if news != seen or now.done:
                 seen = news
                 yield now
@@ -100,6 +100,10 @@ class AsyncJob(AsyncBound, contract.Job):
         async for item in stream:
             if item.event == "line":
                 yield item.data
+
+    async def curves(self) -> contract.JobCurves:
+        """How the training went, step by step: of the newest attempt that trained."""
+        return contract.JobCurves.model_validate(await self._transport.json("GET", f"{self._path}/curves"))
 
     async def events(self, *, follow: bool = False) -> AsyncIterator[Event]:
         """What happened to the job, oldest first; with `follow`, until it is done."""

@@ -12,7 +12,7 @@ from udair_platform.client.pictures import Picture, Restored, RestoreOptions, en
 async def restore(
     transport: AsyncTransport, domain: str, image: Picture, *, timeout_s: float, **options: Any
 ) -> Restored:
-    """Restore one image by what serves `domain` now; see `Client.restore`."""
+    """Restore one image by what serves `domain` now; see `Client.restore`. No work is done for who waits no longer."""
     chosen = RestoreOptions(**options)
     content = encoded(image)
     response = await transport.send(
@@ -20,7 +20,7 @@ async def restore(
         f"{await transport.serve_url()}/v1/domains/{checked(domain)}:restore",
         content=content,
         headers=chosen.headers(content),
-        params=chosen.params(),
+        params=chosen.params() | {"timeout_s": f"{timeout_s:g}"},
         timeout=timeout_s,
         repeat=True,  # restoring twice restores the same
     )

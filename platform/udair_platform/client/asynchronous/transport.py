@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import httpx
     from httpx_sse import ServerSentEvent
 
+    from udair_platform.contract.usage import Upload
+
 _TRIES = 4
 _SILENCE_S = 60.0  # a stream says something every 15 s
 
@@ -149,6 +151,33 @@ class AsyncTransport:
                 if refused is None and silent and ends is not None:
                     return  # there was nothing left to say
             await async_pause(pause_s(tries, refused))
+
+    async def upload(self, form: Upload, content: bytes) -> None:
+        """Send a form with its file, where it says; without our key, which is not for an object store.
+
+        Raises:
+            ConnectionFailed: Nothing answered, four times in a row.
+            ApiError: It was refused.
+        """
+        import httpx
+
+        for attempt in range(_TRIES):
+            request = self._client.build_request(
+                "POST", form.url, data=form.fields, files={"file": (form.name, content)}
+            )
+            request.headers.pop("Authorization", None)
+            response = None
+            try:
+                response = await self._client.send(request)
+            except httpx.TransportError as error:
+                if attempt + 1 == _TRIES:
+                    raise no_answer(form.url.partition("?")[0], error) from None
+            else:
+                if response.is_success:
+                    return
+                if attempt + 1 == _TRIES or not may_repeat(response):
+                    raise error_of(response.status_code, body_of(response))
+            await async_pause(pause_s(attempt, response))
 
     async def send(self, method: str, url: str, *, repeat: bool = False, **request: Any) -> httpx.Response:
         """Send, again if that is safe (a GET, an idempotency key, or `repeat`) and nothing answered.

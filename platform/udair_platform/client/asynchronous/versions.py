@@ -67,7 +67,7 @@ class AsyncVersion(AsyncBound, contract.Version):
         """
         index = GalleryItem.of_index(await self.file(INDEX))[:limit]
         pictures = {name: await self.file(name) for item in index for name in item.files.values()}
-        return Gallery(f"{self.domain}@{self.number}", index, pictures)
+        return Gallery(f"{self.domain}@{self.number}", index, pictures, self.words)
 
     async def promote(
         self, *, reason: str = "", if_current: int | None = None, canary: float | None = None
@@ -83,7 +83,9 @@ class AsyncVersion(AsyncBound, contract.Version):
             path = f"/v1/domains/{self.domain}/route"
             now = await self._transport.json("GET", path)
             share = {"canary": {"version": self.number, "percent": canary}, "reason": reason}
-            kept = {"shadow": now["shadow"], "pinned": now["pinned"]}
+            kept = {
+                name: now[name] for name in ("shadow", "pinned", "min_ready", "canary_auto_rollback") if name in now
+            }
             return Route.model_validate(await self._transport.json("PUT", path, body=share | kept))
         body = {"reason": reason, "if_current": if_current}
         return Alias.model_validate(await self._transport.json("POST", f"{self._path}:promote", body=body))

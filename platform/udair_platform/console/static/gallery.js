@@ -1,23 +1,23 @@
 // The pictures of a version: which one, what is on either side, and one zoom and place for all of them.
 const stage = document.querySelector(".stage");
 if (stage) {
-  const words = { camera: "camera", source: "source model", adapted: "this version", previous: "served before", other: "base model, other tone" };
   const links = [...document.querySelectorAll(".film a")];
   const sides = Object.fromEntries([...stage.querySelectorAll("[data-side]")].map((choice) => [choice.dataset.side, choice]));
   let at = links.findIndex((link) => link.hasAttribute("aria-current"));
 
-  function show(picture, kind) {
+  function show(picture, kind, word) {
     const told = JSON.parse(links[at].dataset.picture);
-    picture.src = stage.dataset.base + (told.files[kind] || told.files.source);
+    picture.src = stage.dataset.base + (told.files[kind] || Object.values(told.files)[0]);
     [picture.width, picture.height] = [told.width, told.height];
-    picture.alt = `${told.key}, ${words[kind]}`;
+    picture.alt = `${told.key}, ${word}`;
   }
   function showAll() {
     for (const side of ["first", "second"]) {
-      show(stage.querySelector(`[slot=${side}]`), sides[side].value);
-      stage.querySelector(`[data-named=${side}]`).textContent = words[sides[side].value];
+      const [{ value, textContent }] = sides[side].selectedOptions;
+      show(stage.querySelector(`[slot=${side}]`), value, textContent);
+      stage.querySelector(`[data-named=${side}]`).textContent = textContent;
     }
-    for (const picture of stage.querySelectorAll(".panes img")) show(picture, picture.dataset.kind);
+    for (const picture of stage.querySelectorAll(".panes img")) show(picture, picture.dataset.kind, picture.closest("figure").textContent.trim());
     const told = JSON.parse(links[at].dataset.picture);
     stage.querySelector("[data-key]").textContent = told.key;
     stage.querySelector("[data-said]").textContent = told.said;

@@ -7,41 +7,36 @@ control plane nor its database.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from udair.data.images import DecodeLimits
-from udair_jobs.errors import AccessDenied, InvalidKey, StorageError, TooLarge
-from udair_jobs.errors import NotFound as NoObject
-from udair_jobs.storage import Role, Storage, open_storage
-from udair_platform.errors import (
-    BadRequest,
-    BodyTooLarge,
-    Forbidden,
-    Invalid,
-    KeyRevoked,
-    NotFound,
-    StoreDown,
-    TooSlow,
-    Unauthenticated,
-    Unavailable,
-)
+from udair_jobs.storage import Storage
+from udair_platform.errors import BadRequest, Forbidden, KeyRevoked, NotFound, Unauthenticated, Unavailable
 from udair_platform.http import problems
 from udair_platform.http.guard import RequestGuard
 from udair_platform.keys import verify
-from udair_platform.serving.http import protocol_v2
+from udair_platform.serving.http import protocol_v2, trials
+from udair_platform.serving.http.pictures import JSON, Pictures
 from udair_platform.serving.http.predictions import Predictions
+from udair_platform.serving.http.receipts import HEADER as RECEIPT
+from udair_platform.serving.http.receipts import Receipts
 from udair_platform.serving.http.restore import Infer, RestoreResponse, RestoreService
-from udair_platform.serving.request import RestoreRequest, accepted, quality_of, tone_of
-from udair_platform.serving.routing.table import Router
-
-_JSON = "application/json"
+from udair_platform.serving.http.room import Held
+from udair_platform.serving.http.streams import Streams
+from udair_platform.serving.observation.metrics import IngressMetrics
+from udair_platform.serving.request import RestoreRequest, accepted, priority_of, quality_of, timeout_of, tone_of
+from udair_platform.serving.routing.router import Router
+from udair_platform.tickets import Tickets
 
 
 def create_ingress(
@@ -55,9 +50,11 @@ def create_ingress(
     limits: DecodeLimits | None = None,
     source_endpoint_url: str | None = None,
     body_timeout_s: float = 30.0,
+    stream_idle_s: float = 300.0,
     ready: Callable[[], Awaitable[bool]] | None = None,
     describe: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
     emit_request_id: bool = True,
+    metrics_names: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The data plane's HTTP application.
@@ -72,17 +69,37 @@ def create_ingress(
         limits: Bounds on encoded bytes and pixels.
         source_endpoint_url: S3 endpoint of customers' buckets, if not AWS.
         body_timeout_s: A body that has not arrived after that long is refused.
+        stream_idle_s: A stream on which no picture comes for so long is closed.
         ready: Whether the replicas can answer; without it, known routes are enough.
         describe: What the replica of a domain says of it.
         emit_request_id: See `RequestGuard`.
+        metrics_names: Label metrics by domains' names, not by digests of them.
         clock: Seconds since the epoch, UTC.
     """
     bounds = limits or DecodeLimits(max_bytes=32 * 2**20, max_pixels=24_000_000)
-    service = RestoreService(infer, bounds)
-    predictions = Predictions(store, service, lambda answer: answer.headers(base_name))
-    app = FastAPI(title="UDAIR data plane", docs_url=None, redoc_url=None, openapi_url=None)
+    service = RestoreService(infer, bounds, metrics=IngressMetrics(metrics_names))
+    pictures = Pictures(bounds, source_endpoint_url, body_timeout_s)
+    # Reading a large document holds up whoever waits for the same thread, and nobody else.
+    parsers = ThreadPoolExecutor(2, thread_name_prefix="parse")
 
-    def authorised(request: Request, domain: str) -> str:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+        parsers.shutdown(wait=False, cancel_futures=True)
+
+    # Base64 makes four bytes of three, and a V2 request may hold several images.
+    most_body_bytes = 2 * bounds.max_bytes
+    receipts = Receipts(signing_key, clock)
+
+    def headers_of(answer: RestoreResponse, asked: RestoreRequest, request_id: str) -> dict[str, str]:
+        return answer.headers(base_name) | {RECEIPT: receipts.of(answer, asked, request_id)}
+
+    predictions = Predictions(store, service, headers_of)
+    streams = Streams(service, headers_of, stream_idle_s)
+    app = FastAPI(title="UDAIR data plane", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+
+    def authorised(request: HTTPConnection, domain: str) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send `Authorization: Bearer ak_…`; `udair key create` makes a key.")
@@ -97,33 +114,27 @@ def create_ingress(
         router.resolve(claims.tenant, domain)
         return claims.tenant
 
-    async def body_of(request: Request) -> bytes:
-        try:
-            return await asyncio.wait_for(request.body(), body_timeout_s)
-        except TimeoutError:
-            raise TooSlow(f"The body had not arrived after {body_timeout_s:g} s.") from None
-
-    async def question_of(request: Request, domain: str) -> RestoreRequest:
+    async def question_of(request: HTTPConnection, domain: str, key: str) -> RestoreRequest:
         tenant = await asyncio.to_thread(authorised, request, domain)
         query = request.query_params
         return RestoreRequest(
             f"{tenant}/{domain}",
-            request.headers.get("X-Routing-Key", "")[:256] or request.state.request_id,
+            request.headers.get("X-Routing-Key", "")[:256] or key,
             accepted(request.headers.get("Accept", "")),
             quality_of(query.get("quality")),
             _switch("test_time", query.get("test_time")),
             request.headers.get("traceparent", ""),
             tone_of(query.get("tone") or request.headers.get("X-Tone")),
+            priority=priority_of(query.get("priority")),
+            timeout_s=timeout_of(query.get("timeout_s")),
         )
 
-    async def image_of(request: Request, asked: RestoreRequest) -> bytes:
-        body = await body_of(request)
-        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _JSON:
-            return body
-        return await asyncio.to_thread(_fetched, body, asked, router, bounds, source_endpoint_url)
+    async def image_of(request: Request, asked: RestoreRequest, held: Held) -> bytes:
+        tenant, _, domain = asked.name.partition("/")
+        return await pictures.of(request, held, domain, lambda: router.resolve(tenant, domain))
 
-    def image_response(answer: RestoreResponse) -> Response:
-        return Response(answer.data, media_type=answer.media_type, headers=answer.headers(base_name))
+    def room_of(asked: RestoreRequest) -> Held:
+        return service.room.held(asked.name.partition("/")[0])
 
     def accepted_response(domain: str, state: dict[str, Any]) -> JSONResponse:
         at = f"/v1/domains/{domain}/predictions/{state['id']}"
@@ -142,17 +153,25 @@ def create_ingress(
 
     @app.post("/v1/domains/{domain}:restore")
     async def restore(domain: str, request: Request) -> Response:
-        asked = await question_of(request, domain)
-        data = await image_of(request, asked)
-        if "respond-async" in request.headers.get("Prefer", "").lower():
-            return accepted_response(domain, await predictions.create(asked, data))
-        return image_response(await service.restore(data, asked))
+        asked = await question_of(request, domain, request.state.request_id)
+        with room_of(asked) as held:
+            data = await image_of(request, asked, held)
+            if "respond-async" in request.headers.get("Prefer", "").lower():
+                return accepted_response(domain, await predictions.create(asked, data))
+            answer = await service.restore(data, asked)
+            headers = headers_of(answer, asked, request.state.request_id)
+            return Response(answer.data, media_type=answer.media_type, headers=headers)
+
+    @app.websocket("/v1/domains/{domain}/stream")
+    async def stream(domain: str, socket: WebSocket) -> None:
+        await streams.answer(socket, lambda name: question_of(socket, domain, name))
 
     @app.put("/v1/domains/{domain}/predictions/{prediction_id}")
     async def put_prediction(domain: str, prediction_id: str, request: Request) -> Response:
-        asked = await question_of(request, domain)
-        data = await image_of(request, asked)
-        return accepted_response(domain, await predictions.create(asked, data, prediction_id))
+        asked = await question_of(request, domain, request.state.request_id)
+        with room_of(asked) as held:
+            data = await image_of(request, asked, held)
+            return accepted_response(domain, await predictions.create(asked, data, prediction_id))
 
     @app.get("/v1/domains/{domain}/predictions/{prediction_id}")
     async def get_prediction(domain: str, prediction_id: str, request: Request) -> Response:
@@ -222,9 +241,15 @@ def create_ingress(
     @app.post("/v2/models/{domain}/versions/{version}/infer")
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
         tenant, _ = await v2_version(request, domain, version)
-        infer = protocol_v2.parse_infer(await body_of(request), request.headers.get(protocol_v2.HEADER_LENGTH))
+        with service.room.held(tenant) as held:
+            return await v2_answer(request, f"{tenant}/{domain}", await pictures.body(request, held, most_body_bytes))
+
+    async def v2_answer(request: Request, name: str, body: bytes) -> Response:
+        loop, domain = asyncio.get_running_loop(), name.partition("/")[2]
+        length = request.headers.get(protocol_v2.HEADER_LENGTH)
+        infer = await loop.run_in_executor(parsers, protocol_v2.parse_infer, body, length)
         asked = RestoreRequest(
-            f"{tenant}/{domain}", request.state.request_id, test_time=infer.test_time, tone=infer.tone
+            name, request.state.request_id, test_time=infer.test_time, tone=infer.tone, priority=infer.priority
         )
         answers = await asyncio.gather(*(service.restore(image, asked) for image in infer.images))
         parameters = {
@@ -233,55 +258,25 @@ def create_ingress(
             "restoration": answers[0].restored.restoration,
         }
         served = answers[0].restored.version
-        body, length = protocol_v2.render_infer(infer, domain, served, [a.data for a in answers], parameters)
-        if length is None:
-            return Response(body, media_type=_JSON)
-        headers = {protocol_v2.HEADER_LENGTH: str(length)}
-        return Response(body, media_type="application/octet-stream", headers=headers)
+        images = [answer.data for answer in answers]
+        said, head = await loop.run_in_executor(
+            parsers, protocol_v2.render_infer, infer, domain, served, images, parameters
+        )
+        if head is None:
+            return Response(said, media_type=JSON)
+        headers = {protocol_v2.HEADER_LENGTH: str(head)}
+        return Response(said, media_type="application/octet-stream", headers=headers)
 
+    tickets = Tickets(lambda: datetime.fromtimestamp(clock(), UTC), signing_key, previous_signing_key)
+    app.include_router(trials.router_of(tickets, service, pictures, base_name))
     problems.install(app)
-    # Base64 makes four bytes of three, and a V2 request may hold several images.
-    app.add_middleware(RequestGuard, max_body_bytes=2 * bounds.max_bytes, emit_request_id=emit_request_id)
+    app.add_middleware(RequestGuard, max_body_bytes=most_body_bytes, emit_request_id=emit_request_id)
     return app
 
 
-def _fetched(
-    body: bytes, asked: RestoreRequest, router: Router, limits: DecodeLimits, endpoint_url: str | None
-) -> bytes:
-    """The image that a JSON body names: an object of the domain's own bucket, and nothing else."""
-    try:
-        uri = json.loads(body)["input_uri"]
-        assert isinstance(uri, str)
-    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
-        raise BadRequest('The body is JSON without an input_uri; expected {"input_uri": "s3://bucket/key"}.') from None
-    tenant, _, domain = asked.name.partition("/")
-    route = router.resolve(tenant, domain)
-    source = route.source_uri
-    prefix = f"{(source or '').rstrip('/')}/"
-    key = uri.removeprefix(prefix)
-    if source is None or key == uri or not key:
-        raise Forbidden(f"{uri[:200]} is not below the source of {domain!r}, {source}; nothing else is read.")
-    try:
-        return _source(source, endpoint_url, route.source_role).get(key, max_bytes=limits.max_bytes)
-    except NoObject as error:
-        raise NotFound(f"{uri[:200]} does not exist.") from error
-    except TooLarge as error:
-        raise BodyTooLarge(f"{uri[:200]} has more than {limits.max_bytes} bytes, the most that is read.") from error
-    except (InvalidKey, AccessDenied) as error:
-        raise Invalid(f"{uri[:200]} cannot be read: {error}") from error
-    except StorageError as error:
-        raise StoreDown(f"{uri[:200]} cannot be read: {error}") from error
-
-
-@lru_cache(maxsize=256)
-def _source(uri: str, endpoint_url: str | None, role: Role | None) -> Storage:
-    """A domain's bucket; a role is taken once for many requests, and again before it ends."""
-    return open_storage(uri, endpoint_url=endpoint_url, role=role)
-
-
-def _switch(name: str, text: str | None) -> bool:
-    if text is None or text.lower() in ("false", "0"):
+def _switch(name: str, value: str | None) -> bool:
+    if value is None or value.lower() in ("false", "0"):
         return False
-    if text.lower() in ("true", "1"):
+    if value.lower() in ("true", "1"):
         return True
-    raise BadRequest(f"{name} is {text[:20]!r}; expected true or false.")
+    raise BadRequest(f"{name} is {value[:20]!r}; expected true or false.")

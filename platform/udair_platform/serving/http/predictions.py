@@ -1,7 +1,8 @@
 """Restorations in the background: the input and the answer are kept in the store, under an id.
 
 A prediction is worked on by the process that accepted it. Should that process end, whoever is asked
-for the prediction next finds its heartbeat old, and does it again: the input is still there.
+for the prediction next finds its heartbeat old, and does it again: the input is still there. What ends
+its process three times has failed.
 
     input, request.json   written first, in this order
     state.json            RUNNING with a heartbeat, then SUCCEEDED or FAILED
@@ -31,6 +32,7 @@ from udair_platform.telemetry import logger
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
 _HEARTBEAT_S = 5.0
 _STALE_S = 30.0
+_MAX_ATTEMPTS = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _log = logger("serving")
 
@@ -41,7 +43,7 @@ class Predictions:
     Args:
         store: The platform's store.
         service: Restores.
-        headers: The headers of an answer, kept with it.
+        headers: The headers of an answer to a question under an id, kept with it.
         max_running: More than this are refused.
         patience_s: How long one waits for room before it fails.
         clock: Seconds since the epoch.
@@ -51,7 +53,7 @@ class Predictions:
         self,
         store: Storage,
         service: RestoreService,
-        headers: Callable[[RestoreResponse], dict[str, str]],
+        headers: Callable[[RestoreResponse, RestoreRequest, str], dict[str, str]],
         max_running: int = 32,
         patience_s: float = 900.0,
         clock: Callable[[], float] = time.time,
@@ -73,8 +75,8 @@ class Predictions:
         at = self._at(asked, chosen)
         if len(self._running) >= self._max_running:
             raise TooManyRequests(f"{len(self._running)} predictions are being worked on here; send it again later.")
-        # What is asked for, without who asks: the same question twice is one prediction.
-        request = json.dumps(asdict(asked) | {"key": "", "trace": ""}, sort_keys=True).encode()
+        # What is asked for, without who asks and for how long they wait: the same question twice is one prediction.
+        request = json.dumps(asdict(asked) | {"key": "", "trace": "", "timeout_s": None}, sort_keys=True).encode()
 
         def keep() -> None:
             try:
@@ -105,7 +107,7 @@ class Predictions:
             if asked is None:
                 raise NotFound(f"There is no prediction {prediction_id!r} of this domain.")
         if state is None or (state["state"] == "RUNNING" and self._clock() - state["heartbeat_time"] > _STALE_S):
-            state = await self._begin(asked, prediction_id, at)
+            state = await self._begin(asked, prediction_id, at, state or {})
         return {"id": prediction_id, **state}
 
     async def output(self, asked: RestoreRequest, prediction_id: str) -> tuple[bytes, dict[str, Any]]:
@@ -122,10 +124,24 @@ class Predictions:
         data: bytes = await self._stored(lambda: at.get("output"))
         return data, state
 
-    async def _begin(self, asked: RestoreRequest, prediction_id: str, at: Storage) -> dict[str, Any]:
-        name = at.uri
-        state = {"state": "RUNNING", "created_time": self._clock(), "heartbeat_time": self._clock()}
-        if name not in self._running:
+    async def _begin(
+        self, asked: RestoreRequest, prediction_id: str, at: Storage, lost: dict[str, Any]
+    ) -> dict[str, Any]:
+        name, now = at.uri, self._clock()
+        attempt = lost.get("attempt", 1) + 1 if lost else 1
+        state = {
+            "state": "RUNNING",
+            "created_time": lost.get("created_time", now),
+            "heartbeat_time": now,
+            "attempt": min(attempt, _MAX_ATTEMPTS),
+        }
+        if name not in self._running and attempt > _MAX_ATTEMPTS:
+            detail = (
+                f"The process that worked on it ended {_MAX_ATTEMPTS} times; send the image again under another id."
+            )
+            state |= {"state": "FAILED", "code": "INTERNAL", "detail": detail, "ended_time": now}
+            await self._stored(lambda: at.put("state.json", json.dumps(state).encode()))
+        elif name not in self._running:
             task = asyncio.create_task(self._work(asked, prediction_id, at, state))
             self._running[name] = task
             task.add_done_callback(lambda _: self._running.pop(name, None))
@@ -138,14 +154,20 @@ class Predictions:
             await asyncio.to_thread(at.put, "state.json", json.dumps(state).encode())
             stored = json.loads(await asyncio.to_thread(at.get, "request.json"))
             data = await asyncio.to_thread(at.get, "input")
-            answer = await self._patiently(data, RestoreRequest(**stored | {"key": prediction_id}))
+            asked = RestoreRequest(**stored | {"key": prediction_id})
+            answer = await self._patiently(data, asked)
             await asyncio.to_thread(at.put, "output", answer.data)
-            ended = {"state": "SUCCEEDED", "media_type": answer.media_type, "headers": self._headers(answer)}
+            headers = self._headers(answer, asked, prediction_id)
+            ended = {"state": "SUCCEEDED", "media_type": answer.media_type, "headers": headers}
         except PlatformError as error:
             ended = {"state": "FAILED", "code": error.code, "detail": error.detail}
         except StorageError as error:
             _log.warning("prediction_not_kept", id=prediction_id, error=str(error))
             return  # its heartbeat grows old, and it is done again
+        except Exception as error:  # a fault of ours, which would be the same the next time
+            _log.exception("prediction_failed", id=prediction_id)
+            detail = f"It could not be restored: {type(error).__name__}. It is a fault on our side, and in our log."
+            ended = {"state": "FAILED", "code": PlatformError.code, "detail": detail}
         finally:
             over.set()
             await beating  # a heartbeat on its way must not land on the final state

@@ -17,11 +17,16 @@ from typing import Any
 
 from udair.config import Tone
 from udair_platform.errors import BadRequest
-from udair_platform.serving.request import tone_of
+from udair_platform.serving.request import Priority, priority_of, tone_of
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT, OUTPUT = "image", "restored"
 MAX_IMAGES = 16
+# A request has some twenty names and values, base64 counts as one: beyond that a document takes many times its
+# own size in memory. Where images come raw, the document beside them is short.
+_MAX_VALUES = 1_000
+_HEAD_BYTES = 64 * 2**10
+_PIECE_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class InferRequest:
         id: Repeated in the response.
         images: Encoded.
         binary: Whether outputs are wanted raw.
-        test_time, tone: The request's parameters of these names.
+        test_time, tone, priority: The request's parameters of these names.
     """
 
     id: str
@@ -40,6 +45,7 @@ class InferRequest:
     binary: bool
     test_time: bool
     tone: Tone | None
+    priority: Priority
 
 
 def model_metadata(domain: str, version: int) -> dict[str, Any]:
@@ -65,7 +71,10 @@ def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
     else:
         if not header_length.isdigit() or int(header_length) > len(body):
             raise BadRequest(f"{HEADER_LENGTH} is {header_length[:20]!r}; the body has {len(body)} bytes.")
+        if int(header_length) > _HEAD_BYTES:
+            raise BadRequest(f"{HEADER_LENGTH} is {header_length[:20]}; expected at most {_HEAD_BYTES}.")
         head, raw = body[: int(header_length)], body[int(header_length) :]
+    _check_values(head)
     try:
         document = json.loads(head)
         inputs = document["inputs"]
@@ -94,13 +103,14 @@ def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
         count *= side
     if count != len(images) or not 1 <= count <= MAX_IMAGES:
         raise BadRequest(f"The shape {shape} holds {count} images, {len(images)} came; expected 1 to {MAX_IMAGES}.")
-    tone = asked.get("tone")
+    tone, priority = (None if asked.get(name) is None else str(asked[name]) for name in ("tone", "priority"))
     return InferRequest(
         str(document.get("id", ""))[:128],
         images,
         binary,
         bool(asked.get("test_time", False)),
-        tone_of(None if tone is None else str(tone)),
+        tone_of(tone),
+        priority_of(priority),
     )
 
 
@@ -124,6 +134,14 @@ def render_infer(
         document["id"] = request.id
     head = json.dumps(document).encode()
     return head + raw, len(head) if request.binary else None
+
+
+def _check_values(head: bytes) -> None:
+    found = 0
+    for start in range(0, len(head), _PIECE_BYTES):  # whoever counts lets nobody else run
+        found += sum(head.count(mark, start, start + _PIECE_BYTES) for mark in (b"{", b"[", b",", b":"))
+        if found > _MAX_VALUES:
+            raise BadRequest(f"The request holds more than {_MAX_VALUES} values; expected one list of encoded images.")
 
 
 def _from_base64(data: Any) -> list[bytes]:

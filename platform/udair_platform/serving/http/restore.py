@@ -1,42 +1,58 @@
 """From encoded bytes to encoded bytes: what every way into the data plane shares.
 
-Decoding is bounded in bytes, pixels and time, and all images on their way together in pixels: what
-does not fit is refused at once, before a pixel of it is decoded.
+Images are decoded by processes that can be ended (`udair.data.door`), tenants in turn; what is on its way is
+bounded in bytes. Nothing here but arithmetic happens on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from udair.data.encoding import ImageMetadata, encode, encode_png16, read_metadata
-from udair.data.images import DecodeLimits, ImageArray, decode
-from udair.errors import ImageError
-from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, PlatformError, TooManyRequests
+from udair.data.decoder import Decoded
+from udair.data.door import DecodeDoor
+from udair.data.encoding import ImageMetadata, OutputFormat, dropped, encode, encode_png16
+from udair.data.images import DecodeLimits, ImageArray
+from udair.errors import DoorBusy, ImageError
+from udair_platform.errors import BadRequest, BodyTooLarge, Invalid, PlatformError, TooManyRequests, Unavailable
 from udair_platform.http.tracing import Tracing
+from udair_platform.serving.http import seen
+from udair_platform.serving.http.room import Held, Room
 from udair_platform.serving.model.replica import RestoredImage
 from udair_platform.serving.observation.metrics import IngressMetrics
-from udair_platform.serving.request import JPEG, PNG, TIFF, WEBP, RestoreRequest
+from udair_platform.serving.request import JPEG, PNG, PNG16, TIFF, WEBP, RestoreRequest
 
-_FORMATS = {PNG: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff"}
+_FORMATS: dict[str, OutputFormat] = {PNG: "png", PNG16: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff"}
 _TOO_LARGE = ("TOO_MANY_BYTES", "TOO_MANY_PIXELS")
-
+# Of an image on its way: its pixels before and after; what the model takes is the engine's to count.
+_BYTES_PER_PIXEL = 6
+_MOST_DECODERS = 4
 
 Infer = Callable[[RestoreRequest, ImageArray], Awaitable["RestoredImage | PlatformError"]]
 
 
 @dataclass(frozen=True)
 class RestoreResponse:
-    """An encoded image and what is said about it."""
+    """An encoded image and what is said about it.
+
+    Attributes:
+        sha256: Of `data`.
+        seen: What is seen in the picture, in plain sentences, where that was asked for.
+    """
 
     data: bytes
     media_type: str
     restored: RestoredImage
+    sha256: str
     stages_s: dict[str, float] = field(default_factory=dict)
+    dropped: str = ""
+    seen: list[str] = field(default_factory=list)
 
     def headers(self, base_name: str) -> dict[str, str]:
         """HTTP headers that say who answered, and where the time went."""
@@ -50,6 +66,7 @@ class RestoreResponse:
             "X-Batch": str(self.restored.batch),
             "X-Batch-Domains": str(self.restored.domains),
             "Server-Timing": timing,
+            **({"X-Dropped": self.dropped} if self.dropped else {}),
         }
 
 
@@ -59,8 +76,9 @@ class RestoreService:
     Args:
         infer: Restores pixels: a Serve handle, or a replica in a test.
         limits: Bounds on the encoded bytes and pixels of one image.
-        max_open_pixels: Of all images on their way together.
-        decode_timeout_s: Longest that decoding may take.
+        door: Where images come in; one of its own if None.
+        room: What all requests together may hold.
+        patience_s: Longest that an image waits to be decoded and is.
         metrics: Where answers are counted.
         tracing: Where spans go.
     """
@@ -70,16 +88,25 @@ class RestoreService:
         infer: Infer,
         limits: DecodeLimits,
         *,
-        max_open_pixels: int = 256_000_000,
-        decode_timeout_s: float = 20.0,
+        door: DecodeDoor | None = None,
+        room: Room | None = None,
+        patience_s: float = 30.0,
         metrics: IngressMetrics | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self._infer, self.limits, self._max_open = infer, limits, max_open_pixels
-        self._decode_timeout_s = decode_timeout_s
+        self._infer, self.limits, self._patience_s = infer, limits, patience_s
+        self.room = room or Room()
+        cores = min(_MOST_DECODERS, max(2, len(os.sched_getaffinity(0))))
+        self._door = door or DecodeDoor(cores + 1)
+        # Threads that nothing else waits for: Python's own are for stores and keys.
+        self._encoders = ThreadPoolExecutor(cores, thread_name_prefix="encode")
         self.metrics = metrics or IngressMetrics()
         self._tracing = tracing or Tracing("udair-ingress")
-        self._open = 0
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self._door.close()
+        self._encoders.shutdown(wait=False, cancel_futures=True)
 
     async def restore(self, data: bytes, asked: RestoreRequest) -> RestoreResponse:
         """Restore one encoded image.
@@ -106,19 +133,37 @@ class RestoreService:
     async def _restore(self, data: bytes, asked: RestoreRequest) -> RestoreResponse:
         if not data:
             raise BadRequest("The body is empty; send the bytes of one image, e.g. `--data-binary @image.jpg`.")
+        with self.room.held(asked.name.partition("/")[0]) as held:
+            return await self._held(data, asked, held)
+
+    async def _held(self, data: bytes, asked: RestoreRequest, held: Held) -> RestoreResponse:
         began = time.perf_counter()
-        metadata = self._header(data)
-        with self._room(metadata):
-            with self._tracing.span("decode"):
-                image = await self._decoded(data)
-            decoded = time.perf_counter()
-            with self._tracing.span("infer"):
-                restored = await self._infer(replace(asked, trace=self._tracing.traceparent()), image)
-                if isinstance(restored, PlatformError):
-                    raise restored
-            answered = time.perf_counter()
-            with self._tracing.span("encode"):
-                encoded = await asyncio.to_thread(_encoded, restored.image, metadata, asked)
+        held.add(len(data))
+        with self._tracing.span("decode"):
+            came = await self._decoded(data, asked.name.partition("/")[0])
+        if asked.trial is not None:  # it may be shown to people who are not to know where and when it was taken
+            came = replace(came, metadata=replace(came.metadata, exif=b""))
+        height, width = came.image.shape[:2]
+        held.add(_BYTES_PER_PIXEL * height * width)
+        try:  # before the model runs
+            word = dropped(came.metadata, width, height, format=_FORMATS[asked.media_type])
+        except ImageError as error:
+            raise _refusal(error) from error
+        decoded = time.perf_counter()
+        with self._tracing.span("infer"):
+            restored = await self._infer(replace(asked, trace=self._tracing.traceparent()), came.image)
+            if isinstance(restored, PlatformError):
+                raise restored
+        answered = time.perf_counter()
+        with self._tracing.span("encode"):
+            encoding = self._encoders.submit(_encoded, restored.image, came.metadata, asked)
+            try:
+                encoded, sha256 = await asyncio.wrap_future(encoding)
+            except ImageError as error:
+                raise _refusal(error) from error
+        saw: list[str] = []
+        if asked.describe:
+            saw = await asyncio.wrap_future(self._encoders.submit(_seen, data, came.image, restored.image))
         stages = {
             "decode": decoded - began,
             "infer": answered - decoded,
@@ -126,43 +171,33 @@ class RestoreService:
             "forward": restored.forward_s,
             "encode": time.perf_counter() - answered,
         }
-        return RestoreResponse(encoded, asked.media_type, restored, stages)
+        return RestoreResponse(encoded, asked.media_type, restored, sha256, stages, word, saw)
 
-    def _header(self, data: bytes) -> ImageMetadata:
-        if len(data) > self.limits.max_bytes:
-            raise BodyTooLarge(f"The image has {len(data)} bytes; at most {self.limits.max_bytes} are read.")
+    async def _decoded(self, data: bytes, tenant: str) -> Decoded:
         try:
-            return read_metadata(data)
+            coming = self._door.submit(data, self.limits, tenant=tenant)
+        except DoorBusy as error:
+            raise TooManyRequests(str(error)) from error
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(coming), self._patience_s)
         except ImageError as error:
             raise _refusal(error) from error
-
-    async def _decoded(self, data: bytes) -> ImageArray:
-        try:
-            return await asyncio.wait_for(asyncio.to_thread(decode, data, self.limits), self._decode_timeout_s)
-        except ImageError as error:
-            raise _refusal(error) from error
+        except DoorBusy as error:
+            raise Unavailable(str(error)) from error
         except TimeoutError:
-            raise Invalid(
-                f"Decoding took more than {self._decode_timeout_s:g} s; save the image anew and send it again."
+            raise Unavailable(
+                f"The image was not decoded within {self._patience_s:g} s because of others; send it again a bit later."
             ) from None
 
-    @contextmanager
-    def _room(self, metadata: ImageMetadata) -> Iterator[None]:
-        width, height = metadata.size
-        pixels = width * height
-        if pixels <= self.limits.max_pixels and self._open and self._open + pixels > self._max_open:
-            raise TooManyRequests(f"Images of {self._open} pixels are on their way already; send it again a bit later.")
-        self._open += pixels
-        try:
-            yield
-        finally:
-            self._open -= pixels
+
+def _encoded(image: Any, metadata: ImageMetadata, asked: RestoreRequest) -> tuple[bytes, str]:
+    format = _FORMATS[asked.media_type]
+    data = encode_png16(image) if asked.bits16 else encode(image, metadata, format=format, quality=asked.quality)
+    return data, hashlib.sha256(data).hexdigest()
 
 
-def _encoded(image: Any, metadata: ImageMetadata, asked: RestoreRequest) -> bytes:
-    if asked.bits16:
-        return encode_png16(image)
-    return encode(image, metadata, format=_FORMATS[asked.media_type], quality=asked.quality)  # type: ignore[arg-type]
+def _seen(data: bytes, came: ImageArray, left: ImageArray) -> list[str]:
+    return [*seen.sentences(data, came), seen.changed(came, left)]
 
 
 def _refusal(error: ImageError) -> PlatformError:

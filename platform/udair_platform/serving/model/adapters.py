@@ -65,7 +65,7 @@ class Adapters:
         self._store, self._on_load = store, on_load
         self._loading: dict[str, asyncio.Task[Modulation | None]] = {}
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        self.hits = 0
+        self.hits = self.misses = 0
         disk.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def resident(self, target: Target) -> bool:
@@ -86,6 +86,7 @@ class Adapters:
         if row is not None:
             self.hits += 1
             return row
+        self.misses += 1
         if name not in self._loading:
             task = asyncio.create_task(asyncio.to_thread(self.load, target))
             self._loading[name] = task

@@ -22,6 +22,7 @@ class BackboneConfig:
         poll_s: Seconds after which a promotion is visible.
         window_s: Length of a drift window.
         report_s: Seconds between reports to the store; 0 writes none.
+        metrics_names: Label metrics by domains' names, not by digests of them.
     """
 
     base_uri: str
@@ -37,3 +38,4 @@ class BackboneConfig:
     poll_s: float = 1.0
     window_s: float = 3600.0
     report_s: float = 30.0
+    metrics_names: bool = False

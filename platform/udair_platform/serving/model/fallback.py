@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from udair.models.modulation import Modulation
-from udair_platform.errors import Unavailable
+from udair_platform.errors import InvalidState, Unavailable
 from udair_platform.serving.model.adapters import AdapterRefused, Adapters, Unreachable
 from udair_platform.serving.routing.table import SOURCE, DomainRoute, RouteTable, Target
 from udair_platform.telemetry import logger
@@ -80,6 +80,22 @@ class VersionFallback:
         self._unblock(name, wanted)
         return wanted, row, "none"
 
+    async def tried(self, wanted: Target) -> tuple[Target, Modulation | None, str]:
+        """As `row`, for one picture that is tried: that version or none, and nothing is remembered.
+
+        Raises:
+            InvalidState: Its adapter cannot be used.
+            Unavailable: The store does not answer.
+        """
+        if wanted.out_of_use:
+            return wanted, None, "source"
+        try:
+            return wanted, await self.adapters.row(wanted), "none"
+        except AdapterRefused as error:
+            raise InvalidState(f"Version {wanted.version} cannot be loaded: {error}") from error
+        except Unreachable as error:
+            raise Unavailable(f"{error} Version {wanted.version} can be tried when the store is back.") from error
+
     async def _instead(
         self, name: str, wanted: Target, earlier: Target | None, error: Unreachable | AdapterRefused
     ) -> tuple[Target, Modulation | None, str]:
@@ -123,25 +139,27 @@ class VersionFallback:
             self.blocked.pop(forgotten, None)
 
     def routes_changed(self, table: RouteTable) -> list[Future[None]]:
-        """Called by the router's thread: fetch at once what was promoted, and what is pinned."""
-        pinned = {t.row_name for route in table.routes.values() if route.pinned for t in route.targets}
-        self.adapters.bank.pinned = frozenset(name for name in pinned if name)
+        """Fetch at once what was promoted of the domains that are served here."""
         fetching = []
         for name, route in table.routes.items():
             if name in self.blocked and self.blocked[name].version not in {t.version for t in route.targets}:
                 self.blocked.pop(name, None)  # nobody wants that version any more
             active = name in self._served and self._served[name] != route.champion
-            if not self.adapters.resident(route.champion) and (route.pinned or active):
-                fetching.append(self._fetchers.submit(self._fetch_ahead, name, route.champion))
+            if active and not route.held and not self.adapters.resident(route.champion):
+                fetching.append(self._fetchers.submit(self.load_ahead, name, route, route.champion))
         return fetching
 
-    def _fetch_ahead(self, name: str, wanted: Target) -> None:
+    def load_ahead(self, name: str, route: DomainRoute, wanted: Target) -> None:
+        """Make a version resident in this thread, before it is asked for; that it cannot be had is noted."""
         try:
-            self.adapters.load(wanted)
+            if not self.adapters.resident(wanted):
+                self.adapters.load(wanted)
         except (Unreachable, AdapterRefused) as error:
             self._block(name, wanted, self._served.get(name, SOURCE), str(error))
         else:
             self._unblock(name, wanted)
+            if route.held and wanted == route.champion:
+                self._remember(name, wanted)  # it answers while its successor is on the way
 
     def close(self) -> None:
         """Fetch nothing more."""

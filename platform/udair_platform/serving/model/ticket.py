@@ -28,7 +28,15 @@ class EngineError(Exception):
 
 
 class Overloaded(EngineError):
-    """Too many images wait already."""
+    """Too many images wait already.
+
+    Attributes:
+        retry_after_s: Seconds in which half of them will be done, as fast as the last ones were.
+    """
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlinePassed(EngineError):
@@ -73,6 +81,8 @@ class Ticket:
     bits16: bool
     tone: Tone
     entered: float
+    tenant: str = ""
+    low: bool = False
     started: float = 0.0
     forward_s: float = 0.0
     steps: int = 0
@@ -80,6 +90,11 @@ class Ticket:
     domains: int = 0
     restoration: Restoration | None = field(default=None, repr=False)
     seen: Any = None
+
+    @property
+    def party(self) -> tuple[str, bool]:
+        """Who takes turns: a tenant, and apart from it the tenant's images of low priority."""
+        return self.tenant, self.low
 
     @property
     def pixels(self) -> int:

@@ -1,9 +1,12 @@
 """Prometheus metrics of the data plane, through Ray's exporter on every node.
 
-A label's values are bounded: beyond `MAX_DOMAIN_LABELS` domains, the rest share the label ``other``.
+A label's values are bounded: beyond `MAX_DOMAIN_LABELS` domains, the rest share the label ``other``. The exporter asks
+for no key, so that a domain is labelled by a digest of ``tenant/domain`` unless the installation keeps others away.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -13,24 +16,31 @@ _SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
 
 
 class DomainLabels:
-    """Gives each domain a label value, up to a number of them."""
+    """Gives each domain a label value, up to a number of them.
 
-    def __init__(self, limit: int = MAX_DOMAIN_LABELS) -> None:
-        self._limit = limit
+    Args:
+        names: Label domains by name, and not by a digest of it.
+        limit: How many have one of their own.
+    """
+
+    def __init__(self, names: bool = False, limit: int = MAX_DOMAIN_LABELS) -> None:
+        self._names, self._limit = names, limit
         self._known: set[str] = set()
 
     def label(self, domain: str) -> str:
-        """The domain itself while there is room, else ``other``."""
+        """The domain's own while there is room, else ``other``."""
         if domain not in self._known and len(self._known) < self._limit:
             self._known.add(domain)
-        return domain if domain in self._known else OTHER
+        if domain not in self._known:
+            return OTHER
+        return domain if self._names else hashlib.sha256(domain.encode()).hexdigest()[:12]
 
 
 class IngressMetrics:
     """What an ingress counts."""
 
-    def __init__(self) -> None:
-        self._labels = DomainLabels()
+    def __init__(self, names: bool = False) -> None:
+        self._labels = DomainLabels(names)
         self._requests = Counter(
             "udair_requests", "Answered requests by domain, status and fallback.", ("domain", "status", "fallback")
         )
@@ -57,10 +67,10 @@ class IngressMetrics:
 class ReplicaMetrics:
     """What a backbone counts."""
 
-    def __init__(self) -> None:
-        self._labels = DomainLabels()
+    def __init__(self, names: bool = False) -> None:
+        self._labels = DomainLabels(names)
         self._loads = Histogram("udair_adapter_load_seconds", "Seconds of a load, by tier.", _SECONDS, ("tier",))
-        self._bank = Gauge("udair_bank", "Resident adapters, hits and evictions since the start.", ("what",))
+        self._bank = Gauge("udair_bank", "Resident adapters; hits, misses and evictions since the start.", ("what",))
         self._waiting = Gauge("udair_waiting", "Images and pixels that are not done.", ("what",))
         self._cost = Gauge("udair_domain_forward_seconds", "Model seconds of a domain since the start.", ("domain",))
         self._drift = Gauge("udair_drift_bits", "Divergence of the last window from the snapshot.", ("domain",))
@@ -73,9 +83,9 @@ class ReplicaMetrics:
         """An adapter was loaded."""
         self._loads.observe(seconds, {"tier": tier})
 
-    def state(self, resident: int, hits: int, evictions: int, waiting: int, pixels: int) -> None:
+    def state(self, resident: int, hits: int, misses: int, evictions: int, waiting: int, pixels: int) -> None:
         """The bank and the queue as they are now."""
-        for what, value in (("resident", resident), ("hits", hits), ("evictions", evictions)):
+        for what, value in (("resident", resident), ("hits", hits), ("misses", misses), ("evictions", evictions)):
             self._bank.set(value, {"what": what})
         self._waiting.set(waiting, {"what": "images"})
         self._waiting.set(pixels, {"what": "pixels"})

@@ -6,7 +6,9 @@ Axes: K codes.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from udair.adaptation.drift import measure_drift
 from udair.adaptation.profile import SAMPLE, Embeddings, Profile
+from udair_platform.serving.observation.minutes import ServedMinutes
 
 MAX_DOMAINS = 4096
 _RECENT_S, _RECENT_IMAGES = 60.0, 4096
@@ -24,7 +27,7 @@ class DomainCounters:
     """What a domain has cost since the replica began.
 
     Attributes:
-        images, pixels: Restored.
+        images, pixels: Answered.
         forward_s: Seconds of model time: its share of pixels of every batch.
         failed: Images that were not restored.
     """
@@ -80,6 +83,16 @@ class _Domain:
     drift: dict[str, Any] | None = None
     shadow: Comparison | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "usage": {**vars(self.usage), "forward_s": round(self.usage.forward_s, 4)},
+            "drift": self.drift,
+            "shadow": self.shadow.to_dict() if self.shadow else None,
+        }
+
+
+UNSEEN: Mapping[str, Any] = _Domain().to_dict()  # what is said of a domain that no request was for
+
 
 class TrafficWindows:
     """Counts by domain; the domain that was quiet longest is forgotten first.
@@ -87,33 +100,45 @@ class TrafficWindows:
     Args:
         codes: K of the base model.
         window_s: Length of a drift window.
+        clock: The time.
+
+    Attributes:
+        minutes: What was restored and what was not, minute by minute.
     """
 
-    def __init__(self, codes: int, window_s: float = 3600.0) -> None:
-        self._codes, self.window_s = codes, window_s
+    def __init__(self, codes: int, window_s: float = 3600.0, clock: Callable[[], float] = time.time) -> None:
+        self._codes, self.window_s, self._clock = codes, window_s, clock
+        self.minutes = ServedMinutes(clock)
         self._domains: OrderedDict[str, _Domain] = OrderedDict()
+        self._tenants: dict[str, DomainCounters] = {}  # none is forgotten: budgets are counted by them
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_IMAGES)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._domains)
 
-    def count(self, domain: str, pixels: int, forward_s: float) -> DomainCounters:
-        """One restored image; what the domain has cost so far."""
+    def answered(
+        self, domain: str, version: int, pixels: int, *, forward_s: float = 0.0, latency_s: float = 0.0
+    ) -> DomainCounters:
+        """One image that was answered, by the model or as it came; what the domain has cost so far.
+
+        Args:
+            latency_s: How long it waited and was worked on; forgotten after a minute.
+        """
+        self.minutes.restored(domain, version, latency_s)
         with self._lock:
+            self._recent.append((self._clock(), latency_s))
             usage = self._of(domain).usage
-            usage.images += 1
-            usage.pixels += pixels
-            usage.forward_s += forward_s
+            whole = self._tenants.setdefault(domain.partition("/")[0], DomainCounters())
+            for counters in (usage, whole):
+                counters.images += 1
+                counters.pixels += pixels
+                counters.forward_s += forward_s
             return usage
 
-    def observe_latency(self, seconds: float, now: float) -> None:
-        """How long an image waited and was worked on; what it says is forgotten after a minute."""
-        with self._lock:
-            self._recent.append((now, seconds))
-
-    def pace(self, now: float) -> dict[str, float | None]:
+    def pace(self) -> dict[str, float | None]:
         """Images a second over the last minute, and how long they took; None where there was none."""
+        now = self._clock()
         with self._lock:
             recent = [(at, seconds) for at, seconds in self._recent if now - at <= _RECENT_S]
         if not recent:
@@ -123,13 +148,16 @@ class TrafficWindows:
         rate = len(recent) / (_RECENT_S if whole else max(now - recent[0][0], 1e-3))
         return {"images_per_s": round(rate, 3), "p50_s": round(float(p50_s), 4), "p99_s": round(float(p99_s), 4)}
 
-    def failed(self, domain: str) -> None:
-        """One image that was not restored."""
-        with self._lock:
-            self._of(domain).usage.failed += 1
+    def failed(self, domain: str, version: int, *, refused: bool) -> None:
+        """One image that was not restored; one that was refused for others' sake is not counted against its domain."""
+        self.minutes.failed(domain, version)
+        if not refused:
+            with self._lock:
+                self._of(domain).usage.failed += 1
 
-    def wants_embedding(self, domain: str, now: float) -> bool:
+    def wants_embedding(self, domain: str) -> bool:
         """Whether the next image of the domain should be looked at: a window's images are spread over it."""
+        now = self._clock()
         with self._lock:
             entry = self._of(domain)
             enough = entry.window is not None and entry.window.images >= 32
@@ -138,12 +166,12 @@ class TrafficWindows:
             entry.embedded_time = now
             return True
 
-    def observe_embeddings(self, domain: str, embeddings: Embeddings, now: float) -> None:
+    def observe_embeddings(self, domain: str, embeddings: Embeddings) -> None:
         """How the model saw an image."""
         with self._lock:
             entry = self._of(domain)
             if entry.window is None:
-                entry.window, entry.window_began = Profile.empty(self._codes), now
+                entry.window, entry.window_began = Profile.empty(self._codes), self._clock()
             entry.window.add(embeddings)
 
     def shadow(self, domain: str, version: int) -> Comparison:
@@ -154,8 +182,9 @@ class TrafficWindows:
                 entry.shadow = Comparison(version)
             return entry.shadow
 
-    def due(self, now: float) -> list[str]:
+    def due(self) -> list[str]:
         """Domains whose window has ended."""
+        now = self._clock()
         with self._lock:
             return [
                 name
@@ -163,7 +192,7 @@ class TrafficWindows:
                 if entry.window is not None and now - entry.window_began >= self.window_s
             ]
 
-    def close_window(self, domain: str, reference: dict[str, Any] | None, now: float) -> dict[str, Any] | None:
+    def close_window(self, domain: str, reference: dict[str, Any] | None) -> dict[str, Any] | None:
         """End the domain's window and compare it with `reference`, a `profile.json`.
 
         Returns:
@@ -177,7 +206,7 @@ class TrafficWindows:
             entry.window = None
         record: dict[str, Any] = {
             "began_time": round(began, 3),
-            "ended_time": round(now, 3),
+            "ended_time": round(self._clock(), 3),
             "images": window.images,
             "class_shares": window.class_shares,
             "code_shares": [round(float(share), 4) for share in window.codes_K / max(window.images, 1)],
@@ -201,18 +230,23 @@ class TrafficWindows:
             self._of(domain).drift = record
         return record
 
-    def report(self, only: str | None = None) -> dict[str, dict[str, Any]]:
-        """What is known of every domain, or of one, JSON-ready."""
+    def report_tenants(self) -> dict[str, dict[str, float]]:
+        """What each tenant has had restored since the replica began, JSON-ready; it only rises."""
         with self._lock:
             return {
-                name: {
-                    "usage": {**vars(entry.usage), "forward_s": round(entry.usage.forward_s, 4)},
-                    "drift": entry.drift,
-                    "shadow": entry.shadow.to_dict() if entry.shadow else None,
-                }
-                for name, entry in self._domains.items()
-                if only in (None, name)
+                name: {"images": whole.images, "forward_s": round(whole.forward_s, 4)}
+                for name, whole in self._tenants.items()
             }
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """What is known of every domain, JSON-ready."""
+        with self._lock:
+            return {name: entry.to_dict() for name, entry in self._domains.items()}
+
+    def of(self, domain: str) -> dict[str, Any]:
+        """What is known of one domain, JSON-ready; of the same shape where nothing is."""
+        with self._lock:
+            return self._domains[domain].to_dict() if domain in self._domains else dict(UNSEEN)
 
     def _of(self, domain: str) -> _Domain:
         entry = self._domains.setdefault(domain, _Domain())

@@ -18,10 +18,10 @@ class Scaling:
     """Bounds and speeds.
 
     Attributes:
-        min_replicas, max_replicas: Bounds. The least is 1: Ray Serve 2.60 does not come back from zero
-            reliably (ray#59076), and a backbone takes seconds to load.
+        min_replicas, max_replicas: Bounds. From zero the first request that waits starts a replica, at once.
         target_pixels: Pixels that may wait, or be worked on, for each replica.
         up_after_s, down_after_s: The need must last that long before replicas are added, or removed.
+        handover_s: Between two that are removed: what the first one held is ready elsewhere by then.
     """
 
     min_replicas: int = 1
@@ -29,12 +29,12 @@ class Scaling:
     target_pixels: float = 8 * 256 * 256
     up_after_s: float = 5.0
     down_after_s: float = 300.0
+    handover_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_replicas <= self.max_replicas:
+        if not 0 <= self.min_replicas <= self.max_replicas or not self.max_replicas:
             raise ValueError(
-                f"replicas are {self.min_replicas} to {self.max_replicas}; expected 1 <= min <= max. "
-                "Scaling to zero is not offered: Ray Serve 2.60 does not come back from it reliably."
+                f"replicas are {self.min_replicas} to {self.max_replicas}; expected 0 <= min <= max, and 1 <= max."
             )
 
 
@@ -51,22 +51,27 @@ def decide(
 
     The peak of the need over `down_after_s` is kept, so that a pause of the traffic removes nothing
     that the next burst needs; growth follows the least need of `up_after_s`, so that one large image
-    adds nothing.
+    adds nothing. Replicas go one at a time.
 
     Args:
         now: Seconds, monotonic.
         current: Replicas there are, or are being started.
         state: What the last call returned.
     """
+    need_now = wanted(waiting_pixels, scaling)
+    if not current and need_now:  # somebody waits, and nobody is there
+        return need_now, {"needs": [(now, need_now)], "began": now}
     history = [(at, need) for at, need in state.get("needs", []) if now - at <= scaling.down_after_s]
-    history.append((now, wanted(waiting_pixels, scaling)))
+    history.append((now, need_now))
     recent = [need for at, need in history if now - at <= scaling.up_after_s]
     began = state.get("began", now)
     grow = min(recent) if now - began >= scaling.up_after_s else current
     keep = max(need for _, need in history) if now - began >= scaling.down_after_s else current
-    target = max(grow, min(current, keep))
+    went = state.get("went", -math.inf)
+    fewest = current - 1 if now - went >= scaling.handover_s else current
+    target = max(grow, min(current, max(keep, fewest)))
     bounded = min(max(target, scaling.min_replicas), scaling.max_replicas)
-    return bounded, {"needs": _thinned(history), "began": began}
+    return bounded, {"needs": _thinned(history), "began": began, "went": now if bounded < current else went}
 
 
 class PixelPolicy:

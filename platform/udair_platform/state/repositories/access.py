@@ -19,7 +19,7 @@ from udair_platform.state.repositories.rows import (
     paged,
     values_of,
 )
-from udair_platform.state.tables import API_KEYS, REPLIES, TENANTS
+from udair_platform.state.tables import API_KEYS, REPLIES, TENANTS, USED_LINKS
 
 
 class Tenants(Repository):
@@ -97,11 +97,28 @@ class Keys(Repository):
             raise NotFound(f"There is no key {kid!r}. `udair key list` shows yours.")
         return key, changed
 
+    def log_out(self, tenant: str, kid: str, *, at: datetime) -> None:
+        """End the sessions that the key has begun before that time."""
+        where = (API_KEYS.c.tenant == tenant, API_KEYS.c.kid == kid)
+        self._connection.execute(update(API_KEYS).where(*where).values(logged_out_time=at))
+
     def revoked(self, tenant: TenantScope) -> dict[str, datetime]:
         """From when on each key that was taken back is refused, by the key's name."""
         columns = select(API_KEYS.c.kid, API_KEYS.c.revoked_time)
         statement = columns.where(in_tenant(API_KEYS, tenant), API_KEYS.c.revoked_time.is_not(None))
         return dict(self._connection.execute(statement.order_by(API_KEYS.c.kid)).tuples().all())
+
+
+class UsedLinks(Repository):
+    """Login links that are good no more, by the digest of each."""
+
+    def use(self, digest: str, *, until: datetime, now: datetime) -> bool:
+        """Whether this is the first use of a link; those whose time is over by `now` are forgotten."""
+        self._connection.execute(delete(USED_LINKS).where(USED_LINKS.c.until_time < now))
+        if self._connection.scalar(select(USED_LINKS.c.digest).where(USED_LINKS.c.digest == digest)) is not None:
+            return False
+        self._connection.execute(insert(USED_LINKS).values(digest=digest, until_time=until))
+        return True
 
 
 @dataclass(frozen=True)

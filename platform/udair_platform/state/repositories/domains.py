@@ -87,6 +87,22 @@ class Domains(Repository):
         where = (in_tenant(DOMAINS, tenant), DOMAINS.c.id == id, _LIVING)
         return self._one(Domain, select(DOMAINS).where(*where))
 
+    def names(self, tenant: TenantScope, ids: Iterable[str]) -> dict[str, str]:
+        """What the living ones of these domains are called, by id."""
+        wanted, found = sorted(set(ids)), dict[str, str]()
+        for start in range(0, len(wanted), 400):  # SQLite bounds the variables of a statement
+            where = (in_tenant(DOMAINS, tenant), _LIVING, DOMAINS.c.id.in_(wanted[start : start + 400]))
+            found |= dict(self._connection.execute(select(DOMAINS.c.id, DOMAINS.c.name).where(*where)).tuples().all())
+        return found
+
+    def ids(self, tenant: TenantScope, names: Iterable[str]) -> dict[str, str]:
+        """The ids of the living domains that are called so, by name."""
+        wanted, found = sorted(set(names)), dict[str, str]()
+        for start in range(0, len(wanted), 400):
+            where = (in_tenant(DOMAINS, tenant), _LIVING, DOMAINS.c.name.in_(wanted[start : start + 400]))
+            found |= dict(self._connection.execute(select(DOMAINS.c.name, DOMAINS.c.id).where(*where)).tuples().all())
+        return found
+
     def exists(self, id: str) -> bool:
         """Whether the id is taken, by anybody, living or deleted."""
         return self._connection.scalar(select(DOMAINS.c.id).where(DOMAINS.c.id == id)) is not None

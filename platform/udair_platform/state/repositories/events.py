@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, insert, select, update
@@ -56,6 +57,11 @@ class Events(Repository):
         where = (in_tenant(EVENTS, tenant), EVENTS.c.kind == kind, EVENTS.c.time > time)
         return self._all(Event, paged(EVENTS, *where, after=None, size=size, newest_first=True))
 
+    def of_kinds(self, tenant: TenantScope, domain_id: str, kinds: Collection[str]) -> list[Event]:
+        """All of the domain's events of these kinds, oldest first."""
+        where = (in_tenant(EVENTS, tenant), EVENTS.c.domain_id == domain_id, EVENTS.c.kind.in_(kinds))
+        return self._all(Event, select(EVENTS).where(*where).order_by(EVENTS.c.seq))
+
     def latest(self, tenant: TenantScope, domain_id: str, kind: str, *, size: int) -> list[Event]:
         """The domain's newest events of one kind, newest first."""
         where = (in_tenant(EVENTS, tenant), EVENTS.c.domain_id == domain_id, EVENTS.c.kind == kind)
@@ -70,14 +76,19 @@ class Leases(Repository):
     """Who may act, until when. A new holder's token is higher, which fences the old one."""
 
     def acquire(self, name: str, holder: str, *, now: datetime, ttl_s: float) -> int | None:
-        """Take or renew the lease; its token, or None while another holds it."""
+        """Take or renew the lease; its token, or None while another holds it.
+
+        One that lasts more than twice `ttl_s` from now was written by a clock that was ahead, and counts as
+        expired: nobody waits for as long as that clock was wrong. (Clocks that differ by less than `ttl_s`
+        take nothing from each other.) The token of whoever held it is void then, as at every change of holder.
+        """
         row = self._connection.execute(select(LEASES).where(LEASES.c.name == name)).mappings().first()
         expires = now + timedelta(seconds=ttl_s)
         if row is None:
             values = {"name": name, "holder": holder, "token": 1, "expires_time": expires}
             self._connection.execute(insert(LEASES).values(**values))
             return 1
-        if row["holder"] != holder and row["expires_time"] > now:
+        if row["holder"] != holder and now < row["expires_time"] <= expires + timedelta(seconds=ttl_s):
             return None
         token = int(row["token"]) + int(row["holder"] != holder)
         values = {"holder": holder, "token": token, "expires_time": expires}
@@ -97,10 +108,10 @@ class Leases(Repository):
         if self._connection.scalar(select(LEASES.c.name).where(*where)) is None:
             raise LeaseLost(f"The lease {name!r} is no longer ours ({holder}, token {token}); nothing was written.")
 
-    def expires(self, name: str) -> datetime | None:
-        """Until when somebody has the lease, or had it; None if nobody ever did."""
-        expires: datetime | None = self._connection.scalar(select(LEASES.c.expires_time).where(LEASES.c.name == name))
-        return expires
+    def held(self, name: str) -> tuple[str, datetime] | None:
+        """Who has the lease, or had it, and until when; None if nobody ever did."""
+        columns = select(LEASES.c.holder, LEASES.c.expires_time)
+        return self._connection.execute(columns.where(LEASES.c.name == name)).tuples().first()
 
     def release(self, name: str, holder: str, *, now: datetime) -> None:
         """Let another take it at once."""
@@ -114,6 +125,11 @@ class Counters(Repository):
     def value(self, name: str) -> int:
         """Where the counter stands; 0 before its first step."""
         return self._connection.scalar(select(COUNTERS.c.value).where(COUNTERS.c.name == name)) or 0
+
+    def under(self, prefix: str) -> dict[str, int]:
+        """Every counter whose name begins so, by the rest of its name."""
+        rows = self._connection.execute(select(COUNTERS).where(COUNTERS.c.name.startswith(prefix, autoescape=True)))
+        return {row.name.removeprefix(prefix): row.value for row in rows}
 
     def step(self, name: str, *, at_least: int = 0) -> int:
         """Raise the counter by one, or to `at_least` if that is more; its new value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from udair_platform.entities.job import JOB_TERMINAL, Attempt, Job, JobState
@@ -137,6 +137,17 @@ class Jobs(Repository):
         for domain_id, started, finished in self._connection.execute(ran).tuples():
             count, seconds = sums.get(domain_id, (0, 0.0))
             sums[domain_id] = (count + 1, seconds + (finished - started).total_seconds())
+        return sums
+
+    def seconds_between(self, tenant: TenantScope, start: datetime, now: datetime) -> dict[str, float]:
+        """By tenant: how many seconds of the time from `start` to `now` its jobs ran, those that still run too."""
+        columns = select(JOBS.c.tenant, JOBS.c.started_time, JOBS.c.finished_time)
+        lately = or_(JOBS.c.finished_time > start, JOBS.c.finished_time.is_(None))
+        ran = columns.where(in_tenant(JOBS, tenant), lately, JOBS.c.started_time < now)
+        sums: dict[str, float] = {}
+        for name, started, finished in self._connection.execute(ran).tuples():
+            seconds = (min(finished or now, now) - max(started, start)).total_seconds()
+            sums[name] = sums.get(name, 0.0) + max(0.0, seconds)
         return sums
 
     def save(self, job: Job) -> Job:

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import func, literal_column, select, tuple_
+from sqlalchemy import and_, func, literal_column, or_, select, tuple_
 
+from udair_platform.contract.domains import Traffic
+from udair_platform.entities.alias import CHAMPION
+from udair_platform.entities.domain import DomainState
 from udair_platform.entities.version import AdapterVersion, VersionState
 from udair_platform.errors import NotFound
 from udair_platform.state.repositories.rows import Repository, TenantScope, in_tenant
-from udair_platform.state.tables import VERSIONS
+from udair_platform.state.tables import ALIASES, DOMAINS, VERSIONS
+
+
+@dataclass(frozen=True)
+class UnsettledVersion:
+    """A version that somebody has to decide about, and the name and traffic of its domain."""
+
+    domain_id: str
+    number: int
+    state: VersionState
+    verdict: str | None
+    base_digest: str
+    reviewed_by: str | None
+    name: str
+    traffic: Traffic
 
 
 class Versions(Repository):
@@ -79,6 +97,40 @@ class Versions(Repository):
             for version in self._all(AdapterVersion, select(VERSIONS).where(*where)):
                 found[version.domain_id, version.number] = version
         return found
+
+    def verdicts_of(self, tenant: TenantScope, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str | None]:
+        """The verdicts on the versions with these (domain id, number), without their evidence."""
+        wanted = list(keys)
+        found: dict[tuple[str, int], str | None] = {}
+        for start in range(0, len(wanted), 400):
+            pair = tuple_(VERSIONS.c.domain_id, VERSIONS.c.number)
+            columns = select(VERSIONS.c.domain_id, VERSIONS.c.number, VERSIONS.c.verdict)
+            where = (in_tenant(VERSIONS, tenant), pair.in_(wanted[start : start + 400]))
+            for domain_id, number, verdict in self._connection.execute(columns.where(*where)).tuples():
+                found[domain_id, number] = verdict
+        return found
+
+    def unsettled(self, tenant: TenantScope, *, size: int) -> list[UnsettledVersion]:
+        """The newest version of each living domain where that is refused, not decided about, or newer than what serves.
+
+        Latest first, without evidence.
+        """
+        later = VERSIONS.alias("later")
+        newest = select(func.max(later.c.number)).where(later.c.domain_id == VERSIONS.c.domain_id).scalar_subquery()
+        champion = and_(ALIASES.c.domain_id == VERSIONS.c.domain_id, ALIASES.c.name == CHAMPION)
+        columns = [VERSIONS.c[item.name] for item in fields(UnsettledVersion) if item.name in VERSIONS.c]
+        waiting = and_(VERSIONS.c.state == VersionState.ACTIVE, VERSIONS.c.number > ALIASES.c.version)
+        open_states = (VersionState.REJECTED, VersionState.PENDING_APPROVAL)
+        statement = (
+            select(*columns, DOMAINS.c.name, DOMAINS.c.traffic)
+            .join(DOMAINS, DOMAINS.c.id == VERSIONS.c.domain_id)
+            .join(ALIASES, champion)
+            .where(in_tenant(VERSIONS, tenant), DOMAINS.c.state != DomainState.DELETED)
+            .where(VERSIONS.c.number == newest, or_(VERSIONS.c.state.in_(open_states), waiting))
+            .order_by(VERSIONS.c.created_time.desc())
+            .limit(size)
+        )
+        return self._all(UnsettledVersion, statement)
 
     def verdicts(self, tenant: TenantScope) -> dict[str, int]:
         """How many versions the gate gave each verdict that it gave any."""

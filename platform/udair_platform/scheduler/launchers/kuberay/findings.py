@@ -63,7 +63,7 @@ def cause_of(rayjob: Object, found: PodFinding | None, events: Iterable[Object])
         return Cause("RUN_TIMEOUT", f"KubeRay ended it after activeDeadlineSeconds. {message}".strip())
     if found is not None:
         return found.cause
-    if quota := next((text for text in map(_text, events) if "exceeded quota" in text), None):
+    if quota := next((message for message in map(_text, events) if "exceeded quota" in message), None):
         return Cause("QUOTA_EXCEEDED", f"the namespace's quota is used up: {quota}")
     if reason == "PreRunningDeadlineExceeded":
         return Cause("NO_CAPACITY", f"its Ray cluster was not up in time, and no pod says why. {message}".strip())
@@ -75,6 +75,8 @@ def cause_of(rayjob: Object, found: PodFinding | None, events: Iterable[Object])
         # Ray's memory monitor ends processes before the kernel does, so that no container is OOMKilled.
         lack = "running low on memory" in message or "OutOfMemory" in message
         return Cause("OOM" if lack else "NODE_LOST", f"it ended without a result: {message or 'no message'}")
+    if state_of(rayjob) is LaunchState.SUSPENDED:
+        return Cause("NO_CAPACITY", "the cluster's queue (Kueue) holds it until there is room")
     return None
 
 
@@ -106,32 +108,36 @@ def finding_in(pod: Object) -> PodFinding | None:
             return _found("OOM", f"{name}: container {container} used more memory than its limit{limit}")
     target = _condition(status, "DisruptionTarget")
     if target is not None and target.get("status") == "True":
-        why, text = target.get("reason") or "", _one_line(target.get("message") or "")
+        why, message = target.get("reason") or "", _one_line(target.get("message") or "")
         if why in _TAKEN:
-            return _found("PREEMPTED", f"{name}: {why}. {text}".strip())
+            return _found("PREEMPTED", f"{name}: {why}. {message}".strip())
         if why in _NODE_GONE:
-            return _found("PREEMPTED" if _on_spot(pod) else "NODE_LOST", f"{name}: its node is gone ({why}). {text}")
-    reason, text = status.get("reason") or "", _one_line(status.get("message") or "")
+            return _found("PREEMPTED" if _on_spot(pod) else "NODE_LOST", f"{name}: its node is gone ({why}). {message}")
+    reason, message = status.get("reason") or "", _one_line(status.get("message") or "")
     if reason == "Evicted":
         # Whoever fills the disk or the memory of a node would do so on the next one: that spends an attempt.
-        return _found("OOM" if "memory" in text else "NODE_LOST", f"{name}: evicted from its node. {text}".strip())
+        return _found(
+            "OOM" if "memory" in message else "NODE_LOST", f"{name}: evicted from its node. {message}".strip()
+        )
     if reason.startswith("OutOf") or reason == "UnexpectedAdmissionError":
-        return _found("NO_CAPACITY", f"{name}: its node had no room after all ({reason}). {text}".strip())
+        return _found("NO_CAPACITY", f"{name}: its node had no room after all ({reason}). {message}".strip())
     if reason in _SHUTDOWN:
-        return _found("PREEMPTED", f"{name}: its node was shut down or wanted by others ({reason}). {text}".strip())
+        return _found("PREEMPTED", f"{name}: its node was shut down or wanted by others ({reason}). {message}".strip())
     if reason == "NodeLost":
-        return _found("PREEMPTED" if _on_spot(pod) else "NODE_LOST", f"{name}: its node does not answer. {text}")
+        return _found("PREEMPTED" if _on_spot(pod) else "NODE_LOST", f"{name}: its node does not answer. {message}")
     for container, waiting in _waiting(status):
-        why, text = waiting.get("reason") or "", _one_line(waiting.get("message") or "")
+        why, message = waiting.get("reason") or "", _one_line(waiting.get("message") or "")
         if why in _IMAGE:
             image = _image(pod, container)
-            return _found("IMAGE_UNAVAILABLE", f"{name}: image {image} cannot be pulled ({why}). {text}", standing=True)
+            return _found(
+                "IMAGE_UNAVAILABLE", f"{name}: image {image} cannot be pulled ({why}). {message}", standing=True
+            )
         if why in _CONFIG:
-            return _found("CONTROLLER_ERROR", f"{name}: container {container}: {why}. {text}", standing=True)
+            return _found("CONTROLLER_ERROR", f"{name}: container {container}: {why}. {message}", standing=True)
     scheduled = _condition(status, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        text = _one_line(scheduled.get("message") or "")
-        return PodFinding(Cause("NO_CAPACITY", f"{name}: no node can take it. {text}".strip()), waiting=True)
+        message = _one_line(scheduled.get("message") or "")
+        return PodFinding(Cause("NO_CAPACITY", f"{name}: no node can take it. {message}".strip()), waiting=True)
     return None
 
 

@@ -22,6 +22,7 @@ from udair_platform.scheduler.launchers.kuberay import rayjob as body
 from udair_platform.scheduler.launchers.kuberay.api import EVENTS, PODS, RAYJOBS, connect
 from udair_platform.scheduler.launchers.kuberay.findings import Findings, cause_of, finding_in, state_of
 from udair_platform.scheduler.launchers.kuberay.informer import Informer, Pace
+from udair_platform.scheduler.launchers.kuberay.pod_logs import PodLogs
 from udair_platform.scheduler.launchers.kuberay.settings import KUBERAY_VERSION, KubeSettings
 from udair_platform.settings import Settings
 from udair_platform.telemetry import logger
@@ -53,7 +54,7 @@ class KubeRayLauncher(Launcher):
         self._platform, self._settings, self._api = platform, settings, api
         self._hopeless_after_s = hopeless_after_s
         self._scope = None if settings.namespace_per_tenant else settings.namespace
-        self._findings = Findings()
+        self._findings, self._logs = Findings(), PodLogs(api)
         ours = body.selector(settings)
         self._rayjobs = Informer(api, RAYJOBS, self._scope, ours, pace=pace)
         self._pods = Informer(api, PODS, self._scope, ours, on_change=self._findings.note, pace=pace)
@@ -94,9 +95,12 @@ class KubeRayLauncher(Launcher):
         """Why it ended or does not start, from its RayJob, its pods and their events."""
         attempt = self._label(submission_id)
         found = self._find(submission_id)
-        if not self._pods.fresh:
-            self._look_at_pods(submission_id)
         finding = self._findings.of(attempt)
+        told = finding is not None and not finding.waiting
+        if not self._pods.fresh or not (told or (found is not None and state_of(found) in ALIVE)):
+            # The copy of the pods may lag behind that of the RayJobs, and why an attempt ended is asked for once.
+            self._look_at_pods(submission_id)
+            finding = self._findings.of(attempt)
         if found is None:
             return finding.cause if finding else None
         return cause_of(found, finding, self._events(found) if finding is None else ())
@@ -111,15 +115,11 @@ class KubeRayLauncher(Launcher):
 
     def logs(self, submission_id: str, *, max_bytes: int = 2**20) -> str:
         """What its pods printed, head first, while they exist: Ray's words, and the job's from where it ran."""
-        printed = []
-        for pod in self._pods_of(submission_id):
-            meta = pod["metadata"]
-            container = pod["spec"]["containers"][0]["name"]
-            with self._refusals(submission_id, meta["namespace"]):
-                text = self._api.log(meta["namespace"], meta["name"], container, max_bytes=max_bytes)
-            if text:
-                printed.append(f"==> {meta['name']} <==\n{text}")
-        return "\n".join(printed).encode()[-max_bytes:].decode(errors="replace")
+        pods = self._pods_of(submission_id)
+        with self._refusals(submission_id, pods[0]["metadata"]["namespace"] if pods else ""):
+            logs = self._logs.of(pods, max_bytes=max_bytes)
+        printed = "\n".join(f"==> {name} <==\n{log}" for name, log in logs)
+        return printed.encode()[-max_bytes:].decode(errors="replace")
 
     def held(self) -> Collection[str]:
         """Attempts whose RayJobs live, or have ended and are past the time at which KubeRay deletes them."""
@@ -176,7 +176,8 @@ class KubeRayLauncher(Launcher):
         return sorted(found, key=lambda pod: (_role(pod) != "head", pod["metadata"]["name"]))
 
     def _look_at_pods(self, submission_id: str) -> None:
-        for pod in self._pods_of(submission_id):
+        pods, _ = self._api.find(PODS, self._scope, labels=body.selector(self._settings, submission_id))
+        for pod in pods:
             if finding_in(pod) is not None:
                 self._findings.note(pod)
 
@@ -194,8 +195,11 @@ class KubeRayLauncher(Launcher):
             return False
         if state_of(found) in ALIVE:
             return True
-        ended = (found.get("status") or {}).get("endTime") or found["metadata"]["creationTimestamp"]
-        kept = timedelta(seconds=self._settings.ttl_s + 2 * body.KEPT_LONGER_S)
+        status = found.get("status") or {}
+        ended = status.get("endTime") or found["metadata"]["creationTimestamp"]
+        # The operator deletes neither the cluster nor the RayJob of one that was stopped, whatever its rules.
+        theirs = 0 if status.get("jobStatus") == "STOPPED" else 2 * body.KEPT_LONGER_S
+        kept = timedelta(seconds=self._settings.ttl_s + theirs)
         return datetime.now(UTC) - datetime.fromisoformat(ended) > kept
 
 

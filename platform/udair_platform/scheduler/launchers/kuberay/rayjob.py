@@ -42,7 +42,7 @@ def name_of(submission_id: str) -> str:
 
 def namespace_of(settings: KubeSettings, tenant: str) -> str:
     """Where the tenant's jobs run."""
-    return _shortened(f"udair-t-{tenant}", 63) if settings.namespace_per_tenant else settings.namespace
+    return _shortened(f"{settings.instance}-t-{tenant}", 63) if settings.namespace_per_tenant else settings.namespace
 
 
 def selector(settings: KubeSettings, submission_id: str | None = None) -> str:
@@ -142,6 +142,8 @@ def pod(settings: KubeSettings, container: str, resources: dict[str, str], label
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+    if settings.env:
+        main["env"] = [{"name": name, "value": value} for name, value in sorted(settings.env.items())]
     if settings.env_secret:
         main["envFrom"] = [{"secretRef": {"name": settings.env_secret}}]
     spec: dict[str, Any] = {
@@ -159,9 +161,14 @@ def pod(settings: KubeSettings, container: str, resources: dict[str, str], label
         spec["serviceAccountName"] = settings.service_account
     if settings.priority_class:
         spec["priorityClassName"] = settings.priority_class
+    if settings.runtime_class and settings.gpu_resource in resources:
+        spec["runtimeClassName"] = settings.runtime_class
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return {"metadata": {"labels": labels}, "spec": spec}
+    metadata: dict[str, Any] = {"labels": labels}
+    if settings.annotations:
+        metadata["annotations"] = dict(settings.annotations)
+    return {"metadata": metadata, "spec": spec}
 
 
 def _place(template: dict[str, Any], node_selector: dict[str, str], tolerations: list[dict[str, Any]]) -> None:
@@ -175,6 +182,7 @@ def _deletion(settings: KubeSettings) -> dict[str, Any]:
     if settings.queue:
         # KubeRay suspends only jobs with this way of deletion; the RayJob itself is swept by us.
         return {"suspend": True, "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": settings.ttl_s}
+    # No rule can name a stopped job (KubeRay 1.7 takes SUCCEEDED and FAILED): those are swept by us, see `held`.
     ended = ({"jobStatus": "SUCCEEDED"}, {"jobDeploymentStatus": "Failed"})
     stages = (("DeleteCluster", settings.ttl_s), ("DeleteSelf", settings.ttl_s + KEPT_LONGER_S))
     rules = [

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from udair_platform.settings import load_checked
 
 KUBERAY_VERSION = "1.7.0"
+# A job that is moved begins its phase anew: neither Karpenter nor the cluster autoscaler may empty its node.
+KEEP_RUNNING = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 _PREFIX = "UDAIR_KUBE_"
 _NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
@@ -35,7 +37,7 @@ class KubeSettings(BaseSettings):
     kubeconfig: Path | None = Field(None, description="default: KUBECONFIG, or the pod's own account")
     context: str | None = Field(None, description="context of the kubeconfig; default: its current one")
     namespace: str = Field("udair", pattern=_NAMESPACE, description="where jobs run, unless tenants have their own")
-    namespace_per_tenant: bool = Field(False, description="jobs run in udair-t-TENANT; whoever deploys makes those")
+    namespace_per_tenant: bool = Field(False, description="jobs run in INSTANCE-t-TENANT; whoever deploys makes those")
     instance: str = Field(
         "udair", min_length=1, pattern=_LABEL_VALUE, description="this platform's name, where several share a cluster"
     )
@@ -57,10 +59,16 @@ class KubeSettings(BaseSettings):
     head_tolerations: list[dict[str, Any]] = Field(default_factory=list, description="of the head")
     worker_tolerations: list[dict[str, Any]] = Field(default_factory=list, description="of spot nodes, for example")
     workers_on_spot: bool = Field(False, description="workers' nodes may be taken away: losing one spends no attempt")
+    annotations: dict[str, str] = Field(
+        default_factory=lambda: dict(KEEP_RUNNING),
+        description="of the pods; the default keeps nodes from being emptied",
+    )
+    runtime_class: str = Field("", description="runtimeClassName of pods with a GPU, e.g. nvidia")
     priority_class: str = Field("", description="priorityClassName of the pods")
     queue: str = Field("", pattern=_LABEL_VALUE, description="Kueue's LocalQueue; jobs then start suspended")
 
     service_account: str = Field("", description="of the pods; its role may give access to S3 (IRSA)")
+    env: dict[str, str] = Field(default_factory=dict, description="environment of the job, e.g. AWS_REGION; no secrets")
     env_secret: str = Field("", description="Secret whose keys become environment variables of the job")
     image_pull_secrets: list[str] = Field(default_factory=list, description="of the registry that has the image")
     ray_token_secret: str = Field(
