@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview
 
 from udair.data.images import ImageArray
 from udair_jobs.storage import open_storage
@@ -25,6 +26,7 @@ from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.routing.router import Router
 
 APP = "udair"
+_FAILED = (DeploymentStatus.UNHEALTHY, DeploymentStatus.DEPLOY_FAILED)  # Serve gave up on starting one
 _START_S = 30  # after which whoever was not held any longer may ask again
 
 
@@ -144,9 +146,9 @@ class Backbones:
         raise AssertionError("the last try returns")
 
     async def ready(self) -> bool:
-        """Whether a backbone answers within two seconds; where none need run, that requests can be held."""
+        """Whether a backbone answers within two seconds; where none need run, that the last one asked for could start."""
         if self._may_sleep:
-            return True
+            return (await asyncio.to_thread(_backbones)).status not in _FAILED
         try:
             return bool(await asyncio.wait_for(_answer(self._handle_for("ready").ready.remote()), 2.0))
         except Exception:  # whatever stands in the way, it is not ready
@@ -171,8 +173,11 @@ async def _answer(response: Any) -> Any:
 
 def _running() -> int:
     """Backbones that answer, as Serve counts them."""
-    states = serve.status().applications[APP].deployments["Backbone"].replica_states
-    return sum(count for state, count in states.items() if state == "RUNNING")
+    return sum(count for state, count in _backbones().replica_states.items() if state == "RUNNING")
+
+
+def _backbones() -> DeploymentStatusOverview:
+    return serve.status().applications[APP].deployments["Backbone"]
 
 
 def _autoscaling(scaling: Scaling) -> AutoscalingConfig:
