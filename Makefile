@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 # The client for threads: setup writes it, and again when what it is written from has changed.
 THREADS := platform/udair_platform/client/synchronous/.written
 READY := $(STAMP) $(THREADS)
+HELM := $(VENV)/.helm
 OUT ?= runs/demo
 PYTEST_ARGS ?=
 # Photographs for training and for the quality benchmarks; nothing else needs them.
@@ -23,6 +24,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "python3 (3.11 or later) is needed; install it first" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed; install it first" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(HELM): k8s/chart/get_helm.py | $(STAMP)
+	$(BIN)/python k8s/chart/get_helm.py
 	@touch $@
 
 $(THREADS): platform/make_synchronous.py $(wildcard platform/udair_platform/client/asynchronous/*.py) | $(STAMP)
@@ -53,7 +58,7 @@ test-postgres: $(READY) ## Run the control plane's tests on a real PostgreSQL se
 	$(BIN)/python -m pytest tests/udair_platform --ignore tests/udair_platform/serving --postgres \
 		-m "not slow and not faults and not radosgw" $(PYTEST_ARGS)
 
-k8s-validate: $(READY) ## Check the manifests against the schemas of Kubernetes 1.36, KubeRay 1.7, Gateway API 1.6, Kueue 0.19 and Prometheus Operator 0.93, and the chart against them
+k8s-validate: $(READY) $(HELM) ## Check the manifests against the schemas of Kubernetes 1.36, KubeRay 1.7, Gateway API 1.6, Kueue 0.19 and Prometheus Operator 0.93, and the chart against them
 	@command -v kubectl >/dev/null || { echo "kubectl is needed (its kustomize builds the overlays); install it first" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/test_manifests.py tests/test_chart.py $(PYTEST_ARGS)
 
@@ -106,7 +111,7 @@ format: $(READY) ## Rewrite to the format that lint checks
 
 # On two cores a real server now and then misses a limit: what failed (1: all were run, and some failed) gets one more try,
 # alone, and is named. What fails twice fails.
-check: lint types layers ## What CI runs
+check: lint types layers $(HELM) ## What CI runs
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) || { test $$? -eq 1 && echo "Once more, alone, what failed:" && \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,8 @@ from udair_platform.deploy.settings import DeploySettings
 
 CHART = Path(__file__).parents[1] / "k8s" / "chart"
 EXAMPLE = yaml.safe_load((CHART.parent / "settings.example.yaml").read_text())
-needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not on PATH (3.18 or later)")
+HELM = shutil.which("helm") or shutil.which("helm", path=Path(sys.executable).parent)  # k8s/chart/get_helm.py
+needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not on PATH (3.18 or later)")
 
 SMALL = {
     "host": "u.example.com",
@@ -80,7 +82,7 @@ def helm(folder: Path, values: dict[str, Any], *more: str) -> subprocess.Complet
     path = folder / "values.yaml"
     path.write_text(yaml.safe_dump(values))
     namespace = values.get("namespace", "udair")
-    command = ["helm", "template", "udair", str(CHART), "-n", namespace, "-f", str(path), *more]
+    command = [str(HELM), "template", "udair", str(CHART), "-n", namespace, "-f", str(path), *more]
     return subprocess.run(command, capture_output=True, text=True)
 
 
