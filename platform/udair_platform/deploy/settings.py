@@ -71,6 +71,12 @@ class Replicas(_Section):
     replicas: int = Field(2, ge=1, le=20)
 
 
+class Schedulers(_Section):
+    """How many schedulers there are; one works, the others wait for its lease."""
+
+    replicas: int = Field(2, ge=0, le=20, description="0: none, while the database is taken back to an older schema")
+
+
 class Serving(_Section):
     """The data plane."""
 
@@ -159,7 +165,7 @@ class DeploySettings(_Section):
     database: str = Field("external", pattern="^(external|embedded)$", description="embedded: one PostgreSQL, to try")
     database_secret: Name = Field("udair-database", description="Secret with the database's URL under url")
     api: Replicas = Replicas()
-    scheduler: Replicas = Replicas()
+    scheduler: Schedulers = Schedulers()
     serving: Serving = Serving()
     jobs: JobSettings = JobSettings()
     roles: Roles = Roles()

@@ -120,6 +120,32 @@ def test_a_migration_that_fails_leaves_what_runs_alone_and_is_made_again(empty, 
     assert applying.returncode == 0
 
 
+def test_an_upgrade_is_taken_back_as_the_docs_say(empty, deploy, tmp_path: Path) -> None:
+    def applied(**changes: Any) -> str:
+        path = written(tmp_path, **changes)
+        applying = deploy(path, empty)
+        if (job := migration(path)) not in migrated:
+            migrated.add(job)
+            appears(empty, job)
+            end(empty, job, "Complete")
+        output, errors = applying.communicate(timeout=60)
+        assert applying.returncode == 0, output + errors
+        return output
+
+    def schedulers() -> int:
+        found = Cluster(empty.kubeconfig).get("apps/v1", "Deployment", "udair-scheduler", "udair")
+        return found["spec"]["replicas"]
+
+    migrated: set[str] = set()
+    applied()
+    applied(**NEWER)
+    applied(**NEWER, scheduler={"replicas": 0})
+    assert (image(empty), schedulers()) == (NEWER["images"]["platform"], 0)
+    applied()
+    assert (image(empty), schedulers()) == (IMAGES["platform"], 2)
+    assert " changed" not in applied()
+
+
 def test_whoever_waits_is_told_why(empty, tmp_path: Path) -> None:
     cluster, made = Cluster(empty.kubeconfig), render(load(written(tmp_path)))
     cluster.apply_all(made.ordered())
