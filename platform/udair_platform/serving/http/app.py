@@ -242,7 +242,9 @@ def create_ingress(
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
         tenant, _ = await v2_version(request, domain, version)
         with service.room.held(tenant) as held:
-            return await v2_answer(request, f"{tenant}/{domain}", await pictures.body(request, held, most_body_bytes))
+            values = protocol_v2.ValueLimit(request.headers.get(protocol_v2.HEADER_LENGTH))
+            body = await pictures.body(request, held, most_body_bytes, values.take)
+            return await v2_answer(request, f"{tenant}/{domain}", body)
 
     async def v2_answer(request: Request, name: str, body: bytes) -> Response:
         loop, domain = asyncio.get_running_loop(), name.partition("/")[2]

@@ -36,8 +36,10 @@ class Pictures:
     def __init__(self, limits: DecodeLimits, endpoint_url: str | None, body_timeout_s: float) -> None:
         self._limits, self._endpoint_url, self._body_timeout_s = limits, endpoint_url, body_timeout_s
 
-    async def body(self, request: Request, held: Held, most_bytes: int) -> bytes:
-        """The whole body.
+    async def body(
+        self, request: Request, held: Held, most_bytes: int, look: Callable[[bytes], None] = lambda piece: None
+    ) -> bytes:
+        """The whole body; `look` sees each piece of it as it comes, and may refuse it.
 
         Raises:
             BodyTooLarge: It has more than `most_bytes`.
@@ -49,6 +51,7 @@ class Pictures:
             async for chunk in request.stream():
                 if len(body) + len(chunk) > most_bytes:
                     raise BodyTooLarge(f"The body has more than {most_bytes} bytes, the most that is read here.")
+                look(chunk)
                 held.add(len(chunk))
                 body.extend(chunk)
 
