@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from udair.adaptation.adapter import adapter_to_bytes
 from udair.data.images import DecodeLimits, decode, encode_png
 from udair_jobs.storage import open_storage
+from udair_platform.contract.receipts import Receipt
 from udair_platform.errors import TooManyRequests, Unavailable
 from udair_platform.keys import Claims, issue
 from udair_platform.serving.http.predictions import Predictions
@@ -471,8 +472,11 @@ def test_the_open_inference_protocol_in_json(plane):
     assert answer.status_code == 200, answer.text
     document = answer.json()
     assert (document["id"], document["model_version"]) == ("mine", "0")
-    for image, data in zip(images, document["outputs"][0]["data"], strict=True):
-        assert apart(decode(base64.b64decode(data)), offline(image, None)) <= 1
+    receipts = document["parameters"]["receipts"].split()
+    for image, data, receipt in zip(images, document["outputs"][0]["data"], receipts, strict=True):
+        restored = base64.b64decode(data)
+        assert apart(decode(restored), offline(image, None)) <= 1
+        assert Receipt.parse(receipt).matches(restored)
 
 
 def test_the_open_inference_protocol_with_raw_bytes(plane):

@@ -258,6 +258,7 @@ def create_ingress(
             "fallback": max((a.restored.fallback for a in answers), key=lambda f: f != "none"),
             "tone": answers[0].restored.tone,
             "restoration": answers[0].restored.restoration,
+            "receipts": " ".join(receipts.of(answer, asked, request.state.request_id) for answer in answers),
         }
         served = answers[0].restored.version
         images = [answer.data for answer in answers]
