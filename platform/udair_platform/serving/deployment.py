@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview
+from ray.serve.schema import DeploymentStatusOverview
 
 from udair.data.images import ImageArray
 from udair_jobs.storage import open_storage
@@ -26,7 +26,7 @@ from udair_platform.serving.routing.autoscaling import PixelPolicy, Scaling
 from udair_platform.serving.routing.router import Router
 
 APP = "udair"
-_FAILED = (DeploymentStatus.UNHEALTHY, DeploymentStatus.DEPLOY_FAILED)  # Serve gave up on starting one
+_FAILED = ("UNHEALTHY", "DEPLOY_FAILED")  # Serve gave up on starting one
 _START_S = 30  # after which whoever was not held any longer may ask again
 
 
@@ -148,7 +148,7 @@ class Backbones:
     async def ready(self) -> bool:
         """Whether a backbone answers within two seconds; where none need run, that the last one asked for could start."""
         if self._may_sleep:
-            return (await asyncio.to_thread(_backbones)).status not in _FAILED
+            return (await asyncio.to_thread(_backbones)).status.value not in _FAILED
         try:
             return bool(await asyncio.wait_for(_answer(self._handle_for("ready").ready.remote()), 2.0))
         except Exception:  # whatever stands in the way, it is not ready
