@@ -46,7 +46,7 @@ WIDTH, HEIGHT = 480, 320
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    count, repeats = (16, 1) if options.quick else (64, 3)
+    count, repeats = (16, 1) if options.quick else (256, 3)
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "RAY_AUTH_MODE": "disabled"}
     os.environ["OMP_NUM_THREADS"] = "1"
     rates: dict[str, list[float]] = {}
