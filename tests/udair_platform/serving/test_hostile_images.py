@@ -118,6 +118,13 @@ def test_a_document_of_many_values_is_refused_unread(plane):
     assert "at most 65536" in httpx.post(url, content=head, headers=headers).json()["detail"]
 
 
+@pytest.mark.parametrize("length", ["²".encode("latin-1"), b"9" * 5000, b"-1", b"1_0", b"99"])
+def test_a_length_that_is_none_is_a_bad_request(plane, length):
+    headers = bearer() | {"Inference-Header-Content-Length": length}
+    answer = httpx.post(f"{plane.url}/v2/models/plain/infer", content=b"{}", headers=headers)
+    assert answer.status_code == 400, answer.text
+
+
 def test_what_a_format_cannot_hold_is_said_before_the_model_runs(plane, monkeypatch):
     exif = Image.Exif()
     exif[0x9286] = bytes(70_000)

@@ -242,13 +242,12 @@ def create_ingress(
     async def v2_infer(domain: str, request: Request, version: str | None = None) -> Response:
         tenant, _ = await v2_version(request, domain, version)
         with service.room.held(tenant) as held:
-            values = protocol_v2.ValueLimit(request.headers.get(protocol_v2.HEADER_LENGTH))
-            body = await pictures.body(request, held, most_body_bytes, values.take)
-            return await v2_answer(request, f"{tenant}/{domain}", body)
+            length = protocol_v2.json_bytes(request.headers.get(protocol_v2.HEADER_LENGTH))
+            body = await pictures.body(request, held, most_body_bytes, protocol_v2.ValueLimit(length).take)
+            return await v2_answer(request, f"{tenant}/{domain}", body, length)
 
-    async def v2_answer(request: Request, name: str, body: bytes) -> Response:
+    async def v2_answer(request: Request, name: str, body: bytes, length: int | None) -> Response:
         loop, domain = asyncio.get_running_loop(), name.partition("/")[2]
-        length = request.headers.get(protocol_v2.HEADER_LENGTH)
         infer = await loop.run_in_executor(parsers, protocol_v2.parse_infer, body, length)
         asked = RestoreRequest(
             name, request.state.request_id, test_time=infer.test_time, tone=infer.tone, priority=infer.priority

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,16 +60,28 @@ def model_metadata(domain: str, version: int) -> dict[str, Any]:
     }
 
 
+def json_bytes(header: str | None) -> int | None:
+    """How long the JSON is, by `Inference-Header-Content-Length`; None: it is the whole body.
+
+    Raises:
+        BadRequest: It is no number, or a larger one than may be.
+    """
+    if header is None:
+        return None
+    if not re.fullmatch("[0-9]{1,9}", header) or int(header) > _HEAD_BYTES:
+        raise BadRequest(f"{HEADER_LENGTH} is {header[:20]!r}; expected a number of bytes, at most {_HEAD_BYTES}.")
+    return int(header)
+
+
 class ValueLimit:
     """Counts the values of a request's JSON while it arrives: a document of millions is refused at its first piece.
 
     Args:
-        header_length: As the header says; what follows the JSON is not looked at.
+        length: Of the JSON, from `json_bytes`; what follows it is not looked at.
     """
 
-    def __init__(self, header_length: str | None) -> None:
-        self._left = int(header_length) if header_length is not None and header_length.isdigit() else None
-        self._found = 0
+    def __init__(self, length: int | None) -> None:
+        self._left, self._found = length, 0
 
     def take(self, piece: bytes) -> None:
         """The next bytes of the body.
@@ -84,20 +97,15 @@ class ValueLimit:
             raise BadRequest(f"The request holds more than {_MAX_VALUES} values; expected one list of encoded images.")
 
 
-def parse_infer(body: bytes, header_length: str | None) -> InferRequest:
-    """Read a request.
+def parse_infer(body: bytes, length: int | None) -> InferRequest:
+    """Read a request, whose JSON is so long (`json_bytes`).
 
     Raises:
         BadRequest: It is none that can be answered; the message says which part is wrong.
     """
-    if header_length is None:
-        head, raw = body, b""
-    else:
-        if not header_length.isdigit() or int(header_length) > len(body):
-            raise BadRequest(f"{HEADER_LENGTH} is {header_length[:20]!r}; the body has {len(body)} bytes.")
-        if int(header_length) > _HEAD_BYTES:
-            raise BadRequest(f"{HEADER_LENGTH} is {header_length[:20]}; expected at most {_HEAD_BYTES}.")
-        head, raw = body[: int(header_length)], body[int(header_length) :]
+    head, raw = (body, b"") if length is None else (body[:length], body[length:])
+    if length is not None and length > len(body):
+        raise BadRequest(f"{HEADER_LENGTH} is {length}; the body has {len(body)} bytes.")
     try:
         document = json.loads(head)
         inputs = document["inputs"]
